@@ -1,0 +1,315 @@
+//! The tensor graph of one entry point, and the module that holds a model's entry points and storage.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use super::dtype::DType;
+use super::op::{Literal, Number, Op, StorageId, TypeError};
+use super::scalar::{BinaryFn, Emit, UnaryFn, Val};
+use super::shape::TensorType;
+use super::site::{Site, SiteId};
+
+/// Index of a node in its graph.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct NodeId(pub u32);
+
+impl NodeId {
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+impl fmt::Display for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "%{}", self.0)
+    }
+}
+
+/// One value: an operation, the nodes it reads, and its type.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Node {
+    pub op: Op,
+    pub args: Vec<NodeId>,
+    pub ty: TensorType,
+}
+
+/// A named argument of an entry point.
+#[derive(Clone, PartialEq, Debug)]
+pub struct InputDecl {
+    pub name: String,
+    pub ty: TensorType,
+}
+
+/// A named result of an entry point.
+#[derive(Clone, PartialEq, Debug)]
+pub struct OutputDecl {
+    pub name: String,
+    pub node: NodeId,
+}
+
+/// A storage cell's new value, written after everything has been read.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Assign {
+    pub target: StorageId,
+    pub node: NodeId,
+}
+
+/// The tensor graph of one entry point. Nodes are hash-consed: adding an equal operation on equal operands yields
+/// the node that is already there, and the first site stays.
+#[derive(Clone, Debug, Default)]
+pub struct Graph {
+    pub name: String,
+    pub inputs: Vec<InputDecl>,
+    pub outputs: Vec<OutputDecl>,
+    pub assigns: Vec<Assign>,
+    nodes: Vec<Node>,
+    node_sites: Vec<SiteId>,
+    sites: Vec<Site>,
+    site_ids: HashMap<Site, SiteId>,
+    interned: HashMap<(Op, Vec<NodeId>), NodeId>,
+    cursor: SiteId,
+}
+
+impl Graph {
+    /// An empty graph with one unnamed site.
+    pub fn new(name: impl Into<String>) -> Graph {
+        let mut graph = Graph { name: name.into(), ..Graph::default() };
+        graph.cursor = graph.site_id(&Site::default());
+        graph
+    }
+
+    /// An empty graph with the name, the inputs and the sites of another: what a pass rebuilds into.
+    pub fn successor(of: &Graph) -> Graph {
+        Graph {
+            name: of.name.clone(),
+            inputs: of.inputs.clone(),
+            sites: of.sites.clone(),
+            site_ids: of.site_ids.clone(),
+            cursor: of.cursor,
+            ..Graph::default()
+        }
+    }
+
+    /// All nodes in order of definition; operands come first.
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// The ids of all nodes, in order.
+    pub fn ids(&self) -> impl DoubleEndedIterator<Item = NodeId> + use<> {
+        (0..self.nodes.len() as u32).map(NodeId)
+    }
+
+    pub fn node(&self, id: NodeId) -> &Node {
+        &self.nodes[id.index()]
+    }
+
+    pub fn ty(&self, id: NodeId) -> &TensorType {
+        &self.nodes[id.index()].ty
+    }
+
+    /// Where a node comes from.
+    pub fn site(&self, id: NodeId) -> &Site {
+        &self.sites[self.node_sites[id.index()].0 as usize]
+    }
+
+    /// The id of a node's site in this graph and its successors.
+    pub fn site_of(&self, id: NodeId) -> SiteId {
+        self.node_sites[id.index()]
+    }
+
+    /// The id of a site, added to the table if it is new.
+    pub fn site_id(&mut self, site: &Site) -> SiteId {
+        if let Some(&id) = self.site_ids.get(site) {
+            return id;
+        }
+        let id = SiteId(self.sites.len() as u32);
+        self.sites.push(site.clone());
+        self.site_ids.insert(site.clone(), id);
+        id
+    }
+
+    /// The site of an id.
+    pub fn site_at(&self, id: SiteId) -> &Site {
+        &self.sites[id.0 as usize]
+    }
+
+    /// Sets the site that new nodes get and returns the one before.
+    pub fn set_site(&mut self, site: SiteId) -> SiteId {
+        std::mem::replace(&mut self.cursor, site)
+    }
+
+    /// Declares an input and returns its node.
+    pub fn input(&mut self, name: impl Into<String>, ty: TensorType) -> NodeId {
+        let index = self.inputs.len();
+        self.inputs.push(InputDecl { name: name.into(), ty: ty.clone() });
+        self.push(Op::Input { index, ty }, &[])
+    }
+
+    /// Names a node as a result.
+    pub fn output(&mut self, name: impl Into<String>, node: NodeId) {
+        self.outputs.push(OutputDecl { name: name.into(), node });
+    }
+
+    /// Assigns a node to a storage cell at the end of the call.
+    pub fn assign(&mut self, target: StorageId, node: NodeId) {
+        self.assigns.push(Assign { target, node });
+    }
+
+    /// Adds an operation, or says why its operands do not fit.
+    pub fn try_push(&mut self, op: Op, args: &[NodeId]) -> Result<NodeId, TypeError> {
+        let types: Vec<&TensorType> = args.iter().map(|a| self.ty(*a)).collect();
+        let ty = op.infer(&types)?;
+        let key = (op, args.to_vec());
+        if let Some(&id) = self.interned.get(&key) {
+            return Ok(id);
+        }
+        let id = NodeId(self.nodes.len() as u32);
+        self.nodes.push(Node { op: key.0.clone(), args: key.1.clone(), ty });
+        self.node_sites.push(self.cursor);
+        self.interned.insert(key, id);
+        Ok(id)
+    }
+
+    /// Adds an operation whose operands are known to fit.
+    ///
+    /// # Panics
+    /// If they do not: that is a bug of the calling pass, never the user's mistake.
+    #[track_caller]
+    pub fn push(&mut self, op: Op, args: &[NodeId]) -> NodeId {
+        match self.try_push(op, args) {
+            Ok(id) => id,
+            Err(error) => panic!("compiler bug in graph `{}` at {}: {error}", self.name, self.site_at(self.cursor)),
+        }
+    }
+
+    /// How often each node is read by nodes, outputs and assignments.
+    pub fn use_counts(&self) -> Vec<u32> {
+        let mut counts = vec![0; self.nodes.len()];
+        for arg in self.nodes.iter().flat_map(|n| &n.args) {
+            counts[arg.index()] += 1;
+        }
+        for root in self.roots() {
+            counts[root.index()] += 1;
+        }
+        counts
+    }
+
+    /// The nodes that outputs and assignments read.
+    pub fn roots(&self) -> impl Iterator<Item = NodeId> + '_ {
+        self.outputs.iter().map(|o| o.node).chain(self.assigns.iter().map(|a| a.node))
+    }
+
+    /// Which nodes the roots need.
+    pub fn live(&self) -> Vec<bool> {
+        let mut live = vec![false; self.nodes.len()];
+        for root in self.roots() {
+            live[root.index()] = true;
+        }
+        for i in (0..self.nodes.len()).rev() {
+            if live[i] {
+                for arg in &self.nodes[i].args {
+                    live[arg.index()] = true;
+                }
+            }
+        }
+        live
+    }
+
+    /// The splat number of a constant node.
+    pub fn splat(&self, id: NodeId) -> Option<f64> {
+        match &self.node(id).op {
+            Op::Const { value: Literal::Splat(Number(x)), .. } => Some(*x),
+            _ => None,
+        }
+    }
+}
+
+/// Gradients of scalar functions are written into the graph through this.
+impl Emit for Graph {
+    fn dtype(&self, x: Val) -> DType {
+        self.ty(NodeId(x.0)).dtype
+    }
+
+    fn lit(&mut self, like: Val, value: f64) -> Val {
+        let ty = self.ty(NodeId(like.0)).clone();
+        Val(self.push(Op::Const { value: Literal::Splat(Number(value)), ty }, &[]).0)
+    }
+
+    fn unary(&mut self, f: UnaryFn, x: Val) -> Val {
+        Val(self.push(Op::Unary(f), &[NodeId(x.0)]).0)
+    }
+
+    fn binary(&mut self, f: BinaryFn, x: Val, y: Val) -> Val {
+        Val(self.push(Op::Binary(f), &[NodeId(x.0), NodeId(y.0)]).0)
+    }
+
+    fn select(&mut self, c: Val, a: Val, b: Val) -> Val {
+        Val(self.push(Op::Select, &[NodeId(c.0), NodeId(a.0), NodeId(b.0)]).0)
+    }
+
+    fn cast(&mut self, x: Val, to: DType) -> Val {
+        Val(self.push(Op::Cast(to), &[NodeId(x.0)]).0)
+    }
+}
+
+/// What a storage cell is for.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum StorageKind {
+    /// A weight of the model: saved, counted, trained unless frozen.
+    Param,
+    /// State of the model that belongs to its predictions (moving statistics).
+    State,
+    /// State of training only: optimizer slots, step counter, seeds, learning rate.
+    Training,
+}
+
+impl StorageKind {
+    /// The word of the text form.
+    pub const fn name(self) -> &'static str {
+        match self {
+            StorageKind::Param => "param",
+            StorageKind::State => "state",
+            StorageKind::Training => "training",
+        }
+    }
+}
+
+/// A named storage cell of a model. Its type is constant: storage never depends on the batch.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Storage {
+    /// The path, such as `conv_1/kernel` or `optimizer/conv_1/kernel/velocity`. Unique in the module.
+    pub name: String,
+    pub ty: TensorType,
+    pub kind: StorageKind,
+    /// Whether `compile`'s optimizer updates it.
+    pub trainable: bool,
+    pub site: Site,
+}
+
+/// A model: storage and the entry points over it.
+#[derive(Clone, Debug, Default)]
+pub struct Module {
+    pub name: String,
+    /// The largest batch that a call may have.
+    pub max_batch: usize,
+    pub storage: Vec<Storage>,
+    pub entries: Vec<Graph>,
+}
+
+impl Module {
+    /// Adds a storage cell.
+    pub fn add_storage(&mut self, cell: Storage) -> StorageId {
+        self.storage.push(cell);
+        StorageId(self.storage.len() as u32 - 1)
+    }
+
+    pub fn cell(&self, id: StorageId) -> &Storage {
+        &self.storage[id.0 as usize]
+    }
+
+    /// The entry point with a name.
+    pub fn entry(&self, name: &str) -> Option<&Graph> {
+        self.entries.iter().find(|e| e.name == name)
+    }
+}

@@ -1,0 +1,18 @@
+//! Level 1: the tensor graph. [`op`] is the place to start reading.
+
+pub mod build;
+pub mod dtype;
+pub mod graph;
+mod infer;
+pub mod op;
+pub mod scalar;
+pub mod shape;
+pub mod site;
+
+pub use dtype::DType;
+pub use graph::{Graph, Module, Node, NodeId, Storage, StorageKind};
+pub use infer::reshape_groups;
+pub use op::{ContractAxes, Literal, Number, Op, PadAxis, ReduceFn, SliceAxis, StorageId, TypeError, WindowAxis};
+pub use scalar::{BinaryFn, Emit, UnaryFn, Val};
+pub use shape::{Dim, Shape, TensorType};
+pub use site::{Site, SiteId, SourceLine};

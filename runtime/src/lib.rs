@@ -1,0 +1,2 @@
+//! ABI
+pub mod abi;
