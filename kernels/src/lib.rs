@@ -1,0 +1,5 @@
+//! SIMD microkernels that generated code calls.
+#![no_std]
+
+pub mod contract;
+pub mod manifest;

@@ -1,2 +1,3 @@
-//! ABI
+//! Runtime for models compiled by `bakelite-compiler`.
+
 pub mod abi;
