@@ -1,2 +1,3 @@
 #![deny(unsafe_code)]
 pub mod ir;
+pub mod schedule;

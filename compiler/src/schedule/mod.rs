@@ -1,0 +1,3 @@
+//! From the tensor graph to the Program: fusion, order, loops, memory plan, verification.
+
+pub mod program;
