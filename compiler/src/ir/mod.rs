@@ -2,6 +2,7 @@
 
 pub mod build;
 pub mod dtype;
+pub mod eval;
 pub mod graph;
 mod infer;
 pub mod op;
