@@ -157,7 +157,9 @@ pub fn evaluate(graph: &Graph, batch: usize, inputs: &[Tensor], storage: &[Tenso
                 check(|| format!("storage cell {}", id.0), ty.dtype, &shape, cell)?;
                 cell.clone()
             }
-            op => Tensor { dtype: node.ty.dtype, values: apply(op, node.ty.dtype, &shape, &args, inputs, batch), shape },
+            op => {
+                Tensor { dtype: node.ty.dtype, values: apply(op, node.ty.dtype, &shape, &args, inputs, batch), shape }
+            }
         };
         debug_assert!(value.is_consistent(), "{id} {:?}", node.op);
         values[id.index()] = Some(Rc::new(value));
@@ -350,7 +352,9 @@ fn apply(op: &Op, dtype: DType, shape: &[usize], args: &[&Tensor], inputs: &[Ten
 fn unary(f: UnaryFn, result: DType, x: &Tensor) -> Values {
     let row = f.row();
     match (&x.values, row.int) {
-        (Values::Int(v), Some(int)) if x.dtype.is_int() => Values::Int(v.iter().map(|&x| result.wrap(int(x))).collect()),
+        (Values::Int(v), Some(int)) if x.dtype.is_int() => {
+            Values::Int(v.iter().map(|&x| result.wrap(int(x))).collect())
+        }
         _ => from_floats(result, x.to_numbers().into_iter().map(row.eval)),
     }
 }

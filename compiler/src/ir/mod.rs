@@ -6,6 +6,8 @@ pub mod eval;
 pub mod graph;
 mod infer;
 pub mod op;
+#[doc(hidden)]
+pub mod random;
 pub mod scalar;
 pub mod shape;
 pub mod site;
