@@ -11,6 +11,8 @@ pub mod random;
 pub mod scalar;
 pub mod shape;
 pub mod site;
+pub mod text;
+pub mod verify;
 
 pub use dtype::DType;
 pub use graph::{Graph, Module, Node, NodeId, Storage, StorageKind};
