@@ -34,6 +34,7 @@ impl Graph {
         neg Neg, abs Abs, sign Sign, floor Floor, ceil Ceil, round Round, trunc Trunc, sqrt Sqrt, rsqrt Rsqrt,
         recip Recip, square Square, exp Exp, expm1 Expm1, log Log, log1p Log1p, tanh Tanh, sigmoid Sigmoid, erf Erf,
         sin Sin, cos Cos, relu Relu, softplus Softplus, not Not, is_nan IsNan, to_bits ToBits, from_bits FromBits,
+        stop_gradient StopGradient,
     }
 
     /// A constant with every element equal.

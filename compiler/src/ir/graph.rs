@@ -95,6 +95,12 @@ impl Graph {
         &self.nodes
     }
 
+    /// The nodes, to break in tests of what must notice.
+    #[cfg(test)]
+    pub(super) fn nodes_mut(&mut self) -> &mut [Node] {
+        &mut self.nodes
+    }
+
     /// The ids of all nodes, in order.
     pub fn ids(&self) -> impl DoubleEndedIterator<Item = NodeId> + use<> {
         (0..self.nodes.len() as u32).map(NodeId)

@@ -1,7 +1,7 @@
 //! The shape rule of every operation, called through [`Op::infer`].
 
 use super::dtype::DType;
-use super::op::{ContractAxes, Literal, Op, SliceAxis, TypeError, WindowAxis};
+use super::op::{ContractAxes, Literal, Op, ReduceFn, SliceAxis, TypeError, WindowAxis};
 use super::shape::{Dim, Shape, TensorType};
 
 pub(super) fn infer(op: &Op, args: &[&TensorType]) -> Result<TensorType, TypeError> {
@@ -44,8 +44,11 @@ fn rule(op: &Op, args: &[&TensorType]) -> Rule<TensorType> {
             Ok(args[1].clone())
         }
         Op::Cast(to) => Ok(TensorType::new(*to, args[0].shape.clone())),
-        Op::Reduce { axes, .. } => {
+        Op::Reduce { f, axes } => {
             increasing(axes, args[0].shape.rank())?;
+            if *f == ReduceFn::Sum {
+                number(args[0].dtype)?;
+            }
             Ok(TensorType::new(args[0].dtype, args[0].shape.without(axes)))
         }
         Op::Contract(axes) => contract(axes, args[0], args[1]),
@@ -56,7 +59,9 @@ fn rule(op: &Op, args: &[&TensorType]) -> Rule<TensorType> {
         Op::Permute(perm) => {
             let x = args[0];
             let mut seen = vec![false; x.shape.rank()];
-            if perm.len() != seen.len() || perm.iter().any(|&a| a >= seen.len() || std::mem::replace(&mut seen[a], true)) {
+            if perm.len() != seen.len()
+                || perm.iter().any(|&a| a >= seen.len() || std::mem::replace(&mut seen[a], true))
+            {
                 return Err(format!("{perm:?} is no permutation of the axes of {}", x.shape));
             }
             Ok(TensorType::new(x.dtype, Shape(perm.iter().map(|&a| x.shape[a]).collect())))
@@ -93,6 +98,9 @@ fn rule(op: &Op, args: &[&TensorType]) -> Rule<TensorType> {
         Op::Concat { axis } => {
             let first = args[0];
             axis_in(*axis, &first.shape)?;
+            if first.shape[*axis].batch {
+                return Err("the batch axis cannot be joined".into());
+            }
             let mut scale = 0;
             for x in args {
                 let alike = x.dtype == first.dtype && x.shape.without(&[*axis]) == first.shape.without(&[*axis]);
@@ -215,7 +223,10 @@ fn slice(axes: &[SliceAxis], x: &TensorType) -> Rule<TensorType> {
             !s.count.batch && s.step != 0 && (s.count.scale == 0 || inside)
         };
         if !good {
-            return Err(format!("axis {i} of {} has no elements {} step {} count {}", x.shape, s.start, s.step, s.count));
+            return Err(format!(
+                "axis {i} of {} has no elements {} step {} count {}",
+                x.shape, s.start, s.step, s.count
+            ));
         }
     }
     Ok(TensorType::new(x.dtype, Shape(axes.iter().map(|s| s.count).collect())))
@@ -254,7 +265,10 @@ fn gathered(axis: usize, data: &Shape, indices: &TensorType) -> Rule<Shape> {
 
 /// Splits two shapes of equal size into the smallest groups of axes that hold equally many elements, as pairs of
 /// ranges. A batch extent in a group of several axes on either side must lead it, so that strides stay constant.
-pub fn reshape_groups(from: &Shape, to: &Shape) -> Result<Vec<(std::ops::Range<usize>, std::ops::Range<usize>)>, String> {
+pub fn reshape_groups(
+    from: &Shape,
+    to: &Shape,
+) -> Result<Vec<(std::ops::Range<usize>, std::ops::Range<usize>)>, String> {
     let differ = || format!("{from} and {to} hold different numbers of elements");
     if from.elements() != to.elements() || from.elements().is_none() {
         return Err(differ());
@@ -285,7 +299,9 @@ pub fn reshape_groups(from: &Shape, to: &Shape) -> Result<Vec<(std::ops::Range<u
         let trivial = |dims: &[Dim]| dims.iter().filter(|d| **d != Dim::ONE).count() <= 1;
         let (left, right) = (&from[start_i..i], &to[start_j..j]);
         if !(leads(left) && leads(right) || trivial(left) && trivial(right)) {
-            return Err(format!("{from} to {to} merges or splits the batch behind another axis; permute it to the front"));
+            return Err(format!(
+                "{from} to {to} merges or splits the batch behind another axis; permute it to the front"
+            ));
         }
         groups.push((start_i..i, start_j..j));
     }
@@ -310,7 +326,10 @@ mod tests {
         assert_eq!(reshape_groups(&merged, &from).unwrap(), vec![(0..1, 0..2), (1..2, 2..3)]);
         assert!(reshape_groups(&dims(&[(4, false), (1, true)]), &dims(&[(4, true)])).is_err());
         assert!(reshape_groups(&dims(&[(4, false)]), &dims(&[(5, false)])).is_err());
-        assert_eq!(reshape_groups(&dims(&[(1, false), (6, false)]), &dims(&[(2, false), (3, false)])).unwrap().len(), 1);
+        assert_eq!(
+            reshape_groups(&dims(&[(1, false), (6, false)]), &dims(&[(2, false), (3, false)])).unwrap().len(),
+            1
+        );
         assert_eq!(reshape_groups(&dims(&[]), &dims(&[(1, false)])).unwrap(), vec![(0..0, 0..1)]);
     }
 }

@@ -2,12 +2,17 @@
 
 pub mod build;
 pub mod dtype;
+pub mod eval;
 pub mod graph;
 mod infer;
 pub mod op;
+#[doc(hidden)]
+pub mod random;
 pub mod scalar;
 pub mod shape;
 pub mod site;
+pub mod text;
+pub mod verify;
 
 pub use dtype::DType;
 pub use graph::{Graph, Module, Node, NodeId, Storage, StorageKind};

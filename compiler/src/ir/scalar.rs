@@ -200,6 +200,9 @@ unary_table! {
     /// `-x`
     Neg "neg" { takes: Number, gives: Same, eval: |x| -x, int: Some(|x| -x),
         grad: Some(|e, _, _, d| e.neg(d)), cuda: "(-{0})", lower: Native, domain: (-3.0, 3.0) }
+    /// `x`, through which no gradient flows.
+    StopGradient "stop_gradient" { takes: Any, gives: Same, eval: |x| x, int: Some(|x| x), grad: None, cuda: "({0})",
+        lower: Expand(|_, x| x), domain: (-3.0, 3.0) }
     /// `|x|`
     Abs "abs" { takes: Number, gives: Same, eval: f64::abs, int: Some(i64::abs),
         grad: Some(|e, x, _, d| { let s = e.unary(UnaryFn::Sign, x); e.mul(d, s) }),
@@ -479,9 +482,14 @@ mod tests {
 
     #[test]
     fn erf_matches_known_values() {
-        for (x, y) in [(0.0, 0.0), (0.5, 0.5204998778130465), (1.0, 0.8427007929497149), (2.4, 0.9993114861033549),
-            (2.6, 0.9997639655834707), (4.0, 0.9999999845827421)]
-        {
+        for (x, y) in [
+            (0.0, 0.0),
+            (0.5, 0.5204998778130465),
+            (1.0, 0.8427007929497149),
+            (2.4, 0.9993114861033549),
+            (2.6, 0.9997639655834707),
+            (4.0, 0.9999999845827421),
+        ] {
             assert!((erf(x) - y).abs() < 1e-14, "erf({x}) = {}", erf(x));
             assert_eq!(erf(-x), -erf(x));
         }
