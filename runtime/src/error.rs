@@ -50,8 +50,8 @@ pub enum Error {
     #[error("{what} is {expected}, got {found}")]
     DType { what: String, expected: DType, found: DType },
     /// A slice of another length.
-    #[error("{what} is {shape} = {expected} elements, got {found}")]
-    Length { what: String, shape: String, expected: usize, found: usize },
+    #[error("{what} is {shape} = {expected} elements{}, got {found}", at(*.batch))]
+    Length { what: String, shape: String, batch: Option<usize>, expected: usize, found: usize },
     /// A tensor of another shape.
     #[error("{what} has shape {expected:?}, got {found:?}")]
     Shape { what: String, expected: Vec<usize>, found: Vec<usize> },
@@ -72,6 +72,10 @@ pub enum Error {
     #[cfg(feature = "fit")]
     #[error("{what}")]
     Data { what: String },
+}
+
+fn at(batch: Option<usize>) -> String {
+    batch.map_or(String::new(), |batch| format!(" at a batch of {batch}"))
 }
 
 impl Error {

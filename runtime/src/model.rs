@@ -5,7 +5,7 @@ use std::ptr;
 use std::sync::Arc;
 
 use crate::abi::{self, EntryFn, Image};
-use crate::dtype::{Input, Output};
+use crate::dtype::{DType, Input, Output};
 use crate::error::Error;
 use crate::level::{self, Level};
 use crate::memory::Block;
@@ -299,26 +299,20 @@ fn check_count(entry: &Entry, kind: &'static str, expected: usize, found: usize)
 }
 
 #[inline]
-fn check_port(
-    entry: &Entry,
-    kind: &str,
-    port: &Port,
-    dtype: crate::DType,
-    len: usize,
-    batch: usize,
-) -> Result<(), Error> {
+fn check_port(entry: &Entry, kind: &str, port: &Port, dtype: DType, len: usize, batch: usize) -> Result<(), Error> {
     let expected = port.len(batch);
     if dtype == port.dtype && len == expected {
         return Ok(());
     }
-    Err(mismatch(entry, kind, port, dtype, len, expected))
+    Err(mismatch(entry, kind, port, dtype, len, batch))
 }
 
 #[cold]
-fn mismatch(entry: &Entry, kind: &str, port: &Port, dtype: crate::DType, len: usize, expected: usize) -> Error {
+fn mismatch(entry: &Entry, kind: &str, port: &Port, dtype: DType, len: usize, batch: usize) -> Error {
     let what = format!("{kind} `{}` of `{}`", port.name, entry.name);
     if dtype != port.dtype {
         return Error::DType { what, expected: port.dtype, found: dtype };
     }
-    Error::Length { what, shape: port.shape_text(), expected, found: len }
+    let expected = port.len(batch);
+    Error::Length { what, shape: port.shape_text(), batch: port.is_batched().then_some(batch), expected, found: len }
 }

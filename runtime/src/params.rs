@@ -1,5 +1,7 @@
 //! Named access to the cells of a model, in their logical row-major order whatever layout they are kept in.
 
+use std::fmt;
+
 use crate::dtype::{DType, Element};
 use crate::error::Error;
 use crate::model::Model;
@@ -86,7 +88,7 @@ fn check<T: Element>(cell: &Cell, len: usize) -> Result<(), Error> {
     }
     if len != cell.len {
         let shape = format!("{:?}", cell.shape);
-        return Err(Error::Length { what: what(), shape, expected: cell.len, found: len });
+        return Err(Error::Length { what: what(), shape, batch: None, expected: cell.len, found: len });
     }
     Ok(())
 }
@@ -104,6 +106,12 @@ fn for_panels(cell: &Cell, mut copy: impl FnMut(usize, usize, usize)) {
         for row in 0..rows {
             copy((row * columns + panel * cell.panel) * size, (panel * rows + row) * run, run);
         }
+    }
+}
+
+impl fmt::Debug for Param<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}{:?}", self.name(), self.dtype(), self.shape())
     }
 }
 
