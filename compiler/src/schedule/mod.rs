@@ -3,6 +3,7 @@
 //! [`schedule`] is the pipeline. [`program`] defines its result and what it means.
 
 pub mod cost;
+pub mod eval;
 mod fuse;
 mod index;
 mod lower;
@@ -10,6 +11,8 @@ pub mod memory;
 mod order;
 pub mod program;
 mod select;
+#[cfg(test)]
+mod tests;
 pub mod verify;
 
 use std::collections::{HashMap, HashSet};

@@ -255,7 +255,7 @@ impl Check<'_> {
     }
 
     /// Whether different outer points (and with `inner`, different points of the stage) store to different elements.
-    /// A mixed-radix argument: sorted by coefficient, each axis must step over everything below it.
+    /// A mixed-radix argument over the coefficients in increasing order.
     fn apart(&self, store: &super::program::Store, stage: &Stage, inner: bool) -> bool {
         let (kernel, batch) = (self.kernel, self.program.max_batch);
         let long = |a: &&AxisId| kernel.extent(**a).at(batch) > 1;
@@ -277,14 +277,19 @@ impl Check<'_> {
             return false;
         }
         terms.sort();
-        let (mut reach, mut below_must) = (0, false);
-        for (i, &(c, last, must)) in terms.iter().enumerate() {
-            let alone = must || terms[..i].iter().any(|t| t.2) && below_must;
-            if alone && c <= reach {
+        // Going up, `reach` is the largest sum of everything below. Free axes may meet among themselves: a run of them
+        // keeps what is below it recognisable if all its steps are multiples of one that exceeds the reach.
+        let (mut reach, mut modulus) = (0, None);
+        for (c, last, must) in terms {
+            let good = match (must, modulus) {
+                (true, _) | (false, None) => c > reach,
+                (false, Some(m)) => c % m == 0,
+            };
+            if !good && (must || reach > 0) {
                 return false;
             }
+            modulus = if must { None } else { modulus.or(Some(c)) };
             reach += c * last;
-            below_must |= must;
         }
         true
     }
