@@ -9,7 +9,7 @@ use crate::dtype::{DType, Input, Output};
 use crate::error::Error;
 use crate::level::{self, Level};
 use crate::memory::Block;
-use crate::pool::{Pool, available_threads, wait_alone};
+use crate::pool::{MAX_THREADS, Pool, available_threads, wait_alone};
 use crate::signature::{Cell, Entry, Port, Signature};
 
 /// How to open a model.
@@ -26,9 +26,9 @@ impl Options {
         Options::default()
     }
 
-    /// The most threads of a call; at least one. It never changes a result.
+    /// The most threads of a call, from 1 to 1024. It never changes a result.
     pub fn threads(mut self, threads: usize) -> Options {
-        self.threads = Some(threads.max(1));
+        self.threads = Some(threads.clamp(1, MAX_THREADS));
         self
     }
 
@@ -169,9 +169,9 @@ impl Model {
         self.threads
     }
 
-    /// Changes the number of threads; at least one.
+    /// Changes the number of threads, from 1 to 1024.
     pub fn set_threads(&mut self, threads: usize) -> Result<(), Error> {
-        let threads = threads.max(1);
+        let threads = threads.clamp(1, MAX_THREADS);
         if threads != self.threads {
             self.scratch = scratch(self.signature(), threads)?;
             self.threads = threads;

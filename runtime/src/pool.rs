@@ -26,31 +26,39 @@ struct Padded<T>(T);
 
 /// Number of threads that this process can run at once.
 pub(crate) fn available_threads() -> usize {
-    thread::available_parallelism().map_or(1, usize::from)
+    thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS)
 }
 
 /// A barrier for a fixed number of threads. The last one to arrive starts the next generation.
+///
+/// Generation and count share one word, so that a round between two threads moves one cache line there and back.
 pub(crate) struct Barrier {
     threads: usize,
     spins: u32,
-    arrived: Padded<AtomicUsize>,
-    generation: Padded<AtomicUsize>,
+    /// The generation times [`GENERATION`], plus the number of threads that have arrived in it.
+    state: Padded<AtomicUsize>,
 }
+
+/// More than [`MAX_THREADS`].
+const GENERATION: usize = 1 << 16;
+
+/// The most threads of a pool.
+pub(crate) const MAX_THREADS: usize = 1024;
 
 impl Barrier {
     fn new(threads: usize, spins: u32) -> Barrier {
-        Barrier { threads, spins, arrived: Padded(AtomicUsize::new(0)), generation: Padded(AtomicUsize::new(0)) }
+        Barrier { threads, spins, state: Padded(AtomicUsize::new(0)) }
     }
 
     /// Blocks until all threads have called it.
     fn wait(&self) {
-        let generation = self.generation.0.load(Ordering::Relaxed);
-        if self.arrived.0.fetch_add(1, Ordering::SeqCst) + 1 == self.threads {
-            // No thread can arrive again before the generation changes, so the reset races with nobody.
-            self.arrived.0.store(0, Ordering::Relaxed);
-            self.generation.0.store(generation.wrapping_add(1), Ordering::SeqCst);
+        let before = self.state.0.fetch_add(1, Ordering::SeqCst);
+        let generation = before / GENERATION;
+        if before % GENERATION + 1 == self.threads {
+            // No thread arrives again before the generation changes, so the store loses nothing.
+            self.state.0.store(generation.wrapping_add(1).wrapping_mul(GENERATION), Ordering::Release);
         } else {
-            spin_until(self.spins, || self.generation.0.load(Ordering::SeqCst) != generation);
+            spin_until(self.spins, || self.state.0.load(Ordering::Acquire) / GENERATION != generation);
         }
     }
 }

@@ -6,6 +6,7 @@ pub mod eval;
 pub mod graph;
 mod infer;
 pub mod op;
+pub mod parse;
 #[doc(hidden)]
 pub mod random;
 pub mod scalar;

@@ -88,6 +88,7 @@ impl Display for Node {
 }
 
 /// The attributes of an operation that its type does not tell.
+#[deny(clippy::wildcard_enum_match_arm)]
 fn attributes(op: &Op) -> String {
     match op {
         Op::Input { index, .. } => format!("index: {index}"),

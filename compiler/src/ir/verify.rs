@@ -12,6 +12,9 @@ use super::op::{Literal, Number, Op};
 use super::shape::TensorType;
 use super::text::node_line;
 
+/// The largest batch that a module can be compiled for.
+pub const MAX_BATCH: usize = 1 << 20;
+
 /// What is violated.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Rule {
@@ -28,7 +31,7 @@ pub enum Rule {
     Literal,
     /// Outputs and assignments read nodes that exist; output names are unique; a cell is assigned once.
     Root,
-    /// Entry names are unique and the largest batch is at least 1.
+    /// Entry names are unique and the largest batch is from 1 to [`MAX_BATCH`].
     Module,
 }
 
@@ -57,8 +60,8 @@ pub fn verify_module(module: &Module) -> Result<(), Vec<Violation>> {
         let (entry, subject) = (String::new(), subject.to_string());
         found.push(Violation { rule, entry, node: None, subject, reason });
     };
-    if module.max_batch == 0 {
-        report(Rule::Module, &module.name, "the largest batch is 0".into());
+    if !(1..=MAX_BATCH).contains(&module.max_batch) {
+        report(Rule::Module, &module.name, format!("the largest batch is {}", module.max_batch));
     }
     for cell in repeated(module.storage.iter().map(|c| &c.name)) {
         report(Rule::Storage, cell, "two storage cells have this name".into());
@@ -96,6 +99,7 @@ impl Checker<'_> {
         self.found.push(Violation { rule, entry: self.graph.name.clone(), node, subject, reason });
     }
 
+    #[deny(clippy::wildcard_enum_match_arm)]
     fn node(&mut self, id: NodeId) {
         let node = self.graph.node(id);
         let report = |checker: &mut Self, rule, reason| {
