@@ -1,12 +1,12 @@
 //! The tensor graph of one entry point, and the module that holds a model's entry points and storage.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
 use super::dtype::DType;
 use super::op::{Literal, Number, Op, StorageId, TypeError};
 use super::scalar::{BinaryFn, Emit, UnaryFn, Val};
-use super::shape::TensorType;
+use super::shape::{Shape, TensorType};
 use super::site::{Site, SiteId};
 
 /// Index of a node in its graph.
@@ -301,6 +301,8 @@ pub struct Module {
     pub max_batch: usize,
     pub storage: Vec<Storage>,
     pub entries: Vec<Graph>,
+    /// The logical shapes of cells that are kept as column panels: see [`crate::pass::panels`].
+    pub panels: BTreeMap<StorageId, Shape>,
 }
 
 impl Module {

@@ -1,12 +1,12 @@
 //! The schedule against the graph it came from: same results for every batch, on the two reference interpreters.
 
-use super::program::Program;
+use super::program::{Place, Program};
 use super::{Verified, eval, schedule};
 use crate::grad::gradients;
 use crate::ir::eval::{Tensor, evaluate};
 use crate::ir::random::Rng;
 use crate::ir::{
-    DType, Dim, Graph, NodeId, Op, PadAxis, ReduceFn, Shape, Site, Storage, StorageId, StorageKind, TensorType, WindowAxis,
+    DType, Dim, Graph, Module, NodeId, Op, PadAxis, ReduceFn, Shape, Site, Storage, StorageId, StorageKind, TensorType, WindowAxis,
 };
 
 fn f32s(dims: &[usize]) -> TensorType {
@@ -101,9 +101,12 @@ fn training_step_fuses_updates_into_contractions() {
     let contractions: Vec<_> = program.kernels.iter().filter(|k| k.contract.is_some()).collect();
     assert_eq!(contractions.len(), 5, "{:#?}", program.kernels.iter().map(|k| &k.name).collect::<Vec<_>>());
     // Weight gradients are never stored: their kernels store the velocity and the weight.
-    let updates = contractions.iter().filter(|k| k.sites.iter().any(|s| s.path.starts_with('w')));
-    let _ = updates;
-    println!("{program:#?}");
+    // Weight gradients are never stored: their kernels store the velocity and the weight instead.
+    let to_cells = |k: &&&super::program::Kernel| {
+        let stores = &k.stages[1].stores;
+        stores.len() == 2 && stores.iter().all(|s| matches!(program.buffer(s.access.buffer).place, Place::Storage(_)))
+    };
+    assert_eq!(contractions.iter().filter(to_cells).count(), 2);
     assert!(program.kernels.len() <= 8, "{:#?}", program.kernels.iter().map(|k| &k.name).collect::<Vec<_>>());
 }
 
@@ -181,4 +184,39 @@ fn swapped_cells_take_a_detour() {
     g.assign(a, y);
     g.assign(b, x);
     check(&g, &cells.0, 2);
+}
+
+#[test]
+fn panels_stay_contiguous() {
+    let (mut g, mut cells) = (Graph::new("train_step"), Cells::default());
+    let x = g.input("x", rows(&[6]));
+    let (id, w) = cells.read(&mut g, "kernel", &[6, 96]);
+    let (slot, v) = cells.read(&mut g, "velocity", &[6, 96]);
+    let z = g.contract(x, w, &[], &[(1, 0)]);
+    let h = g.relu(z);
+    let loss = g.mean(h, &[0, 1]);
+    g.output("loss", loss);
+    let grads = gradients(&mut g, loss, &[w]).unwrap();
+    let kept = g.mul_s(v, 0.9);
+    let new = g.add(kept, grads[0]);
+    g.assign(slot, new);
+    let moved = g.sub(w, new);
+    g.assign(id, moved);
+    let mut module = Module { name: "m".into(), max_batch: 5, storage: cells.0, entries: vec![g], ..Module::default() };
+    crate::pass::panels::run(&mut module);
+    assert_eq!(module.panels.len(), 2);
+    let program = check(&module.entries[0], &module.storage, 5);
+    let update = program.kernels.iter().find(|k| k.stages.iter().any(|s| s.stores.len() == 2)).unwrap();
+    assert!(update.contract.is_some(), "{}", update.name);
+}
+
+#[test]
+fn split_reductions_agree() {
+    let mut g = Graph::new("stats");
+    let x = g.input("x", rows(&[9, 8, 5]));
+    let sums = g.sum(x, &[0, 1, 2]);
+    g.output("sums", sums);
+    let g = crate::pass::split::run(&g, 64);
+    let program = check(&g, &[], 64);
+    assert_eq!(program.kernels.len(), 2);
 }

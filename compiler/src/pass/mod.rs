@@ -1,0 +1,4 @@
+//! Passes over the tensor graph.
+
+pub mod panels;
+pub mod split;
