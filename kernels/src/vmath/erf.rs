@@ -7,10 +7,10 @@ use super::{clamp, polynomial};
 #[inline(always)]
 pub fn erf(x: f32) -> f32 {
     let a = x.abs();
-    let small = a * polynomial(
+    let small = a + a * polynomial(
         a * a,
         [
-            1.128_379_2,
+            1.283_791_7e-1,
             -3.761_263_8e-1,
             1.128_378_2e-1,
             -2.686_540_1e-2,

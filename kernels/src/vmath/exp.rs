@@ -89,5 +89,8 @@ pub fn tanh(x: f32) -> f32 {
 #[inline(always)]
 pub fn sigmoid(x: f32) -> f32 {
     let z = exp(-x.abs());
-    (if x < 0.0 { z } else { 1.0 }) / (1.0 + z)
+    let sum = 1.0 + z;
+    let q = (if x < 0.0 { z } else { 1.0 }) / sum;
+    // What rounding took from the sum, divided by it.
+    q - q * (z - (sum - 1.0)) * (if x < 0.0 { 1.0 - q } else { q })
 }
