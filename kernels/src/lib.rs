@@ -2,4 +2,5 @@
 #![no_std]
 
 pub mod contract;
+pub mod cuda;
 pub mod manifest;
