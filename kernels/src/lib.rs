@@ -8,6 +8,7 @@
 pub mod contract;
 pub mod f32_gemm;
 mod level;
+pub mod cuda;
 pub mod manifest;
 pub mod vmath;
 

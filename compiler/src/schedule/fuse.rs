@@ -32,7 +32,12 @@ pub(super) struct Groups<'a> {
 
 impl<'a> Groups<'a> {
     /// Forms groups. `in_place` lists the assignments whose value is stored straight into the cell.
-    pub(super) fn form(cx: &'a Context<'a>, in_place: &[(StorageId, NodeId)]) -> Result<Groups<'a>, Failure> {
+    /// Without `fuse` every group stays a single node.
+    pub(super) fn form(
+        cx: &'a Context<'a>,
+        in_place: &[(StorageId, NodeId)],
+        fuse: bool,
+    ) -> Result<Groups<'a>, Failure> {
         let graph = cx.graph;
         let roots: HashSet<NodeId> = graph.roots().collect();
         let computed = |id: &NodeId| cx.selection.stored[id.index()] && (!lives_in_memory(graph, *id) || roots.contains(id));
@@ -61,7 +66,7 @@ impl<'a> Groups<'a> {
         for &id in &nodes {
             groups.lower(groups.group_of[&id])?;
         }
-        for &id in &nodes {
+        for &id in nodes.iter().filter(|_| fuse) {
             groups.grow(id);
         }
         Ok(groups)

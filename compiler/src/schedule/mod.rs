@@ -44,12 +44,31 @@ pub fn layout_storage(cells: &[Storage]) -> StorageLayout {
     StorageLayout { offsets, bytes }
 }
 
+/// How to schedule.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Options {
+    /// Whether operations are fused into common kernels. Without, every operation but views is a kernel of its own
+    /// and stores its result, as an eager framework does: the baseline of benchmarks and a check on fusion.
+    pub fuse: bool,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options { fuse: true }
+    }
+}
+
 /// Schedules one entry point.
-pub fn schedule(graph: &Graph, cells: &[Storage], max_batch: usize) -> Result<Verified<Program>, ScheduleError> {
+pub fn schedule(
+    graph: &Graph,
+    cells: &[Storage],
+    max_batch: usize,
+    options: Options,
+) -> Result<Verified<Program>, ScheduleError> {
     let mut demands = Demands::default();
     loop {
-        let selection = select::select(graph, &demands.stored);
-        match attempt(graph, cells, max_batch, &selection, &demands)? {
+        let selection = select::select(graph, &demands.stored, options.fuse);
+        match attempt(graph, cells, max_batch, options, &selection, &demands)? {
             Attempt::Done(program) => {
                 return verify::verify(program)
                     .map_err(|violations| ScheduleError::Invalid { entry: graph.name.clone(), violations });
@@ -81,12 +100,13 @@ fn attempt(
     graph: &Graph,
     cells: &[Storage],
     max_batch: usize,
+    options: Options,
     selection: &Selection,
     demands: &Demands,
 ) -> Result<Attempt, ScheduleError> {
     let places = Places::new(graph, cells, selection, demands);
     let cx = Context { graph, selection, max_batch, buffer: &places.buffer, copies: &places.copies };
-    let groups = match Groups::form(&cx, &places.in_place) {
+    let groups = match Groups::form(&cx, &places.in_place, options.fuse) {
         Ok(groups) => groups,
         Err(failure) => return refused(graph, demands, failure),
     };

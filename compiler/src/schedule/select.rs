@@ -16,8 +16,9 @@ const RECOMPUTE_LIMIT: u32 = 12;
 /// The same for a value that a broadcast or a window repeats.
 const REPEAT_LIMIT: u32 = 4;
 
-/// Chooses the stored nodes. `forced` names nodes that lowering found impossible to inline.
-pub(super) fn select(graph: &Graph, forced: &[NodeId]) -> Selection {
+/// Chooses the stored nodes. `forced` names nodes that lowering found impossible to inline. Without `fuse` every
+/// elementwise operation stores its result.
+pub(super) fn select(graph: &Graph, forced: &[NodeId], fuse: bool) -> Selection {
     let live = graph.live();
     let mut stored = vec![false; graph.nodes().len()];
     for id in graph.ids().filter(|id| live[id.index()]) {
@@ -43,7 +44,7 @@ pub(super) fn select(graph: &Graph, forced: &[NodeId]) -> Selection {
         cost[i] = below.sum::<u32>().saturating_add(own_cost(&node.op));
         let limit = if repeated[i] { REPEAT_LIMIT } else { RECOMPUTE_LIMIT };
         let shared = users[i] > 1 || repeated[i];
-        if node.op.is_elementwise() && shared && cost[i] >= limit {
+        if node.op.is_elementwise() && (!fuse || shared && cost[i] >= limit) {
             stored[i] = true;
         }
     }

@@ -1,7 +1,7 @@
 //! The schedule against the graph it came from: same results for every batch, on the two reference interpreters.
 
 use super::program::{Place, Program};
-use super::{Verified, eval, schedule};
+use super::{Options, Verified, eval, schedule};
 use crate::grad::gradients;
 use crate::ir::eval::{Tensor, evaluate};
 use crate::ir::random::Rng;
@@ -32,7 +32,12 @@ impl Cells {
 }
 
 fn check(graph: &Graph, cells: &[Storage], max_batch: usize) -> Verified<Program> {
-    let program = schedule(graph, cells, max_batch).unwrap_or_else(|e| panic!("{e}"));
+    check_with(graph, cells, max_batch, Options { fuse: false });
+    check_with(graph, cells, max_batch, Options::default())
+}
+
+fn check_with(graph: &Graph, cells: &[Storage], max_batch: usize, options: Options) -> Verified<Program> {
+    let program = schedule(graph, cells, max_batch, options).unwrap_or_else(|e| panic!("{e}"));
     for batch in [1, 2, max_batch] {
         let mut rng = Rng::new(batch as u64);
         let mut random = |ty: &TensorType| {
