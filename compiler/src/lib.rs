@@ -60,8 +60,12 @@
 #![deny(unsafe_code)]
 
 pub mod backend;
+pub mod diag;
 pub mod grad;
 pub mod ir;
+pub mod model;
 pub mod pass;
 pub mod report;
 pub mod schedule;
+
+pub use model::prelude;

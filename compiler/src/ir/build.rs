@@ -202,10 +202,12 @@ impl Graph {
         self.reduce(ReduceFn::Min, candidate, &[axis])
     }
 
-    /// `log(sum(exp(x)))` along an axis, shifted by the maximum; the axis disappears.
+    /// `log(sum(exp(x)))` along an axis, shifted by the maximum; the axis disappears. The value does not depend on the
+    /// shift, so no gradient goes through it.
     pub fn log_sum_exp(&mut self, x: NodeId, axis: usize) -> NodeId {
         let shape = self.ty(x).shape.clone();
         let top = self.reduce(ReduceFn::Max, x, &[axis]);
+        let top = self.stop_gradient(top);
         let wide = self.unreduce(top, &[axis], &shape);
         let shifted = self.sub(x, wide);
         let e = self.exp(shifted);
@@ -218,6 +220,7 @@ impl Graph {
     pub fn softmax(&mut self, x: NodeId, axis: usize) -> NodeId {
         let shape = self.ty(x).shape.clone();
         let top = self.reduce(ReduceFn::Max, x, &[axis]);
+        let top = self.stop_gradient(top);
         let wide = self.unreduce(top, &[axis], &shape);
         let shifted = self.sub(x, wide);
         let e = self.exp(shifted);

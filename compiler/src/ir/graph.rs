@@ -68,6 +68,7 @@ pub struct Graph {
     site_ids: HashMap<Site, SiteId>,
     interned: HashMap<(Op, Vec<NodeId>), NodeId>,
     cursor: SiteId,
+    probing: bool,
 }
 
 impl Graph {
@@ -76,6 +77,12 @@ impl Graph {
         let mut graph = Graph { name: name.into(), ..Graph::default() };
         graph.cursor = graph.site_id(&Site::default());
         graph
+    }
+
+    /// An empty graph in which [`Graph::push`] of operands that do not fit unwinds with the [`TypeError`] as its
+    /// payload and prints nothing. The builder tries layers out on such a graph, to learn their result types.
+    pub fn probing(name: impl Into<String>) -> Graph {
+        Graph { probing: true, ..Graph::new(name) }
     }
 
     /// An empty graph with the name, the inputs and the sites of another: what a pass rebuilds into.
@@ -185,6 +192,7 @@ impl Graph {
     pub fn push(&mut self, op: Op, args: &[NodeId]) -> NodeId {
         match self.try_push(op, args) {
             Ok(id) => id,
+            Err(error) if self.probing => std::panic::resume_unwind(Box::new(error)),
             Err(error) => panic!("compiler bug in graph `{}` at {}: {error}", self.name, self.site_at(self.cursor)),
         }
     }

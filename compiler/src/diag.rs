@@ -1,0 +1,226 @@
+//! Mistakes in a model, as data.
+//!
+//! The builder never stops at the first mistake and never panics: a layer that does not fit records a
+//! [`Diagnostic`] and yields a poisoned tensor, which layers after it pass on in silence. Whoever finishes the model
+//! gets all of them at once as [`Diagnostics`], whose text names the line of the user's source, the layer path, the
+//! shapes that led there, and a way out:
+//!
+//! ```text
+//! error[shape]: Conv2D 3x3 with valid padding needs at least 3 rows, its input has 2
+//!   --> build.rs:41   conv_4
+//!       input f32[batch, 2, 2, 64]   from pool_3   build.rs:40
+//!       trail image [28, 28, 1] -> conv_1 [26, 26, 32] -> ... -> pool_3 [2, 2, 64]
+//!   help: use padding(Same), or drop one pooling layer
+//! ```
+
+use std::fmt;
+
+use crate::ir::{Shape, SourceLine, TensorType};
+
+/// What kind of mistake it is; prints as the word in `error[word]`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Code {
+    /// Ranks or extents that do not fit.
+    Shape,
+    /// An axis that a tensor does not have.
+    Axis,
+    /// A tensor that is too large to exist.
+    Size,
+    /// An element type that does not fit.
+    DType,
+    /// An argument outside its domain.
+    Value,
+    /// A name that is taken, reserved, or no name.
+    Name,
+    /// A number of inputs or outputs that does not fit.
+    Arity,
+    /// Something that has to be there and is not.
+    Missing,
+    /// A name that nothing has.
+    Unknown,
+    /// Something that no result depends on.
+    Unused,
+    /// A model that contains itself.
+    Cycle,
+    /// Tensors of different models in one layer.
+    Model,
+    /// Targets or losses that do not fit their outputs.
+    Loss,
+    /// A gradient that does not exist.
+    Gradient,
+    /// A layer definition that builds an invalid graph.
+    Layer,
+}
+
+impl Code {
+    /// The word in brackets.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Code::Shape => "shape",
+            Code::Axis => "axis",
+            Code::Size => "size",
+            Code::DType => "dtype",
+            Code::Value => "value",
+            Code::Name => "name",
+            Code::Arity => "arity",
+            Code::Missing => "missing",
+            Code::Unknown => "unknown",
+            Code::Unused => "unused",
+            Code::Cycle => "cycle",
+            Code::Model => "model",
+            Code::Loss => "loss",
+            Code::Gradient => "gradient",
+            Code::Layer => "layer",
+        }
+    }
+}
+
+/// What is wrong and what to do about it, before it is known where: what checks of layers, losses and optimizers
+/// return. [`Diagnostic`] adds the place.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Problem {
+    pub code: Code,
+    pub message: String,
+    pub help: Option<String>,
+}
+
+impl Problem {
+    pub fn new(code: Code, message: impl Into<String>) -> Problem {
+        Problem { code, message: message.into(), help: None }
+    }
+
+    /// An extent or rank that does not fit.
+    pub fn shape(message: impl Into<String>) -> Problem {
+        Problem::new(Code::Shape, message)
+    }
+
+    /// An argument outside its domain.
+    pub fn value(message: impl Into<String>) -> Problem {
+        Problem::new(Code::Value, message)
+    }
+
+    /// Adds the line that begins with `help:`.
+    pub fn help(mut self, help: impl Into<String>) -> Problem {
+        self.help = Some(help.into());
+        self
+    }
+}
+
+/// One operand of the layer that a diagnostic is about.
+#[derive(Clone, PartialEq, Debug)]
+pub struct InputNote {
+    pub ty: TensorType,
+    /// The layer or input that made it.
+    pub from: String,
+    pub source: Option<SourceLine>,
+}
+
+/// One mistake, with its place.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Diagnostic {
+    pub code: Code,
+    pub message: String,
+    pub help: Option<String>,
+    /// The line of the user's source.
+    pub source: Option<SourceLine>,
+    /// The path of the layer, output or entry point.
+    pub path: String,
+    /// The operands.
+    pub inputs: Vec<InputNote>,
+    /// Layers from a model input to the first operand, with the shape of an item after each.
+    pub trail: Vec<(String, Shape)>,
+    /// Other places that matter: a word, and where.
+    pub related: Vec<(String, Option<SourceLine>)>,
+}
+
+impl Diagnostic {
+    /// A problem at a place.
+    pub fn new(problem: Problem, path: impl Into<String>, source: Option<SourceLine>) -> Diagnostic {
+        Diagnostic {
+            code: problem.code,
+            message: problem.message,
+            help: problem.help,
+            source,
+            path: path.into(),
+            inputs: Vec::new(),
+            trail: Vec::new(),
+            related: Vec::new(),
+        }
+    }
+
+    /// Adds another place that matters.
+    pub fn related(mut self, what: impl Into<String>, source: Option<SourceLine>) -> Diagnostic {
+        self.related.push((what.into(), source));
+        self
+    }
+}
+
+/// Trails longer than this are cut in the middle.
+const TRAIL: usize = 6;
+
+impl fmt::Display for Diagnostic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "error[{}]: {}", self.code.name(), self.message)?;
+        let at = |source: &Option<SourceLine>| source.as_ref().map_or_else(|| "?".to_string(), |s| s.to_string());
+        write!(f, "\n  --> {}", at(&self.source))?;
+        if !self.path.is_empty() {
+            write!(f, "   {}", self.path)?;
+        }
+        for input in &self.inputs {
+            write!(f, "\n      input {}   from {}   {}", input.ty, input.from, at(&input.source))?;
+        }
+        if self.trail.len() > 1 {
+            let item = |(name, shape): &(String, Shape)| format!("{name} {shape}");
+            let parts: Vec<String> = if self.trail.len() > TRAIL {
+                let (head, tail) = (&self.trail[..TRAIL / 2], &self.trail[self.trail.len() - TRAIL / 2..]);
+                head.iter().map(item).chain(["...".to_string()]).chain(tail.iter().map(item)).collect()
+            } else {
+                self.trail.iter().map(item).collect()
+            };
+            write!(f, "\n      trail {}", parts.join(" -> "))?;
+        }
+        for (what, source) in &self.related {
+            write!(f, "\n      {what}   {}", at(source))?;
+        }
+        if let Some(help) = &self.help {
+            write!(f, "\n  help: {help}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Every mistake of a model. `Debug` prints what `Display` prints, so that `fn main() -> Result<(), Diagnostics>` of
+/// a build script shows text for people.
+#[derive(Clone, PartialEq)]
+pub struct Diagnostics {
+    /// The name of the model.
+    pub model: String,
+    /// In the order in which they were made.
+    pub list: Vec<Diagnostic>,
+}
+
+impl Diagnostics {
+    /// One `cargo::error=` line for every line of text: printed to the standard output of a build script, they
+    /// appear in the output of `cargo build` under the package's name.
+    pub fn cargo_lines(&self) -> String {
+        self.to_string().lines().map(|line| format!("cargo::error={line}\n")).collect()
+    }
+}
+
+impl fmt::Display for Diagnostics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for diagnostic in &self.list {
+            write!(f, "{diagnostic}\n\n")?;
+        }
+        let n = self.list.len();
+        write!(f, "{n} mistake{} in model `{}`", if n == 1 { "" } else { "s" }, self.model)
+    }
+}
+
+impl fmt::Debug for Diagnostics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\n{self}")
+    }
+}
+
+impl std::error::Error for Diagnostics {}

@@ -1,0 +1,464 @@
+//! The model under construction.
+
+use std::cell::{Ref, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use super::compile::{Compiled, Losses, Metrics, TargetDecl};
+use super::entry::{Entry, EntrySpec};
+use super::graph::{Call, LayerGraph, Output, Port, Role};
+use super::layer::{AnyLayer, BuildCx, Core, IntoLayer, LayerDef, snake_case};
+use super::optimizer::Optimizer;
+use super::sequential::Chain;
+use super::tensor::{self, Tensor};
+use super::{CallCx, lower};
+use crate::diag::{Code, Diagnostic, Diagnostics, Problem};
+use crate::ir::{DType, Module, NodeId, Shape, SourceLine, TensorType};
+
+/// What one model is made of. Everything that users do adds to it; mistakes are kept until someone asks.
+#[derive(Debug)]
+pub(crate) struct Net {
+    pub graph: LayerGraph,
+    pub core: Rc<Core>,
+    pub source: SourceLine,
+    pub max_batch: usize,
+    pub compiled: Option<Compiled>,
+    pub targets: Vec<TargetDecl>,
+    pub entries: Vec<EntrySpec>,
+    pub problems: Vec<Diagnostic>,
+    /// Whether mistakes of this model have moved into a model that uses it.
+    pub broken: bool,
+    pub chain: Chain,
+    /// Names of inputs and layers, with the line that took them.
+    taken: HashMap<String, SourceLine>,
+    layer_names: HashMap<u64, String>,
+}
+
+/// The largest batch of a model that does not say otherwise.
+pub const DEFAULT_MAX_BATCH: usize = 128;
+/// The largest batch that a model can ask for.
+const MAX_BATCH: usize = 1 << 20;
+/// Elements of the largest item of an input.
+const MAX_ITEM: usize = 1 << 30;
+/// First components of storage names that belong to the compiler.
+const RESERVED: [&str; 2] = ["optimizer", "random"];
+
+impl Net {
+    pub fn new(name: String, source: SourceLine) -> Net {
+        let core = Core::new();
+        *core.name.borrow_mut() = Some(name.clone());
+        Net {
+            graph: LayerGraph::new(name),
+            core: Rc::new(core),
+            source,
+            max_batch: DEFAULT_MAX_BATCH,
+            compiled: None,
+            targets: Vec::new(),
+            entries: Vec::new(),
+            problems: Vec::new(),
+            broken: false,
+            chain: Chain::default(),
+            taken: HashMap::new(),
+            layer_names: HashMap::new(),
+        }
+    }
+
+    /// The layer's name in this model: its own, or the next free number of its kind.
+    pub fn name_layer(&mut self, layer: &AnyLayer, source: &SourceLine) -> Result<String, Box<Diagnostic>> {
+        if let Some(name) = self.layer_names.get(&layer.core.id) {
+            return Ok(name.clone());
+        }
+        let explicit = layer.core.name.borrow().clone();
+        let name = match explicit {
+            Some(name) => {
+                self.take_name("layer", &name, source)?;
+                name
+            }
+            None => {
+                let stem = snake_case(layer.def.kind());
+                let numbered = (1..).map(|n| format!("{stem}_{n}"));
+                let name = std::iter::once(stem.clone()).chain(numbered).find(|n| !self.taken.contains_key(n));
+                let name = name.unwrap_or(stem);
+                self.taken.insert(name.clone(), source.clone());
+                name
+            }
+        };
+        self.layer_names.insert(layer.core.id, name.clone());
+        Ok(name)
+    }
+
+    /// Reserves a name for a layer or an input.
+    fn take_name(&mut self, what: &str, name: &str, source: &SourceLine) -> Result<(), Box<Diagnostic>> {
+        if let Err(problem) = check_name(what, name) {
+            return Err(Box::new(Diagnostic::new(problem, name, Some(source.clone()))));
+        }
+        if let Some(first) = self.taken.get(name) {
+            let problem = Problem::new(Code::Name, format!("the name `{name}` is used twice"))
+                .help("give one of them another name; to share weights, apply one layer twice");
+            let diagnostic = Diagnostic::new(problem, name, Some(source.clone()));
+            return Err(Box::new(diagnostic.related("first used", Some(first.clone()))));
+        }
+        self.taken.insert(name.to_string(), source.clone());
+        Ok(())
+    }
+
+    pub fn report(&mut self, problem: Problem, path: impl Into<String>, source: SourceLine) {
+        self.problems.push(Diagnostic::new(problem, path, Some(source)));
+    }
+}
+
+/// Names are parts of paths: not empty, without separators and control characters, and not the compiler's own.
+pub(crate) fn check_name(what: &str, name: &str) -> Result<(), Problem> {
+    let fail =
+        |why: &str| Err(Problem::new(Code::Name, format!("`{}` cannot name a {what}: {why}", name.escape_debug())));
+    if name.trim().is_empty() {
+        return fail("it is empty");
+    }
+    if name.contains(|c: char| c == '/' || c.is_control()) {
+        return fail("`/` and control characters separate paths and lines");
+    }
+    if RESERVED.contains(&name) {
+        return fail("the compiler keeps its own storage under this name");
+    }
+    Ok(())
+}
+
+/// The extents of an item: `[28, 28, 1]`, `784`, or `()` for a scalar.
+pub trait IntoShape {
+    fn into_shape(self) -> Vec<usize>;
+}
+
+impl IntoShape for () {
+    fn into_shape(self) -> Vec<usize> {
+        Vec::new()
+    }
+}
+
+impl IntoShape for usize {
+    fn into_shape(self) -> Vec<usize> {
+        vec![self]
+    }
+}
+
+impl IntoShape for &[usize] {
+    fn into_shape(self) -> Vec<usize> {
+        self.to_vec()
+    }
+}
+
+impl IntoShape for Vec<usize> {
+    fn into_shape(self) -> Vec<usize> {
+        self
+    }
+}
+
+impl<const N: usize> IntoShape for [usize; N] {
+    fn into_shape(self) -> Vec<usize> {
+        self.to_vec()
+    }
+}
+
+/// The type of a batch of items, or what is wrong with the extents.
+pub(crate) fn batch_type(what: &str, item: &[usize], dtype: DType) -> Result<TensorType, Problem> {
+    let shape = Shape::fixed(item);
+    if item.contains(&0) {
+        return Err(Problem::shape(format!("{what} {shape} has an empty dimension"))
+            .help("the batch axis is implicit: give the shape of one item, with extents of at least 1"));
+    }
+    match item.iter().try_fold(1usize, |n, &d| n.checked_mul(d)) {
+        Some(n) if n <= MAX_ITEM => Ok(TensorType::new(dtype, Shape::batched(item))),
+        _ => Err(Problem::new(Code::Size, format!("{what} {shape} has more than {MAX_ITEM} elements an item"))),
+    }
+}
+
+/// A model: layers, and the entry points over them. Cheap to clone; clones are the same model.
+///
+/// The first axis of every tensor is the batch: a run-time value from 1 to [`Model::max_batch`], and never part of
+/// the shapes that users write. Nothing here fails: mistakes are collected, and [`Model::lower`] returns them all.
+#[derive(Clone)]
+pub struct Model {
+    pub(crate) net: Rc<RefCell<Net>>,
+}
+
+impl Model {
+    /// An empty model. The name becomes part of symbols and module names, so it is an identifier.
+    #[track_caller]
+    pub fn new(name: impl Into<String>) -> Model {
+        Model { net: Rc::new(RefCell::new(Net::new(name.into(), SourceLine::caller()))) }
+    }
+
+    pub fn name(&self) -> String {
+        self.net.borrow().graph.name.clone()
+    }
+
+    /// Declares an input by the shape of one item.
+    #[track_caller]
+    pub fn input(&self, name: impl Into<String>, shape: impl IntoShape, dtype: DType) -> Tensor {
+        let (name, source) = (name.into(), SourceLine::caller());
+        match batch_type(&format!("input `{name}`"), &shape.into_shape(), dtype) {
+            Ok(ty) => self.input_of_type(&name, ty, source),
+            Err(problem) => {
+                self.net.borrow_mut().report(problem, name, source);
+                Tensor { net: self.net.clone(), port: None }
+            }
+        }
+    }
+
+    /// Declares an input of a type that is known to be sound.
+    pub(crate) fn input_of_type(&self, name: &str, ty: TensorType, source: SourceLine) -> Tensor {
+        let mut net = self.net.borrow_mut();
+        let port = match net.take_name("input", name, &source) {
+            Ok(()) => {
+                let call = Call { role: Role::Input, name: name.to_string(), source, args: vec![], results: vec![ty] };
+                Some(Port { call: net.graph.add(call), output: 0 })
+            }
+            Err(diagnostic) => {
+                net.problems.push(*diagnostic);
+                None
+            }
+        };
+        drop(net);
+        Tensor { net: self.net.clone(), port }
+    }
+
+    /// Makes a tensor an output, named after the layer that produces it.
+    #[track_caller]
+    pub fn output(&self, x: &Tensor) -> &Model {
+        let name = x.name().unwrap_or_default();
+        self.add_output(name, x, SourceLine::caller())
+    }
+
+    /// Makes a tensor an output with a name of its own.
+    #[track_caller]
+    pub fn output_as(&self, name: impl Into<String>, x: &Tensor) -> &Model {
+        self.add_output(name.into(), x, SourceLine::caller())
+    }
+
+    fn add_output(&self, name: String, x: &Tensor, source: SourceLine) -> &Model {
+        if !tensor::adopt(&self.net, x, "an output", &source) {
+            return self;
+        }
+        // A poisoned tensor has been reported where it was made.
+        let Some(port) = x.port else { return self };
+        let mut net = self.net.borrow_mut();
+        if let Err(problem) = check_name("output", &name) {
+            net.report(problem, name, source);
+        } else if let Some(first) = net.graph.outputs.iter().find(|o| o.name == name) {
+            let problem = Problem::new(Code::Name, format!("the output `{name}` is declared twice"))
+                .help("name one of them: `m.output_as(\"other\", &x)`");
+            let first = first.source.clone();
+            net.problems.push(Diagnostic::new(problem, name, Some(source)).related("first declared", Some(first)));
+        } else {
+            net.graph.outputs.push(Output { name, port, source });
+        }
+        drop(net);
+        self
+    }
+
+    /// Replaces all outputs by one tensor: what a sequential model does after every layer.
+    pub(crate) fn set_output(&self, x: &Tensor, source: SourceLine) {
+        self.net.borrow_mut().graph.outputs.clear();
+        let name = x.name().unwrap_or_default();
+        self.add_output(name, x, source);
+    }
+
+    /// The largest batch of a call, 128 unless set. Memory is planned for it; loops run to the batch of the call.
+    #[track_caller]
+    pub fn max_batch(&self, batch: usize) -> &Model {
+        let mut net = self.net.borrow_mut();
+        if !(1..=MAX_BATCH).contains(&batch) {
+            let problem = Problem::value(format!("max_batch {batch}: must be between 1 and {MAX_BATCH}"));
+            net.report(problem, "", SourceLine::caller());
+        } else {
+            net.max_batch = batch;
+        }
+        drop(net);
+        self
+    }
+
+    /// Adds training: entry points `train_step` and `evaluate_step`.
+    ///
+    /// One loss serves every output; [`Losses`] and tuples give each its own. Metrics likewise; `()` is none.
+    #[track_caller]
+    pub fn compile(
+        &self,
+        optimizer: impl Optimizer + 'static,
+        losses: impl Into<Losses>,
+        metrics: impl Into<Metrics>,
+    ) -> &Model {
+        let source = SourceLine::caller();
+        let compiled =
+            Compiled { optimizer: Rc::new(optimizer), losses: losses.into(), metrics: metrics.into(), source };
+        self.net.borrow_mut().compiled = Some(compiled);
+        self
+    }
+
+    /// Declares the target of an output, where it is not what the loss expects by default: labels as `u8`, or with a
+    /// trailing axis of 1.
+    #[track_caller]
+    pub fn target(&self, output: impl Into<String>, shape: impl IntoShape, dtype: DType) -> &Model {
+        let (output, source) = (output.into(), SourceLine::caller());
+        let mut net = self.net.borrow_mut();
+        match batch_type(&format!("the target of `{output}`"), &shape.into_shape(), dtype) {
+            Ok(ty) => net.targets.push(TargetDecl { output, ty, source }),
+            Err(problem) => net.report(problem, output, source),
+        }
+        drop(net);
+        self
+    }
+
+    /// Adds an entry point of one's own.
+    #[track_caller]
+    pub fn entry(&self, name: impl Into<String>) -> Entry {
+        Entry::new(self, name.into(), SourceLine::caller())
+    }
+
+    /// Freezes every layer at or below a path such as `encoder` or `encoder/fc1`: training leaves its weights and
+    /// statistics alone. The layers must have been added before.
+    #[track_caller]
+    pub fn freeze(&self, path: &str) -> &Model {
+        let mut net = self.net.borrow_mut();
+        if !set_trainable(&net.graph, path, false) {
+            let names: Vec<&str> = net.graph.layers().iter().map(|(name, _)| *name).collect();
+            let problem = Problem::new(Code::Unknown, format!("no layer `{path}` to freeze"))
+                .help(format!("layers so far: {}", names.join(", ")));
+            net.report(problem, path, SourceLine::caller());
+        }
+        drop(net);
+        self
+    }
+
+    /// Whether training changes any weight of the model.
+    pub fn trainable(&self, trainable: bool) -> &Model {
+        self.net.borrow().core.trainable.set(trainable);
+        self
+    }
+
+    /// Applies the model as a layer. Every application shares the weights.
+    #[track_caller]
+    pub fn apply(&self, x: &Tensor) -> Tensor {
+        self.apply_many(&[x])
+    }
+
+    /// Applies the model to several tensors, in the order of its inputs, and gives its first output.
+    #[track_caller]
+    pub fn apply_many(&self, xs: &[&Tensor]) -> Tensor {
+        self.call(xs).swap_remove(0)
+    }
+
+    /// Applies the model as a layer and gives all its outputs.
+    #[track_caller]
+    pub fn call(&self, xs: &[&Tensor]) -> Vec<Tensor> {
+        tensor::apply(&self.into_layer(), xs)
+    }
+
+    /// The layer graph in Graphviz's language.
+    pub fn to_dot(&self) -> String {
+        self.net.borrow().graph.to_dot()
+    }
+
+    /// Everything that is wrong so far with layers and names.
+    pub fn problems(&self) -> Ref<'_, [Diagnostic]> {
+        Ref::map(self.net.borrow(), |net| net.problems.as_slice())
+    }
+
+    /// The model as tensor graphs over its storage: `init`, `predict`, with [`Model::compile`] also `train_step` and
+    /// `evaluate_step`, and the entry points of [`Model::entry`]; or everything that is wrong with it.
+    pub fn lower(&self) -> Result<Module, Diagnostics> {
+        lower::lower(&self.net.borrow())
+    }
+}
+
+/// Sets the flag of the layers at a path; false where there is none.
+fn set_trainable(graph: &LayerGraph, path: &str, trainable: bool) -> bool {
+    let (head, rest) = match path.split_once('/') {
+        Some((head, rest)) => (head, Some(rest)),
+        None => (path, None),
+    };
+    let mut found = false;
+    for (name, layer) in graph.layers() {
+        if name != head {
+            continue;
+        }
+        match (rest, layer.def.submodel()) {
+            (None, _) => {
+                layer.core.trainable.set(trainable);
+                found = true;
+            }
+            (Some(rest), Some(inner)) => found |= set_trainable(&inner.graph, rest, trainable),
+            (Some(_), None) => {}
+        }
+    }
+    found
+}
+
+/// A model as a layer: its layers when it was applied.
+#[derive(Debug)]
+pub struct SubModel {
+    pub(crate) graph: LayerGraph,
+    pub(crate) model: u64,
+    pub(crate) net: Rc<RefCell<Net>>,
+}
+
+impl SubModel {
+    /// Whether a model is this one or inside it.
+    pub(crate) fn contains(&self, model: u64) -> bool {
+        let inside = |(_, layer): &(&str, &AnyLayer)| layer.def.submodel().is_some_and(|m| m.contains(model));
+        self.model == model || self.graph.layers().iter().any(inside)
+    }
+}
+
+impl LayerDef for SubModel {
+    fn kind(&self) -> &'static str {
+        "Model"
+    }
+
+    fn arity(&self) -> std::ops::RangeInclusive<usize> {
+        self.graph.inputs.len()..=self.graph.inputs.len()
+    }
+
+    fn results(&self) -> usize {
+        self.graph.outputs.len().max(1)
+    }
+
+    fn submodel(&self) -> Option<&SubModel> {
+        Some(self)
+    }
+
+    fn build(&self, cx: &mut BuildCx<'_>) -> Result<(), Problem> {
+        let name = &self.graph.name;
+        if self.graph.outputs.is_empty() {
+            return Err(Problem::new(Code::Missing, format!("the model `{name}` has no output"))
+                .help("declare one before applying the model: `m.output(&x)`"));
+        }
+        for (&index, given) in self.graph.inputs.iter().zip(cx.inputs()) {
+            let input = self.graph.call(index);
+            if input.results[0] != *given {
+                let (input, wanted) = (&input.name, &input.results[0]);
+                return Err(Problem::shape(format!("input `{input}` of the model `{name}` is {wanted}, got {given}")));
+            }
+        }
+        Ok(())
+    }
+
+    fn call(&self, cx: &mut CallCx<'_>, inputs: &[NodeId]) -> Vec<NodeId> {
+        let ports = self.graph.inputs.iter().map(|&call| Port { call, output: 0 });
+        let inputs = ports.zip(inputs.iter().copied()).collect();
+        let wanted: Vec<Port> = self.graph.outputs.iter().map(|o| o.port).collect();
+        cx.run(&self.graph, &inputs, &wanted)
+    }
+}
+
+impl IntoLayer for &Model {
+    fn into_layer(self) -> AnyLayer {
+        let net = self.net.borrow();
+        let def = SubModel { graph: net.graph.clone(), model: net.core.id, net: self.net.clone() };
+        AnyLayer { def: Rc::new(def), core: net.core.clone() }
+    }
+}
+
+impl IntoLayer for Model {
+    fn into_layer(self) -> AnyLayer {
+        (&self).into_layer()
+    }
+}

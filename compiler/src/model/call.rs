@@ -1,0 +1,245 @@
+//! Running layers: what [`LayerDef::call`](super::layer::LayerDef::call) sees, and how a layer graph becomes nodes.
+
+use std::collections::HashMap;
+use std::ops::{Deref, DerefMut};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
+use super::graph::{Call, LayerGraph, Port, Role};
+use super::layer::AnyLayer;
+use super::random::{self, Key};
+use super::store::Store;
+use crate::diag::{Code, Problem};
+use crate::grad;
+use crate::ir::{Graph, NodeId, Shape, Site, SourceLine, StorageId, TensorType, TypeError};
+
+/// One run of layers into a graph. Derefs to the [`Graph`], so that layers build with `cx.add(x, y)`.
+pub struct CallCx<'a> {
+    graph: &'a mut Graph,
+    store: &'a mut Store,
+    training: bool,
+    frame: Frame,
+    /// State that this run has already replaced.
+    updated: HashMap<StorageId, NodeId>,
+    updates: Vec<StorageId>,
+    losses: Vec<NodeId>,
+    /// Draws so far under each path.
+    draws: HashMap<String, usize>,
+}
+
+/// The layer that is being called.
+#[derive(Clone, Debug)]
+struct Frame {
+    path: String,
+    kind: &'static str,
+    layer: Option<u64>,
+    trainable: bool,
+    source: Option<SourceLine>,
+}
+
+impl Deref for CallCx<'_> {
+    type Target = Graph;
+
+    fn deref(&self) -> &Graph {
+        self.graph
+    }
+}
+
+impl DerefMut for CallCx<'_> {
+    fn deref_mut(&mut self) -> &mut Graph {
+        self.graph
+    }
+}
+
+impl<'a> CallCx<'a> {
+    pub(crate) fn new(graph: &'a mut Graph, store: &'a mut Store, training: bool) -> CallCx<'a> {
+        CallCx {
+            graph,
+            store,
+            training,
+            frame: Frame { path: String::new(), kind: "model", layer: None, trainable: true, source: None },
+            updated: HashMap::new(),
+            updates: Vec::new(),
+            losses: Vec::new(),
+            draws: HashMap::new(),
+        }
+    }
+
+    /// Whether the step trains: dropout drops, batch normalisation uses the batch. A layer that behaves differently
+    /// while it is frozen asks [`CallCx::trainable`] too.
+    pub fn training(&self) -> bool {
+        self.training
+    }
+
+    /// Whether neither the layer nor a model around it is frozen.
+    pub fn trainable(&self) -> bool {
+        self.frame.trainable
+    }
+
+    /// A weight that the layer declared: its value now, which is the new one after [`CallCx::update`].
+    pub fn weight(&mut self, name: &str) -> NodeId {
+        match self.optional_weight(name) {
+            Some(node) => node,
+            None => self.fault(format!("reads a weight `{name}` that it did not declare")),
+        }
+    }
+
+    /// A weight, if the layer declared it.
+    pub fn optional_weight(&mut self, name: &str) -> Option<NodeId> {
+        let id = self.store.find(self.frame.layer?, name)?;
+        Some(match self.updated.get(&id) {
+            Some(&node) => node,
+            None => self.store.read(self.graph, id),
+        })
+    }
+
+    /// Replaces state at the end of the call. Later reads in the same call see the new value.
+    pub fn update(&mut self, name: &str, value: NodeId) {
+        let Some(id) = self.frame.layer.and_then(|layer| self.store.find(layer, name)) else {
+            self.fault(format!("updates `{name}`, which it did not declare"))
+        };
+        if self.updated.insert(id, value).is_none() {
+            self.updates.push(id);
+        }
+    }
+
+    /// Adds a scalar to the loss of training and evaluation.
+    pub fn add_loss(&mut self, loss: NodeId) {
+        self.losses.push(loss);
+    }
+
+    /// Random bits for every element of a shape, different in every step and for every draw.
+    pub fn random_bits(&mut self, shape: &Shape) -> NodeId {
+        let key = self.random_key();
+        random::bits(self.graph, key, shape).0
+    }
+
+    /// Numbers uniform in `[low, high)`.
+    pub fn random_uniform(&mut self, shape: &Shape, low: f64, high: f64) -> NodeId {
+        let key = self.random_key();
+        random::uniform(self.graph, key, shape, low, high)
+    }
+
+    /// Normal numbers.
+    pub fn random_normal(&mut self, shape: &Shape, mean: f64, stddev: f64) -> NodeId {
+        let key = self.random_key();
+        random::normal(self.graph, key, shape, mean, stddev)
+    }
+
+    /// A fresh key of the layer's own stream.
+    fn random_key(&mut self) -> Key {
+        let (seed, step) = self.store.random();
+        let (seed, step) = (self.store.read(self.graph, seed), self.store.read(self.graph, step));
+        let count = self.draws.entry(self.frame.path.clone()).or_default();
+        let name = format!("{}#{count}", self.frame.path);
+        *count += 1;
+        Key::from_seed(self.graph, seed).derive(self.graph, &name, Some(step))
+    }
+
+    /// Gradients of a scalar with respect to some nodes.
+    pub fn gradients(&mut self, of: NodeId, wrt: &[NodeId]) -> Vec<NodeId> {
+        match grad::gradients(self.graph, of, wrt) {
+            Ok(nodes) => nodes,
+            Err(error) => self.fault(error.to_string()),
+        }
+    }
+
+    /// Calls a layer that belongs to this one; its weights get paths below this layer's.
+    pub fn child(&mut self, name: &str, layer: &AnyLayer, inputs: &[NodeId]) -> Vec<NodeId> {
+        let source = self.frame.source.clone();
+        self.enter(name, source, layer, inputs)
+    }
+
+    /// A layer definition that contradicts itself: unwinds quietly while the builder tries the layer out.
+    fn fault(&self, reason: String) -> ! {
+        resume_unwind(Box::new(TypeError { op: self.frame.kind, reason }))
+    }
+
+    fn enter(&mut self, name: &str, source: Option<SourceLine>, layer: &AnyLayer, inputs: &[NodeId]) -> Vec<NodeId> {
+        let path = match self.frame.path.as_str() {
+            "" => name.to_string(),
+            outer => format!("{outer}/{name}"),
+        };
+        let trainable = self.frame.trainable && layer.core.trainable.get();
+        for weight in layer.weights() {
+            self.store.weight(layer.core.id, &path, &source, trainable, &weight);
+        }
+        let site = Site { path: path.clone(), source: source.clone(), derived: Vec::new() };
+        let site = self.graph.site_id(&site);
+        let site = self.graph.set_site(site);
+        let frame = Frame { path, kind: layer.def.kind(), layer: Some(layer.core.id), trainable, source };
+        let frame = std::mem::replace(&mut self.frame, frame);
+        let results = layer.def.call(self, inputs);
+        self.frame = frame;
+        self.graph.set_site(site);
+        results
+    }
+
+    /// Runs the calls that some tensors need, given the nodes of the layer graph's inputs.
+    pub(crate) fn run(&mut self, layers: &LayerGraph, inputs: &HashMap<Port, NodeId>, wanted: &[Port]) -> Vec<NodeId> {
+        let mut values = inputs.clone();
+        for index in layers.needed(wanted) {
+            let Call { name, role, source, args, .. } = layers.call(index);
+            let Role::Layer(layer) = role else { continue };
+            let args: Vec<NodeId> = args.iter().map(|port| values[port]).collect();
+            let results = self.enter(name, Some(source.clone()), layer, &args);
+            for (output, node) in results.into_iter().enumerate() {
+                values.insert(Port { call: index, output }, node);
+            }
+        }
+        wanted.iter().map(|port| values[port]).collect()
+    }
+
+    /// What the run leaves behind besides its results: penalties of layers, and state to assign.
+    pub(crate) fn finish(self) -> Effects {
+        let mut updates: Vec<(StorageId, NodeId)> = self.updates.iter().map(|id| (*id, self.updated[id])).collect();
+        if !self.draws.is_empty() {
+            let (_, step) = self.store.random();
+            let count = self.store.read(self.graph, step);
+            let next = self.graph.add_s(count, 1.0);
+            updates.push((step, next));
+        }
+        Effects { losses: self.losses, updates }
+    }
+}
+
+/// See [`CallCx::finish`].
+pub(crate) struct Effects {
+    pub losses: Vec<NodeId>,
+    pub updates: Vec<(StorageId, NodeId)>,
+}
+
+/// Builds a layer for some inputs and tries it out on a scratch graph: the types of its results.
+pub(crate) fn infer(layer: &AnyLayer, inputs: &[TensorType]) -> Result<Vec<TensorType>, Problem> {
+    layer.build(inputs)?;
+    let kind = layer.def.kind();
+    let attempt = |training: bool| {
+        let mut graph = Graph::probing("probe");
+        let mut store = Store::default();
+        let nodes: Vec<NodeId> =
+            inputs.iter().enumerate().map(|(i, ty)| graph.input(format!("x{i}"), ty.clone())).collect();
+        let mut cx = CallCx::new(&mut graph, &mut store, training);
+        let results = cx.enter("probe", None, layer, &nodes);
+        results.iter().map(|&node| graph.ty(node).clone()).collect::<Vec<_>>()
+    };
+    let quiet = |training| {
+        catch_unwind(AssertUnwindSafe(|| attempt(training))).map_err(|payload| match payload.downcast::<TypeError>() {
+            Ok(error) if error.reason.ends_with("too many elements") => {
+                Problem::new(Code::Size, format!("{kind} makes a tensor that is too large: {}", error.reason))
+            }
+            Ok(error) => Problem::new(Code::Layer, format!("{kind} builds an invalid graph: {error}"))
+                .help("its `build` must refuse inputs that its `call` cannot take"),
+            Err(panic) => resume_unwind(panic),
+        })
+    };
+    let (trained, predicted) = (quiet(true)?, quiet(false)?);
+    match trained {
+        t if t.len() != layer.def.results() => {
+            let message = format!("{kind} announces {} results and gives {}", layer.def.results(), t.len());
+            Err(Problem::new(Code::Layer, message))
+        }
+        t if t != predicted => {
+            Err(Problem::new(Code::Layer, format!("{kind} has other result types in training than in prediction")))
+        }
+        t => Ok(t),
+    }
+}

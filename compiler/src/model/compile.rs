@@ -1,0 +1,149 @@
+//! What `compile` records: an optimizer, and for each output a loss and metrics.
+
+use std::rc::Rc;
+
+use super::loss::Loss;
+use super::metric::Metric;
+use super::optimizer::Optimizer;
+use crate::ir::{SourceLine, TensorType};
+
+/// The arguments of `compile`.
+#[derive(Clone, Debug)]
+pub(crate) struct Compiled {
+    pub optimizer: Rc<dyn Optimizer>,
+    pub losses: Losses,
+    pub metrics: Metrics,
+    pub source: SourceLine,
+}
+
+/// A target that the user declared.
+#[derive(Clone, Debug)]
+pub(crate) struct TargetDecl {
+    pub output: String,
+    pub ty: TensorType,
+    pub source: SourceLine,
+}
+
+/// Which output something is for.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) enum For {
+    Every,
+    /// By position, as in a tuple.
+    Index(usize),
+    Name(String),
+}
+
+impl For {
+    pub fn is(&self, index: usize, name: &str) -> bool {
+        match self {
+            For::Every => true,
+            For::Index(i) => *i == index,
+            For::Name(n) => n == name,
+        }
+    }
+}
+
+/// One loss with the outputs it is for and its weight in the total.
+#[derive(Clone, Debug)]
+pub(crate) struct WeightedLoss {
+    pub output: For,
+    pub loss: Rc<dyn Loss>,
+    pub weight: f64,
+}
+
+/// The losses of a model: one for every output, a tuple in the order of the outputs, or by name:
+///
+/// ```
+/// # use bakelite_compiler::prelude::*;
+/// Losses::new().output("age", MeanSquaredError).weighted_output("kind", BinaryCrossentropy::new(), 0.5);
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Losses {
+    pub(crate) list: Vec<WeightedLoss>,
+}
+
+impl Losses {
+    pub fn new() -> Losses {
+        Losses::default()
+    }
+
+    /// Adds the loss of one output. Outputs without a loss are not trained for.
+    pub fn output(self, name: impl Into<String>, loss: impl Loss + 'static) -> Losses {
+        self.weighted_output(name, loss, 1.0)
+    }
+
+    /// Adds the loss of one output, with its weight in the total.
+    pub fn weighted_output(self, name: impl Into<String>, loss: impl Loss + 'static, weight: f64) -> Losses {
+        self.push(For::Name(name.into()), Rc::new(loss), weight)
+    }
+
+    fn push(mut self, output: For, loss: Rc<dyn Loss>, weight: f64) -> Losses {
+        self.list.push(WeightedLoss { output, loss, weight });
+        self
+    }
+}
+
+impl<L: Loss + 'static> From<L> for Losses {
+    fn from(loss: L) -> Losses {
+        Losses::new().push(For::Every, Rc::new(loss), 1.0)
+    }
+}
+
+/// One metric with the outputs it is for.
+#[derive(Clone, Debug)]
+pub(crate) struct OutputMetric {
+    pub output: For,
+    pub metric: Rc<dyn Metric>,
+}
+
+/// The metrics of a model: a list or a tuple for every output, `()` for none, or by name.
+#[derive(Clone, Debug, Default)]
+pub struct Metrics {
+    pub(crate) list: Vec<OutputMetric>,
+}
+
+impl Metrics {
+    pub fn new() -> Metrics {
+        Metrics::default()
+    }
+
+    /// Adds a metric of one output.
+    pub fn output(self, name: impl Into<String>, metric: impl Metric + 'static) -> Metrics {
+        self.push(For::Name(name.into()), Rc::new(metric))
+    }
+
+    fn push(mut self, output: For, metric: Rc<dyn Metric>) -> Metrics {
+        self.list.push(OutputMetric { output, metric });
+        self
+    }
+}
+
+impl From<()> for Metrics {
+    fn from(_: ()) -> Metrics {
+        Metrics::new()
+    }
+}
+
+impl<M: Metric + 'static, const N: usize> From<[M; N]> for Metrics {
+    fn from(metrics: [M; N]) -> Metrics {
+        metrics.into_iter().fold(Metrics::new(), |all, m| all.push(For::Every, Rc::new(m)))
+    }
+}
+
+macro_rules! tuples {
+    ($(($($letter:ident $index:tt)+))+) => { $(
+        impl<$($letter: Loss + 'static),+> From<($($letter,)+)> for Losses {
+            fn from(losses: ($($letter,)+)) -> Losses {
+                Losses::new()$(.push(For::Index($index), Rc::new(losses.$index), 1.0))+
+            }
+        }
+
+        impl<$($letter: Metric + 'static),+> From<($($letter,)+)> for Metrics {
+            fn from(metrics: ($($letter,)+)) -> Metrics {
+                Metrics::new()$(.push(For::Every, Rc::new(metrics.$index)))+
+            }
+        }
+    )+ };
+}
+
+tuples! { (A 0) (A 0 B 1) (A 0 B 1 C 2) (A 0 B 1 C 2 D 3) (A 0 B 1 C 2 D 3 E 4) (A 0 B 1 C 2 D 3 E 4 F 5) }

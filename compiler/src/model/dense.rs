@@ -1,0 +1,95 @@
+//! The fully connected layer.
+
+use super::CallCx;
+use super::activation::Activation;
+use super::initializer::Initializer;
+use super::layer::{BuildCx, Layer, LayerDef, Weight};
+use super::regularizer::Regularizer;
+use crate::diag::Problem;
+use crate::ir::NodeId;
+
+/// `activation(x . kernel + bias)` along the last axis: items `[..., n]` become `[..., units]`.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Dense {
+    units: usize,
+    activation: Activation,
+    use_bias: bool,
+    kernel_initializer: Initializer,
+    bias_initializer: Initializer,
+    kernel_regularizer: Option<Regularizer>,
+    bias_regularizer: Option<Regularizer>,
+}
+
+impl Dense {
+    pub fn new(units: usize) -> Layer<Dense> {
+        Layer::new(Dense {
+            units,
+            activation: Activation::Linear,
+            use_bias: true,
+            kernel_initializer: Initializer::GlorotUniform,
+            bias_initializer: Initializer::Zeros,
+            kernel_regularizer: None,
+            bias_regularizer: None,
+        })
+    }
+}
+
+impl Layer<Dense> {
+    pub fn activation(self, activation: Activation) -> Layer<Dense> {
+        self.with(|d| d.activation = activation)
+    }
+
+    pub fn use_bias(self, use_bias: bool) -> Layer<Dense> {
+        self.with(|d| d.use_bias = use_bias)
+    }
+
+    pub fn kernel_initializer(self, initializer: Initializer) -> Layer<Dense> {
+        self.with(|d| d.kernel_initializer = initializer)
+    }
+
+    pub fn bias_initializer(self, initializer: Initializer) -> Layer<Dense> {
+        self.with(|d| d.bias_initializer = initializer)
+    }
+
+    pub fn kernel_regularizer(self, regularizer: Regularizer) -> Layer<Dense> {
+        self.with(|d| d.kernel_regularizer = Some(regularizer))
+    }
+
+    pub fn bias_regularizer(self, regularizer: Regularizer) -> Layer<Dense> {
+        self.with(|d| d.bias_regularizer = Some(regularizer))
+    }
+}
+
+impl LayerDef for Dense {
+    fn kind(&self) -> &'static str {
+        "Dense"
+    }
+
+    fn build(&self, cx: &mut BuildCx<'_>) -> Result<(), Problem> {
+        cx.positive("units", self.units)?;
+        cx.float()?;
+        self.activation.check(cx)?;
+        let Some(&features) = cx.any_item()?.last() else {
+            return Err(Problem::shape("Dense takes items with at least 1 axis, its input has scalars as items")
+                .help("give the item an axis: `Reshape::new([1]).apply(&x)`"));
+        };
+        let kernel = Weight::new("kernel", [features, self.units], self.kernel_initializer);
+        cx.weight(kernel.regularizer(self.kernel_regularizer))?;
+        if self.use_bias {
+            let bias = Weight::new("bias", [self.units], self.bias_initializer);
+            cx.weight(bias.regularizer(self.bias_regularizer))?;
+        }
+        Ok(())
+    }
+
+    fn call(&self, cx: &mut CallCx<'_>, x: &[NodeId]) -> Vec<NodeId> {
+        let last = cx.ty(x[0]).shape.rank() - 1;
+        let kernel = cx.weight("kernel");
+        let mut y = cx.contract(x[0], kernel, &[], &[(last, 0)]);
+        if let Some(bias) = cx.optional_weight("bias") {
+            let bias = cx.broadcast_like(bias, y);
+            y = cx.add(y, bias);
+        }
+        vec![self.activation.on(cx, y)]
+    }
+}

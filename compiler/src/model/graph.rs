@@ -1,0 +1,178 @@
+//! The layer graph: calls of layers as nodes, tensors as edges.
+
+use std::collections::HashSet;
+use std::fmt::Write;
+
+use petgraph::algo::{has_path_connecting, toposort};
+use petgraph::graph::{DiGraph, NodeIndex};
+use petgraph::visit::{Dfs, EdgeRef, Reversed};
+
+use super::layer::AnyLayer;
+use crate::ir::{Shape, SourceLine, TensorType};
+
+/// A tensor of a layer graph: one result of one call.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct Port {
+    pub call: NodeIndex,
+    pub output: usize,
+}
+
+/// What a node of the layer graph is.
+#[derive(Clone, Debug)]
+pub enum Role {
+    /// A tensor that the caller gives.
+    Input,
+    /// An application of a layer. The same layer can be applied many times.
+    Layer(AnyLayer),
+}
+
+/// One node: an input, or one application of a layer.
+#[derive(Clone, Debug)]
+pub struct Call {
+    pub role: Role,
+    /// The layer's name.
+    pub name: String,
+    /// The line that applied it.
+    pub source: SourceLine,
+    pub args: Vec<Port>,
+    pub results: Vec<TensorType>,
+}
+
+/// Which result goes to which operand.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Edge {
+    pub output: usize,
+    pub operand: usize,
+}
+
+/// A named result of a model.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Output {
+    pub name: String,
+    pub port: Port,
+    pub source: SourceLine,
+}
+
+/// The layers of a model.
+#[derive(Clone, Debug, Default)]
+pub struct LayerGraph {
+    pub name: String,
+    graph: DiGraph<Call, Edge>,
+    pub inputs: Vec<NodeIndex>,
+    pub outputs: Vec<Output>,
+}
+
+/// The calls that lie on a cycle cannot be ordered.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("`{0}` depends on its own result")]
+pub struct Cycle(pub String);
+
+impl LayerGraph {
+    pub fn new(name: impl Into<String>) -> LayerGraph {
+        LayerGraph { name: name.into(), ..LayerGraph::default() }
+    }
+
+    /// Adds a call and its edges.
+    pub fn add(&mut self, call: Call) -> NodeIndex {
+        let args = call.args.clone();
+        let is_input = matches!(call.role, Role::Input);
+        let index = self.graph.add_node(call);
+        for (operand, port) in args.into_iter().enumerate() {
+            self.graph.add_edge(port.call, index, Edge { output: port.output, operand });
+        }
+        if is_input {
+            self.inputs.push(index);
+        }
+        index
+    }
+
+    pub fn call(&self, index: NodeIndex) -> &Call {
+        &self.graph[index]
+    }
+
+    /// All calls.
+    pub fn calls(&self) -> impl Iterator<Item = &Call> {
+        self.graph.node_weights()
+    }
+
+    pub fn ty(&self, port: Port) -> &TensorType {
+        &self.graph[port.call].results[port.output]
+    }
+
+    /// Every call after those that it depends on: as they were added, where that is such an order.
+    pub fn order(&self) -> Result<Vec<NodeIndex>, Cycle> {
+        if self.graph.edge_references().all(|e| e.source() < e.target()) {
+            return Ok(self.graph.node_indices().collect());
+        }
+        toposort(&self.graph, None).map_err(|cycle| Cycle(self.graph[cycle.node_id()].name.clone()))
+    }
+
+    /// The calls that some tensors depend on, in order.
+    pub fn needed(&self, wanted: &[Port]) -> Vec<NodeIndex> {
+        let mut seen = vec![false; self.graph.node_count()];
+        for port in wanted {
+            let reversed = Reversed(&self.graph);
+            let mut walk = Dfs::new(reversed, port.call);
+            while let Some(index) = walk.next(reversed) {
+                seen[index.index()] = true;
+            }
+        }
+        self.order().unwrap_or_default().into_iter().filter(|i| seen[i.index()]).collect()
+    }
+
+    /// Whether a tensor is computed from another.
+    pub fn depends(&self, on: Port, of: Port) -> bool {
+        has_path_connecting(&self.graph, on.call, of.call, None)
+    }
+
+    /// The layers from an input to a tensor along first operands, with the shape of an item after each.
+    pub fn trail(&self, port: Port) -> Vec<(String, Shape)> {
+        let mut trail = Vec::new();
+        let mut next = Some(port);
+        while let Some(port) = next {
+            let shape = &self.ty(port).shape;
+            let skip = shape.first().is_some_and(|d| d.batch) as usize;
+            trail.push((self.graph[port.call].name.clone(), Shape(shape[skip..].to_vec())));
+            next = self.graph[port.call].args.first().copied();
+        }
+        trail.reverse();
+        trail
+    }
+
+    /// The graph in Graphviz's language, with shapes on the edges.
+    pub fn to_dot(&self) -> String {
+        let quote = |s: &str| s.replace('\\', "\\\\").replace('"', "\\\"");
+        let mut dot = format!("digraph \"{}\" {{\n  node [shape=box];\n", quote(&self.name));
+        for index in self.graph.node_indices() {
+            let call = &self.graph[index];
+            let kind = match &call.role {
+                Role::Input => "Input",
+                Role::Layer(layer) => layer.def.kind(),
+            };
+            let _ = writeln!(dot, "  n{} [label=\"{}\\n{kind}\"];", index.index(), quote(&call.name));
+        }
+        for edge in self.graph.edge_references() {
+            let ty = &self.graph[edge.source()].results[edge.weight().output];
+            let _ = writeln!(dot, "  n{} -> n{} [label=\"{ty}\"];", edge.source().index(), edge.target().index());
+        }
+        for (i, output) in self.outputs.iter().enumerate() {
+            let _ = writeln!(dot, "  o{i} [label=\"{}\", shape=ellipse];", quote(&output.name));
+            let _ = writeln!(dot, "  n{} -> o{i} [label=\"{}\"];", output.port.call.index(), self.ty(output.port));
+        }
+        dot + "}\n"
+    }
+
+    /// The distinct layers in order of their first call, by name.
+    pub fn layers(&self) -> Vec<(&str, &AnyLayer)> {
+        let mut seen = HashSet::new();
+        let mut layers = Vec::new();
+        for call in self.graph.node_weights() {
+            if let Role::Layer(layer) = &call.role
+                && seen.insert(layer.core.id)
+            {
+                layers.push((call.name.as_str(), layer));
+            }
+        }
+        layers
+    }
+}

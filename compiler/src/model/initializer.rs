@@ -1,0 +1,143 @@
+//! Initial values of weights, with Keras's names, defaults and distributions.
+
+use super::random::{self, Key};
+use crate::diag::Problem;
+use crate::ir::{Graph, NodeId, TensorType};
+
+/// How a weight begins. The random ones draw by the model's seed and the weight's path.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Initializer {
+    Zeros,
+    Ones,
+    Constant(f64),
+    RandomUniform {
+        minval: f64,
+        maxval: f64,
+    },
+    RandomNormal {
+        mean: f64,
+        stddev: f64,
+    },
+    /// Normal, redrawn beyond two standard deviations.
+    TruncatedNormal {
+        mean: f64,
+        stddev: f64,
+    },
+    /// Variance `scale / fan`.
+    VarianceScaling {
+        scale: f64,
+        mode: Fan,
+        distribution: Distribution,
+    },
+    GlorotUniform,
+    GlorotNormal,
+    HeUniform,
+    HeNormal,
+    LecunUniform,
+    LecunNormal,
+}
+
+/// Which count of connections scales a variance.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Fan {
+    In,
+    Out,
+    Avg,
+}
+
+/// The shape of a scaled distribution.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Distribution {
+    TruncatedNormal,
+    UntruncatedNormal,
+    Uniform,
+}
+
+/// Standard deviation of the standard normal distribution restricted to two standard deviations.
+const TRUNCATED_STDDEV: f64 = 0.879_625_661_034_239_78;
+
+impl Initializer {
+    /// Uniform between -0.05 and 0.05.
+    pub const fn random_uniform() -> Initializer {
+        Initializer::RandomUniform { minval: -0.05, maxval: 0.05 }
+    }
+
+    /// Normal with mean 0.
+    pub const fn random_normal(stddev: f64) -> Initializer {
+        Initializer::RandomNormal { mean: 0.0, stddev }
+    }
+
+    /// Truncated normal with mean 0.
+    pub const fn truncated_normal(stddev: f64) -> Initializer {
+        Initializer::TruncatedNormal { mean: 0.0, stddev }
+    }
+
+    pub(crate) fn check(&self) -> Result<(), Problem> {
+        let fail = |what: &str| Err(Problem::value(format!("initializer {self:?}: {what}")));
+        match *self {
+            Initializer::Constant(c) if !c.is_finite() => fail("the constant is not finite"),
+            Initializer::RandomUniform { minval, maxval } if !(minval <= maxval && (maxval - minval).is_finite()) => {
+                fail("minval must not exceed maxval")
+            }
+            Initializer::RandomNormal { mean, stddev } | Initializer::TruncatedNormal { mean, stddev }
+                if !(stddev >= 0.0 && stddev.is_finite() && mean.is_finite()) =>
+            {
+                fail("stddev must be finite and not negative")
+            }
+            Initializer::VarianceScaling { scale, .. } if !(scale > 0.0 && scale.is_finite()) => {
+                fail("scale must be positive")
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The initial value of a weight of the given type. `fans` are those of [`fans`] unless the layer knows better.
+    pub fn value(&self, g: &mut Graph, key: Key, ty: &TensorType, fans: (f64, f64)) -> NodeId {
+        use Distribution::{TruncatedNormal as Truncated, Uniform, UntruncatedNormal};
+        let shape = &ty.shape;
+        let scaled = |scale, mode, distribution| Initializer::VarianceScaling { scale, mode, distribution };
+        match *self {
+            Initializer::Zeros => g.splat_of(0.0, ty.clone()),
+            Initializer::Ones => g.splat_of(1.0, ty.clone()),
+            Initializer::Constant(c) => g.splat_of(c, ty.clone()),
+            Initializer::RandomUniform { minval, maxval } => random::uniform(g, key, shape, minval, maxval),
+            Initializer::RandomNormal { mean, stddev } => random::normal(g, key, shape, mean, stddev),
+            Initializer::TruncatedNormal { mean, stddev } => random::truncated_normal(g, key, shape, mean, stddev),
+            Initializer::VarianceScaling { scale, mode, distribution } => {
+                let fan = match mode {
+                    Fan::In => fans.0,
+                    Fan::Out => fans.1,
+                    Fan::Avg => (fans.0 + fans.1) / 2.0,
+                };
+                let variance = scale / fan.max(1.0);
+                match distribution {
+                    Truncated => random::truncated_normal(g, key, shape, 0.0, variance.sqrt() / TRUNCATED_STDDEV),
+                    UntruncatedNormal => random::normal(g, key, shape, 0.0, variance.sqrt()),
+                    Uniform => {
+                        let limit = (3.0 * variance).sqrt();
+                        random::uniform(g, key, shape, -limit, limit)
+                    }
+                }
+            }
+            Initializer::GlorotUniform => scaled(1.0, Fan::Avg, Uniform).value(g, key, ty, fans),
+            Initializer::GlorotNormal => scaled(1.0, Fan::Avg, Truncated).value(g, key, ty, fans),
+            Initializer::HeUniform => scaled(2.0, Fan::In, Uniform).value(g, key, ty, fans),
+            Initializer::HeNormal => scaled(2.0, Fan::In, Truncated).value(g, key, ty, fans),
+            Initializer::LecunUniform => scaled(1.0, Fan::In, Uniform).value(g, key, ty, fans),
+            Initializer::LecunNormal => scaled(1.0, Fan::In, Truncated).value(g, key, ty, fans),
+        }
+    }
+}
+
+/// Connections into and out of a unit for a weight of the given extents: `[in, out]`, or a convolution kernel
+/// `[window..., in, out]`.
+pub fn fans(shape: &[usize]) -> (f64, f64) {
+    match shape {
+        [] => (1.0, 1.0),
+        [n] => (*n as f64, *n as f64),
+        [window @ .., inputs, outputs] => {
+            let field: f64 = window.iter().map(|&n| n as f64).product();
+            (field * *inputs as f64, field * *outputs as f64)
+        }
+    }
+}

@@ -1,0 +1,416 @@
+//! What a layer is.
+//!
+//! A layer is a plain value that implements [`LayerDef`]: what it is called, which weights it needs for its inputs,
+//! and how its result is built as graph. The three methods are everything: shapes are not inferred a second time, the
+//! builder runs `call` on a scratch graph and reads the types; gradients, passes and backends see graph only.
+//!
+//! Users hold it as a [`Layer`], which gives it a name and an identity. A layer that is applied twice shares its
+//! weights. So does a clone of it; a layer that is reconfigured after it was applied is a new one.
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::ops::RangeInclusive;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::call::CallCx;
+use super::initializer::{self, Initializer};
+use super::regularizer::Regularizer;
+use super::tensor::Tensor;
+use crate::diag::{Code, Problem};
+use crate::ir::{DType, NodeId, Shape, StorageKind, TensorType};
+
+/// A layer's definition.
+pub trait LayerDef: fmt::Debug {
+    /// Keras's class name, such as `Conv2D`. Layers without a name are numbered as `conv2d`, `conv2d_1`, ...
+    fn kind(&self) -> &'static str;
+
+    /// How many inputs it takes.
+    fn arity(&self) -> RangeInclusive<usize> {
+        1..=1
+    }
+
+    /// How many results it has.
+    fn results(&self) -> usize {
+        1
+    }
+
+    /// The layers inside, where this is a model.
+    #[doc(hidden)]
+    fn submodel(&self) -> Option<&super::builder::SubModel> {
+        None
+    }
+
+    /// Checks arguments and input types, and declares the weights for them. Everything that a user can get wrong is
+    /// a [`Problem`] here; [`LayerDef::call`] may rely on it.
+    fn build(&self, cx: &mut BuildCx<'_>) -> Result<(), Problem>;
+
+    /// Adds the layer's computation to the graph that `cx` derefs to and returns its results. Inputs have the
+    /// types that [`LayerDef::build`] saw.
+    fn call(&self, cx: &mut CallCx<'_>, inputs: &[NodeId]) -> Vec<NodeId>;
+}
+
+/// A weight or a piece of state that a layer declares.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Weight {
+    pub name: String,
+    pub shape: Vec<usize>,
+    /// `Param` is trained, `State` is updated by the layer itself.
+    pub kind: StorageKind,
+    pub initializer: Initializer,
+    pub regularizer: Option<Regularizer>,
+    /// Connections into and out of a unit, for initializers that scale by them.
+    pub fans: (f64, f64),
+}
+
+impl Weight {
+    /// A trained weight.
+    pub fn new(name: impl Into<String>, shape: impl Into<Vec<usize>>, initializer: Initializer) -> Weight {
+        let shape = shape.into();
+        let fans = initializer::fans(&shape);
+        Weight { name: name.into(), shape, kind: StorageKind::Param, initializer, regularizer: None, fans }
+    }
+
+    /// State that the layer updates in training and reads in prediction.
+    pub fn state(name: impl Into<String>, shape: impl Into<Vec<usize>>, initializer: Initializer) -> Weight {
+        Weight { kind: StorageKind::State, ..Weight::new(name, shape, initializer) }
+    }
+
+    pub fn regularizer(mut self, regularizer: Option<Regularizer>) -> Weight {
+        self.regularizer = regularizer;
+        self
+    }
+
+    /// The type of its cell.
+    pub fn ty(&self) -> TensorType {
+        TensorType::new(DType::F32, Shape::fixed(&self.shape))
+    }
+}
+
+/// Elements of the largest weight: its bytes fit 32 bits of an object file's addresses with room to spare.
+const MAX_WEIGHT: usize = 1 << 28;
+
+/// What [`LayerDef::build`] sees: the input types, and where weights are declared.
+pub struct BuildCx<'a> {
+    kind: &'static str,
+    inputs: &'a [TensorType],
+    weights: Vec<Weight>,
+}
+
+impl BuildCx<'_> {
+    /// The type of the first input.
+    pub fn input(&self) -> &TensorType {
+        &self.inputs[0]
+    }
+
+    /// The types of all inputs.
+    pub fn inputs(&self) -> &[TensorType] {
+        self.inputs
+    }
+
+    /// Declares a weight.
+    pub fn weight(&mut self, weight: Weight) -> Result<(), Problem> {
+        let Weight { name, shape, .. } = &weight;
+        if shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d)).is_none_or(|n| n > MAX_WEIGHT) {
+            let shape = Shape::fixed(shape);
+            let message = format!("{} needs a weight `{name}` of {shape}, more than {MAX_WEIGHT} elements", self.kind);
+            return Err(Problem::new(Code::Size, message));
+        }
+        weight.initializer.check()?;
+        weight.regularizer.map_or(Ok(()), |r| r.check())?;
+        self.weights.push(weight);
+        Ok(())
+    }
+
+    /// Fails unless every input is `f32`.
+    pub fn float(&self) -> Result<(), Problem> {
+        match self.inputs.iter().find(|t| t.dtype != DType::F32) {
+            None => Ok(()),
+            Some(t) => Err(Problem::new(Code::DType, format!("{} takes f32, its input is {}", self.kind, t.dtype))
+                .help("convert it first: `x.cast(F32)`")),
+        }
+    }
+
+    /// The extents of one item of the first input, which must be `f32` and have this many axes besides the batch.
+    pub fn item(&self, axes: usize, meaning: &str) -> Result<Vec<usize>, Problem> {
+        self.float()?;
+        let item = self.any_item()?;
+        if item.len() != axes {
+            let message = format!(
+                "{} takes items of rank {axes} ({meaning}), its input has items of rank {}",
+                self.kind,
+                item.len()
+            );
+            let help = match axes {
+                1 if item.len() > 1 => "flatten it first: `Flatten.apply(&x)`",
+                _ => "change its shape first: `Reshape::new([...]).apply(&x)`",
+            };
+            return Err(Problem::shape(message).help(help));
+        }
+        Ok(item)
+    }
+
+    /// The extents of one item of the first input: everything after the batch.
+    pub fn any_item(&self) -> Result<Vec<usize>, Problem> {
+        let shape = &self.input().shape;
+        let item = match shape.split_first() {
+            Some((first, rest)) if first.batch => Shape(rest.to_vec()).as_fixed(),
+            _ => None,
+        };
+        item.ok_or_else(|| {
+            Problem::shape(format!("{} takes a batch of items, its input is {}", self.kind, self.input()))
+        })
+    }
+
+    /// Fails unless an argument is at least 1.
+    pub fn positive(&self, argument: &str, value: usize) -> Result<(), Problem> {
+        match value {
+            0 => Err(Problem::value(format!("{} with {argument} 0: must be at least 1", self.kind))),
+            _ => Ok(()),
+        }
+    }
+
+    /// An axis counted from the front, where negative ones count from the back. Axis 0 is the batch.
+    pub fn axis(&self, axis: isize) -> Result<usize, Problem> {
+        resolve_axis(self.kind, axis, &self.input().shape)
+    }
+}
+
+/// See [`BuildCx::axis`].
+pub(crate) fn resolve_axis(kind: &str, axis: isize, shape: &Shape) -> Result<usize, Problem> {
+    let rank = shape.rank() as isize;
+    let resolved = if axis < 0 { axis.checked_add(rank).unwrap_or(-1) } else { axis };
+    if (0..rank).contains(&resolved) {
+        return Ok(resolved as usize);
+    }
+    let message = format!("{kind} with axis {axis}, its input {shape} has rank {rank}");
+    Err(Problem::new(Code::Axis, message).help(match rank {
+        0 => "a scalar has no axes".to_string(),
+        _ => format!("axes are {}..{} or -{rank}..-1, and the batch is axis 0", 0, rank - 1),
+    }))
+}
+
+/// The identity of a layer, shared by its clones and its applications.
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub id: u64,
+    pub name: RefCell<Option<String>>,
+    pub trainable: Cell<bool>,
+    /// Whether it has been applied.
+    used: Cell<bool>,
+    /// What it declared when it was first applied.
+    weights: RefCell<Option<Vec<Weight>>>,
+}
+
+impl Core {
+    pub fn new() -> Core {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Core {
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            name: RefCell::default(),
+            trainable: Cell::new(true),
+            used: Cell::new(false),
+            weights: RefCell::default(),
+        }
+    }
+}
+
+/// A layer of any kind.
+#[derive(Clone, Debug)]
+pub struct AnyLayer {
+    pub(crate) def: Rc<dyn LayerDef>,
+    pub(crate) core: Rc<Core>,
+}
+
+impl AnyLayer {
+    pub(crate) fn weights(&self) -> Vec<Weight> {
+        self.core.weights.borrow().clone().unwrap_or_default()
+    }
+
+    /// Checks the inputs and fixes the weights, or compares them with those of an earlier application.
+    pub(crate) fn build(&self, inputs: &[TensorType]) -> Result<(), Problem> {
+        let kind = self.def.kind();
+        let arity = self.def.arity();
+        if !arity.contains(&inputs.len()) {
+            let (low, high) = (*arity.start(), *arity.end());
+            let wanted = match (low, high) {
+                (1, 1) => "1 input".to_string(),
+                (n, usize::MAX) => format!("at least {n} inputs"),
+                (n, m) if n == m => format!("{n} inputs"),
+                (n, m) => format!("{n} to {m} inputs"),
+            };
+            return Err(Problem::new(Code::Arity, format!("{kind} takes {wanted}, got {}", inputs.len())));
+        }
+        let mut cx = BuildCx { kind, inputs, weights: Vec::new() };
+        self.def.build(&mut cx)?;
+        self.core.used.set(true);
+        let mut before = self.core.weights.borrow_mut();
+        let Some(before) = before.as_ref() else {
+            *before = Some(cx.weights);
+            return Ok(());
+        };
+        match before.iter().zip(&cx.weights).find(|(a, b)| a.shape != b.shape) {
+            None => Ok(()),
+            Some((a, b)) => {
+                let (old, new) = (Shape::fixed(&a.shape), Shape::fixed(&b.shape));
+                let message =
+                    format!("{kind} is shared: its `{}` is {old} from its first use, this input needs {new}", a.name);
+                Err(Problem::shape(message).help("make a second layer, or give both inputs the same shape"))
+            }
+        }
+    }
+}
+
+/// A layer as users hold it: a definition with a name and an identity.
+#[derive(Debug)]
+pub struct Layer<D> {
+    def: Rc<D>,
+    core: Rc<Core>,
+}
+
+impl<D> Clone for Layer<D> {
+    fn clone(&self) -> Layer<D> {
+        Layer { def: self.def.clone(), core: self.core.clone() }
+    }
+}
+
+impl<D: LayerDef + Clone + 'static> Layer<D> {
+    pub fn new(def: D) -> Layer<D> {
+        Layer { def: Rc::new(def), core: Rc::new(Core::new()) }
+    }
+
+    /// Changes the definition. A layer that has been applied before becomes a new layer with weights of its own.
+    pub fn with(mut self, change: impl FnOnce(&mut D)) -> Layer<D> {
+        self.detach();
+        change(Rc::make_mut(&mut self.def));
+        self
+    }
+
+    /// The name: part of the paths of its weights, unique in its model.
+    pub fn name(mut self, name: impl Into<String>) -> Layer<D> {
+        self.detach();
+        *self.core.name.borrow_mut() = Some(name.into());
+        self
+    }
+
+    /// Whether training changes its weights. Takes effect for every application of the layer, also for earlier ones.
+    pub fn trainable(self, trainable: bool) -> Layer<D> {
+        self.core.trainable.set(trainable);
+        self
+    }
+
+    fn detach(&mut self) {
+        if self.core.used.get() {
+            let core = Core::new();
+            core.trainable.set(self.core.trainable.get());
+            self.core = Rc::new(core);
+        }
+    }
+
+    /// Applies the layer to one tensor.
+    #[track_caller]
+    pub fn apply(&self, x: &Tensor) -> Tensor {
+        self.apply_many(&[x])
+    }
+
+    /// Applies the layer to several tensors and gives its first result.
+    #[track_caller]
+    pub fn apply_many(&self, xs: &[&Tensor]) -> Tensor {
+        self.call(xs).swap_remove(0)
+    }
+
+    /// Applies the layer to any number of tensors and gives all its results.
+    #[track_caller]
+    pub fn call(&self, xs: &[&Tensor]) -> Vec<Tensor> {
+        super::tensor::apply(&self.into_layer(), xs)
+    }
+}
+
+/// Whatever can be used as a layer: a [`Layer`], a definition without weights such as `Flatten`, a model.
+pub trait IntoLayer {
+    fn into_layer(self) -> AnyLayer;
+}
+
+impl IntoLayer for AnyLayer {
+    fn into_layer(self) -> AnyLayer {
+        self
+    }
+}
+
+impl<D: LayerDef + 'static> IntoLayer for Layer<D> {
+    fn into_layer(self) -> AnyLayer {
+        AnyLayer { def: self.def, core: self.core }
+    }
+}
+
+impl<D: LayerDef + 'static> IntoLayer for &Layer<D> {
+    fn into_layer(self) -> AnyLayer {
+        self.clone().into_layer()
+    }
+}
+
+impl<D: LayerDef + 'static> IntoLayer for D {
+    fn into_layer(self) -> AnyLayer {
+        AnyLayer { def: Rc::new(self), core: Rc::new(Core::new()) }
+    }
+}
+
+/// Lets a bare definition be named and applied: `Flatten.apply(&x)`. Each use is a layer of its own.
+pub trait Apply: LayerDef + Clone + 'static {
+    /// Applies it to one tensor.
+    #[track_caller]
+    fn apply(&self, x: &Tensor) -> Tensor {
+        Layer::new(self.clone()).apply(x)
+    }
+
+    /// Applies it to several tensors.
+    #[track_caller]
+    fn apply_many(&self, xs: &[&Tensor]) -> Tensor {
+        Layer::new(self.clone()).apply_many(xs)
+    }
+
+    /// A layer with this definition and a name.
+    fn name(&self, name: impl Into<String>) -> Layer<Self> {
+        Layer::new(self.clone()).name(name)
+    }
+}
+
+impl<D: LayerDef + Clone + 'static> Apply for D {}
+
+/// Keras's automatic name for a class: `MaxPooling2D` becomes `max_pooling2d`.
+pub(crate) fn snake_case(kind: &str) -> String {
+    let letters: Vec<char> = kind.chars().collect();
+    let mut name = String::new();
+    for (i, c) in letters.iter().enumerate() {
+        let after_lower = i > 0 && letters[i - 1].is_lowercase();
+        let before_lower = i > 0 && letters.get(i + 1).is_some_and(|n| n.is_lowercase());
+        if c.is_uppercase() && (after_lower || before_lower) {
+            name.push('_');
+        }
+        name.extend(c.to_lowercase());
+    }
+    name
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn automatic_names_are_those_of_keras() {
+        let names = [
+            ("Dense", "dense"),
+            ("Conv2D", "conv2d"),
+            ("MaxPooling2D", "max_pooling2d"),
+            ("BatchNormalization", "batch_normalization"),
+            ("GlobalAveragePooling2D", "global_average_pooling2d"),
+            ("LSTM", "lstm"),
+            ("PReLU", "p_re_lu"),
+            ("ConvLSTM2D", "conv_lstm2d"),
+            ("LeakyReLU", "leaky_re_lu"),
+        ];
+        for (kind, name) in names {
+            assert_eq!(snake_case(kind), name);
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! The language that models are described in.
+//!
+//! A [`Model`] is a graph of calls of layers. Layers ([`LayerDef`]), losses ([`Loss`]), metrics ([`Metric`]),
+//! optimizers ([`Optimizer`]), initializers and regularizers are compositions of graph operations, one file each,
+//! and nothing below this module knows them. [`Model::lower`] turns the description into an
+//! [`ir::Module`](crate::ir::Module): storage cells, and one tensor graph for every entry point.
+//!
+//! # Adding a layer
+//!
+//! A file with a struct, its builder methods and its [`LayerDef`]; its line in the list below; its row in
+//! `tests/layers.rs`.
+
+mod activation;
+mod builder;
+mod call;
+mod check;
+mod compile;
+mod dense;
+mod entry;
+pub(crate) mod graph;
+mod initializer;
+mod layer;
+mod loss;
+mod lower;
+mod metric;
+mod objective;
+mod optimizer;
+pub mod prelude;
+mod random;
+mod regularizer;
+mod sequential;
+mod store;
+mod tensor;
+
+pub use activation::{Activation, Swish};
+pub use builder::{DEFAULT_MAX_BATCH, IntoShape, Model, SubModel};
+pub use call::CallCx;
+pub use compile::{Losses, Metrics};
+pub use dense::Dense;
+pub use entry::Entry;
+pub use initializer::{Distribution, Fan, Initializer};
+pub use layer::{AnyLayer, Apply, BuildCx, IntoLayer, Layer, LayerDef, Weight};
+pub use loss::{
+    BinaryCrossentropy, CategoricalCrossentropy, Loss, MeanAbsoluteError, MeanSquaredError,
+    SparseCategoricalCrossentropy,
+};
+pub use metric::{Accuracy, Metric};
+pub use optimizer::{Adam, Optimizer, RMSprop, SGD, StepCx, Update};
+pub use random::Key;
+pub use regularizer::Regularizer;
+pub use sequential::Sequential;
+pub use store::{SEED, STEP};
+pub use tensor::Tensor;

@@ -1,0 +1,8 @@
+//! Everything that a build script needs: `use bakelite_compiler::prelude::*`.
+
+pub use super::activation::Activation::*;
+pub use super::initializer::Initializer::*;
+pub use super::regularizer::Regularizer::*;
+pub use super::*;
+pub use crate::diag::{Diagnostic, Diagnostics};
+pub use crate::ir::DType::{self, *};

@@ -1,0 +1,139 @@
+//! The storage cells of a model while it is lowered: which layer owns which, and how each begins.
+
+use std::collections::HashMap;
+
+use super::initializer::Initializer;
+use super::layer::Weight;
+use super::random::{self, Key};
+use crate::ir::{DType, Graph, NodeId, Site, SourceLine, Storage, StorageId, StorageKind, TensorType};
+
+/// How a cell begins.
+#[derive(Clone, Debug)]
+enum Start {
+    /// Drawn or filled by an initializer, with the connections that scale it.
+    Weight(Initializer, (f64, f64)),
+    Splat(f64),
+    /// The argument of `init`.
+    Seed,
+}
+
+/// Storage cells, in order of their ids.
+#[derive(Debug, Default)]
+pub(crate) struct Store {
+    pub cells: Vec<Storage>,
+    starts: Vec<Start>,
+    /// What the layer declared, for the cells that are weights.
+    weights: HashMap<StorageId, Weight>,
+    owned: HashMap<(u64, String), StorageId>,
+    named: HashMap<String, StorageId>,
+}
+
+/// The name of the cell that holds the seed of every random draw.
+pub const SEED: &str = "random/seed";
+/// The name of the cell that counts the calls that drew random numbers.
+pub const STEP: &str = "random/step";
+
+impl Store {
+    fn add(&mut self, cell: Storage, start: Start) -> StorageId {
+        let id = StorageId(self.cells.len() as u32);
+        self.named.insert(cell.name.clone(), id);
+        self.cells.push(cell);
+        self.starts.push(start);
+        id
+    }
+
+    /// The cell of a layer's weight. The first path that a shared layer is met under names it.
+    pub fn weight(
+        &mut self,
+        layer: u64,
+        path: &str,
+        source: &Option<SourceLine>,
+        trainable: bool,
+        weight: &Weight,
+    ) -> StorageId {
+        if let Some(&id) = self.owned.get(&(layer, weight.name.clone())) {
+            return id;
+        }
+        let cell = Storage {
+            name: format!("{path}/{}", weight.name),
+            ty: weight.ty(),
+            kind: weight.kind,
+            trainable: trainable && weight.kind == StorageKind::Param,
+            site: Site { path: path.to_string(), source: source.clone(), derived: Vec::new() },
+        };
+        let id = self.add(cell, Start::Weight(weight.initializer, weight.fans));
+        self.owned.insert((layer, weight.name.clone()), id);
+        self.weights.insert(id, weight.clone());
+        id
+    }
+
+    /// The cell of a layer's weight, if it was declared.
+    pub fn find(&self, layer: u64, name: &str) -> Option<StorageId> {
+        self.owned.get(&(layer, name.to_string())).copied()
+    }
+
+    /// The cell with a full name.
+    pub fn named(&self, name: &str) -> Option<StorageId> {
+        self.named.get(name).copied()
+    }
+
+    /// A cell of training state with a constant first value, added where it is new.
+    pub fn training(&mut self, name: &str, ty: TensorType, start: f64) -> StorageId {
+        self.training_cell(name, ty, Start::Splat(start))
+    }
+
+    fn training_cell(&mut self, name: &str, ty: TensorType, start: Start) -> StorageId {
+        if let Some(id) = self.named(name) {
+            return id;
+        }
+        let (kind, site) = (StorageKind::Training, Site::path(name));
+        self.add(Storage { name: name.to_string(), ty, kind, trainable: false, site }, start)
+    }
+
+    /// The cells of the seed and of the step of random draws.
+    pub fn random(&mut self) -> (StorageId, StorageId) {
+        let seed = self.training_cell(SEED, random::seed_type(), Start::Seed);
+        (seed, self.training(STEP, TensorType::scalar(DType::U32), 0.0))
+    }
+
+    pub fn cell(&self, id: StorageId) -> &Storage {
+        &self.cells[id.0 as usize]
+    }
+
+    /// The declaration behind a cell that is a weight.
+    pub fn declaration(&self, id: StorageId) -> Option<&Weight> {
+        self.weights.get(&id)
+    }
+
+    /// The parameters that training may change, in order.
+    pub fn trainable(&self) -> Vec<StorageId> {
+        (0..self.cells.len() as u32).map(StorageId).filter(|&id| self.cell(id).trainable).collect()
+    }
+
+    /// Reads a cell.
+    pub fn read(&self, g: &mut Graph, id: StorageId) -> NodeId {
+        let ty = self.cell(id).ty.clone();
+        g.push(crate::ir::Op::Storage { id, ty }, &[])
+    }
+
+    /// The entry point `init`: gives every cell its first value.
+    pub fn init(&self) -> Graph {
+        let mut g = Graph::new("init");
+        let seed = g.input("seed", random::seed_type());
+        let root = Key::from_seed(&mut g, seed);
+        for (i, (cell, start)) in self.cells.iter().zip(&self.starts).enumerate() {
+            let site = g.site_id(&cell.site.derive("init"));
+            g.set_site(site);
+            let value = match start {
+                Start::Splat(x) => g.splat_of(*x, cell.ty.clone()),
+                Start::Seed => seed,
+                Start::Weight(initializer, fans) => {
+                    let key = root.derive(&mut g, &cell.name, None);
+                    initializer.value(&mut g, key, &cell.ty, *fans)
+                }
+            };
+            g.assign(StorageId(i as u32), value);
+        }
+        g
+    }
+}

@@ -1,0 +1,184 @@
+//! The handle of a tensor in a model under construction, and the application of layers to it.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use super::builder::{Model, Net};
+use super::call;
+use super::graph::{Call, Port, Role};
+use super::layer::{AnyLayer, IntoLayer};
+use super::sequential;
+use crate::diag::{Code, Diagnostic, InputNote, Problem};
+use crate::ir::{SourceLine, TensorType};
+
+/// A tensor of a model that is being described. Cheap to clone. The result of a layer that did not fit is poisoned:
+/// it has no type, and layers applied to it yield poisoned tensors without a word.
+#[derive(Clone)]
+pub struct Tensor {
+    pub(crate) net: Rc<RefCell<Net>>,
+    pub(crate) port: Option<Port>,
+}
+
+impl Tensor {
+    /// Its type, unless it is poisoned.
+    pub fn ty(&self) -> Option<TensorType> {
+        Some(self.net.borrow().graph.ty(self.port?).clone())
+    }
+
+    /// The extents of one item, without the batch; nothing if it is poisoned.
+    pub fn item_shape(&self) -> Option<Vec<usize>> {
+        let ty = self.ty()?;
+        Some(ty.shape.iter().filter_map(|d| d.as_fixed()).collect())
+    }
+
+    /// The name of the layer or input that makes it.
+    pub fn name(&self) -> Option<String> {
+        Some(self.net.borrow().graph.call(self.port?.call).name.clone())
+    }
+
+    /// Applies a layer: the same as `layer.apply(&self)`, for chains.
+    #[track_caller]
+    pub fn then(&self, layer: impl super::IntoLayer) -> Tensor {
+        apply(&layer.into_layer(), &[self]).swap_remove(0)
+    }
+
+    fn poison(net: &Rc<RefCell<Net>>) -> Tensor {
+        Tensor { net: net.clone(), port: None }
+    }
+}
+
+impl std::fmt::Debug for Tensor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match (self.name(), self.ty()) {
+            (Some(name), Some(ty)) => write!(f, "{name}: {ty}"),
+            _ => f.write_str("poisoned"),
+        }
+    }
+}
+
+/// Applies a layer to tensors of one model. Mistakes are recorded there; the results are then poisoned.
+#[track_caller]
+pub(crate) fn apply(layer: &AnyLayer, xs: &[&Tensor]) -> Vec<Tensor> {
+    apply_at(layer, xs, SourceLine::caller())
+}
+
+/// [`apply`] on behalf of another line.
+pub(crate) fn apply_at(layer: &AnyLayer, xs: &[&Tensor], source: SourceLine) -> Vec<Tensor> {
+    let started = start(layer, xs, &source);
+    let layer = started.as_ref().unwrap_or(layer);
+    let count = layer.def.results();
+    let Some(first) = xs.first() else {
+        // Without an operand there is no model to record the mistake in, so it waits in one of its own until the
+        // result is used.
+        let net = Rc::new(RefCell::new(Net::new(String::new(), source.clone())));
+        let problem = Problem::new(Code::Arity, format!("{} is applied to nothing", layer.def.kind()));
+        net.borrow_mut().problems.push(Diagnostic::new(problem, "", Some(source)));
+        return vec![Tensor::poison(&net); count];
+    };
+    let net = &first.net;
+    let poisoned = || vec![Tensor::poison(net); count];
+    for x in xs {
+        if !adopt(net, x, layer.def.kind(), &source) {
+            return poisoned();
+        }
+    }
+    let Some(args) = xs.iter().map(|x| x.port).collect::<Option<Vec<Port>>>() else {
+        return poisoned();
+    };
+    if !admit(net, layer, &source, &args) {
+        return poisoned();
+    }
+    let types: Vec<TensorType> = args.iter().map(|&port| net.borrow().graph.ty(port).clone()).collect();
+    // The name comes first, so that diagnostics of a bad layer carry it too.
+    let name = match net.borrow_mut().name_layer(layer, &source) {
+        Ok(name) => name,
+        Err(diagnostic) => {
+            net.borrow_mut().problems.push(*diagnostic);
+            return poisoned();
+        }
+    };
+    match call::infer(layer, &types) {
+        Ok(results) => {
+            let call = Call { role: Role::Layer(layer.clone()), name, source, args, results };
+            let call = net.borrow_mut().graph.add(call);
+            (0..count).map(|output| Tensor { net: net.clone(), port: Some(Port { call, output }) }).collect()
+        }
+        Err(problem) => {
+            let diagnostic = net.borrow().explain(problem, name, source, &args);
+            net.borrow_mut().problems.push(diagnostic);
+            poisoned()
+        }
+    }
+}
+
+/// The layer of a sequential model that waited for its input and gets it now.
+fn start(layer: &AnyLayer, xs: &[&Tensor], source: &SourceLine) -> Option<AnyLayer> {
+    let net = &layer.def.submodel()?.net;
+    let ty = match xs {
+        [x] if !net.borrow().chain.waiting.is_empty() => x.ty()?,
+        _ => return None,
+    };
+    sequential::start(net, &ty, source.clone());
+    Some(Model { net: net.clone() }.into_layer())
+}
+
+/// Whether a layer can be part of a model at all: not if it is a model with mistakes of its own, which move here, or
+/// one that contains this model.
+fn admit(net: &Rc<RefCell<Net>>, layer: &AnyLayer, source: &SourceLine, args: &[Port]) -> bool {
+    let Some(inner) = layer.def.submodel() else { return true };
+    let name = inner.graph.name.clone();
+    if inner.contains(net.borrow().core.id) {
+        let outer = net.borrow().graph.name.clone();
+        let message = match name == outer {
+            true => format!("the model `{name}` is used inside itself"),
+            false => format!("the model `{name}` contains `{outer}` and is used inside it"),
+        };
+        let problem =
+            Problem::new(Code::Cycle, message).help("models nest like boxes; put the shared layers in a third");
+        let diagnostic = net.borrow().explain(problem, name, source.clone(), args);
+        net.borrow_mut().problems.push(diagnostic);
+        return false;
+    }
+    let problems = std::mem::take(&mut inner.net.borrow_mut().problems);
+    let mut origin = inner.net.borrow_mut();
+    origin.broken |= !problems.is_empty();
+    let sound = !origin.broken;
+    drop(origin);
+    net.borrow_mut().problems.extend(problems.into_iter().map(|mut p| {
+        p.path = if p.path.is_empty() { name.clone() } else { format!("{name}/{}", p.path) };
+        p
+    }));
+    sound
+}
+
+/// Whether a tensor belongs to a model. If not, that is recorded in the model, together with what is wrong in the
+/// other one.
+pub(crate) fn adopt(net: &Rc<RefCell<Net>>, x: &Tensor, user: &str, source: &SourceLine) -> bool {
+    if Rc::ptr_eq(net, &x.net) {
+        return true;
+    }
+    let mut problems = std::mem::take(&mut x.net.borrow_mut().problems);
+    if problems.is_empty() {
+        let (here, there) = (net.borrow().graph.name.clone(), x.net.borrow().graph.name.clone());
+        let name = x.name().unwrap_or_default();
+        let message = format!("{user} mixes tensors of two models: `{name}` belongs to `{there}`, not to `{here}`");
+        let problem = Problem::new(Code::Model, message)
+            .help(format!("apply the model `{there}` as a layer to a tensor of `{here}`"));
+        problems.push(Diagnostic::new(problem, "", Some(source.clone())));
+    }
+    net.borrow_mut().problems.extend(problems);
+    false
+}
+
+impl Net {
+    /// A problem of a layer, with its place: the operands, and how the first came about.
+    pub(crate) fn explain(&self, problem: Problem, path: String, source: SourceLine, args: &[Port]) -> Diagnostic {
+        let inputs = args.iter().map(|&port| {
+            let call = self.graph.call(port.call);
+            let ty = self.graph.ty(port).clone();
+            InputNote { ty, from: call.name.clone(), source: Some(call.source.clone()) }
+        });
+        let trail = args.first().map(|&port| self.graph.trail(port)).unwrap_or_default();
+        Diagnostic { inputs: inputs.collect(), trail, ..Diagnostic::new(problem, path, Some(source)) }
+    }
+}
