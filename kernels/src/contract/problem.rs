@@ -6,11 +6,11 @@ use crate::f32_gemm::PANEL;
 
 /// The longest block of K: 128-byte rows of a panel times this is about one and a half level-1 caches, of which the
 /// hardware prefetches most from level 2.
-const K_BLOCK: usize = 384;
+pub const K_BLOCK: usize = 384;
 /// Elements of a block of C, which stays in cache while K is summed and the epilogue reads it.
-const C_BLOCK: usize = 16 * 1024;
+pub const C_BLOCK: usize = 16 * 1024;
 /// The most columns of a block of C.
-const C_COLUMNS: usize = 128;
+pub const C_COLUMNS: usize = 128;
 /// The most elements of a packed block of A.
 const A_BLOCK: usize = 64 * 1024;
 /// The most elements of B that are packed for all of K at once.

@@ -106,7 +106,7 @@ pub(super) unsafe fn sweep<S: Simd>(
     if tiles == 0 {
         return;
     }
-    let (height, taller) = (block.rows / tiles, block.rows % tiles);
+    let (height, taller) = if tiles == 1 { (block.rows, 0) } else { (block.rows / tiles, block.rows % tiles) };
     let most = group(height + usize::from(taller > 0));
     let mut col = 0;
     while col < block.cols {

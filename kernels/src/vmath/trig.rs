@@ -3,9 +3,9 @@
 use super::{ROUND64, clamp64, polynomial64};
 
 /// pi / 2 in three parts; the first two have 24 bits, so that their multiples are exact up to 2^29.
-const PIO2_HIGH: f64 = 1.570_796_310_901_641_8;
-const PIO2_MIDDLE: f64 = 1.589_325_477_352_819_6e-8;
-const PIO2_LOW: f64 = 6.123_233_995_736_766e-17;
+const PIO2_HIGH: f64 = 1.570_796_251_296_997;
+const PIO2_MIDDLE: f64 = 7.549_789_415_861_596e-8;
+const PIO2_LOW: f64 = 5.390_302_858_158_119e-15;
 
 /// The sine of `x + quarter * pi / 2`.
 #[inline(always)]
