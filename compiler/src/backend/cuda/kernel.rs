@@ -14,8 +14,10 @@ use crate::schedule::program::{
 /// The text of a kernel and how to launch it.
 pub fn print(program: &Program, kernel: &Kernel, storage: &StorageLayout) -> (String, Launch) {
     let mapping = Mapping::of(program, kernel);
-    let (reads, writes) = kernel.touches();
-    let mut buffers: Vec<BufferId> = reads.into_iter().chain(writes.iter().copied()).collect();
+    let (_, writes) = kernel.touches();
+    // Expressions that no stage uses are not printed, so neither are the buffers that only they load from.
+    let reads = kernel.stages.iter().flat_map(|s| kernel.loads_of(s)).map(|load| load.buffer);
+    let mut buffers: Vec<BufferId> = reads.chain(writes.iter().copied()).collect();
     buffers.sort();
     buffers.dedup();
     let mut args = vec![Arg::Batch];
