@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::mapping::Mapping;
 use super::stage::{Names, is_trivial};
-use super::{Arg, Launch, bounds, spelling};
+use super::{Arg, Launch, spelling, width};
 use crate::ir::{BinaryFn, DType, Dim};
 use crate::schedule::program::{
     Acc, Access, Affine, AxisId, BufferId, Expr, ExprId, Indirect, Kernel, Place, Program, StorageLayout, StoreMode,
@@ -14,8 +14,10 @@ use crate::schedule::program::{
 /// The text of a kernel and how to launch it.
 pub fn print(program: &Program, kernel: &Kernel, storage: &StorageLayout) -> (String, Launch) {
     let mapping = Mapping::of(program, kernel);
-    let (reads, writes) = kernel.touches();
-    let mut buffers: Vec<BufferId> = reads.into_iter().chain(writes.iter().copied()).collect();
+    let (_, writes) = kernel.touches();
+    // Expressions that no stage uses are not printed, so neither are the buffers that only they load from.
+    let reads = kernel.stages.iter().flat_map(|s| kernel.loads_of(s)).map(|load| load.buffer);
+    let mut buffers: Vec<BufferId> = reads.chain(writes.iter().copied()).collect();
     buffers.sort();
     buffers.dedup();
     let mut args = vec![Arg::Batch];
@@ -42,13 +44,13 @@ pub fn print(program: &Program, kernel: &Kernel, storage: &StorageLayout) -> (St
         args,
     };
 
-    let wide = bounds::is_wide(program, kernel, mapping.threads());
+    let wide = width::is_wide(program, kernel, mapping.threads());
     let stages = kernel.stages.iter().map(|stage| {
         let loops = match mapping {
             Mapping::Thread => stage.axes.len(),
             Mapping::Block(_) => stage.axes.len().min(1),
         };
-        Names::of(program, kernel, stage, loops)
+        Names::of(kernel, stage, loops)
     });
     let stages = stages.collect();
     let mut printer = Printer { program, kernel, mapping, wide, stages, text: String::new(), indent: 0 };
@@ -215,6 +217,10 @@ impl Printer<'_> {
             let Acc { f, dtype, .. } = self.kernel.accs[acc.index()];
             let neutral = spelling::literal(f.neutral(dtype), dtype);
             self.line(format!("{} acc{} = {};", spelling::value_type(dtype), acc.0, spelling::bare(&neutral)));
+        }
+        // A loop that never runs, whose body might read from buffers without elements.
+        if stage.axes.iter().any(|a| self.kernel.extent(*a).scale == 0) {
+            return;
         }
         let last = at + 1 == self.kernel.stages.len();
         let scoped = !last && self.stages[at].at(0).next().is_some();

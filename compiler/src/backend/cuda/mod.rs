@@ -8,15 +8,16 @@
 //! outer point belongs to one thread, or to one block where points are few and the work of each is long
 //! ([`Mapping`]). Nothing is atomic and every reduction has one fixed order, so results repeat bit for bit.
 
-mod bounds;
 mod kernel;
 mod mapping;
 mod spelling;
 mod stage;
+mod width;
 
 use std::fmt::Write;
 
 use crate::ir::{Dim, TensorType};
+use crate::schedule::Verified;
 use crate::schedule::program::{BufferId, Place, Program, StorageLayout};
 
 pub use bakelite_kernels::cuda::PRELUDE;
@@ -101,7 +102,7 @@ impl CudaModule {
 }
 
 /// Prints the programs of one model as one module. The names of the programs differ.
-pub fn print(programs: &[&Program], storage: &StorageLayout) -> CudaModule {
+pub fn print(programs: &[&Verified<Program>], storage: &StorageLayout) -> CudaModule {
     let mut source = String::from(PRELUDE);
     let mut entries = Vec::new();
     for program in programs {

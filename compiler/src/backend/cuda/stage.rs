@@ -1,11 +1,10 @@
 //! Which expressions of a stage get a name, and in which loop they are computed.
 //!
 //! An expression that is used once is written where it is used. One that is used more often, or that changes less
-//! often than its user, becomes a named constant in the innermost loop whose axis it depends on. Loads that only a
-//! select keeps in bounds, and whatever contains them, are always written in place: the branches of `?:` are lazy.
+//! often than its user, becomes a named constant in the innermost loop whose axis it depends on. A verified program
+//! loads nothing out of bounds, whatever its selects choose, so that every load may be named.
 
-use super::bounds;
-use crate::schedule::program::{AxisId, Expr, ExprId, Kernel, Program, Stage};
+use crate::schedule::program::{AxisId, Expr, ExprId, Kernel, Stage};
 
 /// The names of one stage.
 pub struct Names {
@@ -17,22 +16,18 @@ pub struct Names {
 
 impl Names {
     /// Decides for a stage with this many loops. A flattened stage has one loop for all of its axes.
-    pub fn of(program: &Program, kernel: &Kernel, stage: &Stage, loops: usize) -> Names {
+    pub fn of(kernel: &Kernel, stage: &Stage, loops: usize) -> Names {
         let count = kernel.exprs.len();
         let loop_of = |axis: &AxisId| {
             let at = stage.axes.iter().position(|a| a == axis);
             at.map_or(0, |at| (at + 1).min(loops))
         };
-        let (mut depth, mut in_place) = (vec![0; count], vec![false; count]);
+        let mut depth = vec![0; count];
         for (i, typed) in kernel.exprs.iter().enumerate() {
             for operand in typed.expr.operands() {
                 depth[i] = depth[i].max(depth[operand.index()]);
-                in_place[i] |= in_place[operand.index()];
             }
             depth[i] = mentioned(&typed.expr).iter().map(loop_of).fold(depth[i], usize::max);
-            if let Expr::Load(access) = &typed.expr {
-                in_place[i] |= !bounds::always_in_bounds(program, kernel, access);
-            }
         }
 
         let (mut uses, mut user_depth) = (vec![0; count], vec![0; count]);
@@ -66,7 +61,7 @@ impl Names {
 
         let named = |i: usize| {
             let worth = uses[i] > 1 || (uses[i] == 1 && depth[i] < user_depth[i]);
-            worth && !in_place[i] && !is_trivial(&kernel.exprs[i].expr)
+            worth && !is_trivial(&kernel.exprs[i].expr)
         };
         Names { depth: (0..count).map(|i| named(i).then_some(depth[i])).collect(), axes }
     }

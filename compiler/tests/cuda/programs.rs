@@ -234,28 +234,6 @@ pub fn embedding(max_batch: usize, rows: usize, width: usize) -> Program {
     p
 }
 
-/// `y = pad(x, low, high)` along the second axis: a load that only its select keeps in bounds.
-pub fn pad(max_batch: usize, n: usize, low: usize, high: usize) -> Program {
-    let mut p = program("pad", max_batch);
-    let x = input(&mut p, "x", DType::F32, &[n]);
-    let padded = n + low + high;
-    let y = output(&mut p, "y", DType::F32, &[padded]);
-    let mut e = kernel("k0_pad", &[Dim::BATCH, Dim::fixed(padded)], 2);
-    let i = e.push(Expr::Index(affine(-(low as i64), &[(1, 1)])), DType::I32);
-    let (zero, end) = (e.number(0.0, DType::I32), e.number(n as f64, DType::I32));
-    let after = e.binary(BinaryFn::Ge, i, zero);
-    let before = e.binary(BinaryFn::Lt, i, end);
-    let inside = e.binary(BinaryFn::And, after, before);
-    let address = Access { buffer: x, index: affine(-(low as i64), &[(0, n as i64), (1, 1)]), indirect: None };
-    let value = e.load(&p, address);
-    let doubled = e.binary(BinaryFn::Add, value, value);
-    let blank = e.number(-1.0, DType::F32);
-    let chosen = e.push(Expr::Select(inside, doubled, blank), DType::F32);
-    e.stage(&[], &[], vec![set(at(y, &[(0, padded as i64), (1, 1)]), chosen)]);
-    p.kernels.push(e);
-    p
-}
-
 /// Momentum: `v' = 0.9 v - 0.1 g`, `w' = w + 0.9 v - 0.1 g`, the second from the old `v`.
 pub fn momentum(n: usize) -> Program {
     let mut p = program("momentum", 1);
