@@ -122,6 +122,11 @@ impl<'a> Output<'a> {
         Output { data: values.as_mut_ptr().cast(), len: values.len(), dtype: T::DTYPE, borrow: PhantomData }
     }
 
+    /// The same room, for a shorter time.
+    pub fn reborrow(&mut self) -> Output<'_> {
+        Output { ..*self }
+    }
+
     /// The element type.
     pub fn dtype(&self) -> DType {
         self.dtype

@@ -72,6 +72,10 @@ pub enum Error {
     #[cfg(feature = "fit")]
     #[error("{what}")]
     Data { what: String },
+    /// A callback ended the training.
+    #[cfg(feature = "fit")]
+    #[error("a callback failed: {0}")]
+    Callback(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
 fn at(batch: Option<usize>) -> String {

@@ -16,19 +16,27 @@
 pub mod abi;
 mod dtype;
 mod error;
+#[cfg(feature = "fit")]
+mod fit;
 pub mod level;
 mod memory;
 mod model;
 mod params;
 mod pool;
 mod signature;
+#[cfg(feature = "safetensors")]
+mod weights;
 
 pub use dtype::{DType, Element, Input, Output};
 pub use error::Error;
+#[cfg(feature = "fit")]
+pub use fit::{Callback, CallbackResult, Data, Fit, History, Logs, Moment, Predictions, Values};
 pub use level::Level;
 pub use model::{EntryId, Model, Options};
 pub use params::{LEARNING_RATE, Param};
 pub use signature::{Cell, CellKind, Entry, Extent, Port};
+#[cfg(feature = "safetensors")]
+pub use weights::Contents;
 
 /// Includes the bindings that `bakelite-compiler` wrote for a model while the build script ran: a module of the
 /// model's name.

@@ -50,6 +50,15 @@ pub(crate) struct Program {
     _image: Box<dyn Image>,
 }
 
+#[cfg(feature = "fit")]
+impl Program {
+    /// The entry point with this name.
+    pub fn entry(&self, name: &str) -> Result<(EntryId, &Entry), Error> {
+        let index = self.signature.entry(name)?;
+        Ok((EntryId(index), &self.signature.entries[index]))
+    }
+}
+
 // SAFETY: the kernel table is immutable static data; everything else is `Send`.
 unsafe impl Send for Program {}
 // SAFETY: as above.
@@ -206,6 +215,18 @@ impl Model {
         outputs: &mut [Output<'_>],
         batch: usize,
     ) -> Result<(), Error> {
+        self.call_each(entry, inputs.iter().copied(), outputs.iter_mut().map(Output::reborrow), batch)
+    }
+
+    /// [`Model::call`] for arguments that are made one by one.
+    #[inline]
+    pub(crate) fn call_each<'a>(
+        &mut self,
+        entry: EntryId,
+        inputs: impl ExactSizeIterator<Item = Input<'a>>,
+        outputs: impl ExactSizeIterator<Item = Output<'a>>,
+        batch: usize,
+    ) -> Result<(), Error> {
         let program = &*self.program;
         let signature = &program.signature;
         let Some(shape) = signature.entries.get(entry.0) else {
@@ -256,6 +277,12 @@ impl Model {
 
     pub(crate) fn signature(&self) -> &Signature {
         &self.program.signature
+    }
+
+    /// The program apart from the model, for those who look at it while the model is called.
+    #[cfg(feature = "fit")]
+    pub(crate) fn program(&self) -> Arc<Program> {
+        self.program.clone()
     }
 
     /// The stored bytes of a cell of this model.

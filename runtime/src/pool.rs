@@ -16,7 +16,7 @@ use crate::abi::{Call, EntryFn};
 use crate::error::Error;
 
 /// Spins before a waiting thread lets others run.
-const SPINS: u32 = 4096;
+const SPINS: u32 = 2048;
 /// The same where the threads of the pool outnumber the processors.
 const SPINS_OVERSUBSCRIBED: u32 = 32;
 
