@@ -6,10 +6,10 @@ use std::time::Instant;
 
 use crate::ir::verify::verify_module;
 use crate::ir::{Module, StorageKind};
-use crate::pass;
+use crate::pass::{self, PassOptions};
 use crate::report::{EntryReport, Report, StageTime, parameter_count};
 use crate::schedule::program::{Program, StorageLayout};
-use crate::schedule::{Options, ScheduleError, Verified, layout_storage, schedule};
+use crate::schedule::{self, ScheduleError, Verified, layout_storage, schedule};
 
 /// A module in every form that later stages need.
 #[derive(Clone, Debug)]
@@ -21,6 +21,13 @@ pub struct Compiled {
     pub programs: Vec<Verified<Program>>,
     /// How long each stage took.
     pub stages: Vec<StageTime>,
+}
+
+/// How to compile.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    pub passes: PassOptions,
+    pub schedule: schedule::Options,
 }
 
 /// A bug of the compiler: what the verifier found, with the graph it was found in written to a file.
@@ -39,24 +46,33 @@ impl CompilerBug {
     /// Describes findings and dumps the module beside other temporary files.
     fn new<T: std::fmt::Display>(stage: &str, findings: impl IntoIterator<Item = T>, module: &Module) -> CompilerBug {
         let details = findings.into_iter().map(|v| format!("  {v}\n")).collect();
-        let path = std::env::temp_dir().join(format!("bakelite-bug-{}-{}.bk", module.name, std::process::id()));
-        let dump = std::fs::write(&path, module.to_string()).is_ok().then_some(path);
-        CompilerBug { stage: stage.to_string(), details, dump }
+        CompilerBug { stage: stage.to_string(), details, dump: dump(&module.name, &module.to_string()) }
     }
 }
 
+/// Writes a graph to a temporary file.
+fn dump(name: &str, text: &str) -> Option<PathBuf> {
+    let path = std::env::temp_dir().join(format!("bakelite-bug-{name}-{}.bk", std::process::id()));
+    std::fs::write(&path, text).is_ok().then_some(path)
+}
+
 /// Optimises and schedules a module.
-pub fn compile(mut module: Module, options: Options) -> Result<Compiled, CompilerBug> {
+pub fn compile(mut module: Module, options: &Options) -> Result<Compiled, CompilerBug> {
     let mut stages = Vec::new();
     verify_module(&module).map_err(|v| CompilerBug::new("lowering of the model", v, &module))?;
-    for (name, took) in pass::optimize(&mut module)? {
-        stages.push(StageTime::new(name, took));
-    }
+    let name = module.name.clone();
+    let report = pass::optimize(&mut module, &options.passes)
+        .map_err(|bug| CompilerBug {
+            stage: format!("pass `{}`", bug.pass),
+            details: format!("{bug}\n"),
+            dump: dump(&name, &bug.dump),
+        })?;
+    stages.extend(report.times().into_iter().map(|(name, took)| StageTime::new(name, took)));
     let storage = layout_storage(&module.storage);
     let mut programs = Vec::new();
     for entry in &module.entries {
         let start = Instant::now();
-        let program = schedule(entry, &module.storage, module.max_batch, options).map_err(|e| {
+        let program = schedule(entry, &module.storage, module.max_batch, options.schedule).map_err(|e| {
             let details = match e {
                 ScheduleError::Invalid { violations, .. } => violations.iter().map(|v| v.to_string()).collect(),
                 ScheduleError::Lowering { .. } => vec![e.to_string()],

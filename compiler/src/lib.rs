@@ -60,6 +60,7 @@
 #![deny(unsafe_code)]
 
 pub mod backend;
+pub mod compile;
 pub mod diag;
 pub mod grad;
 pub mod ir;

@@ -1,14 +1,15 @@
 //! Whole models from the model language through the schedule, compared with the interpreter of graphs.
 
+use bakelite_compiler::compile::{Options, compile};
 use bakelite_compiler::ir::eval::{Tensor, evaluate};
 use bakelite_compiler::ir::random::Rng;
 use bakelite_compiler::ir::{Module, TensorType};
 use bakelite_compiler::prelude::*;
-use bakelite_compiler::schedule::{self, Options};
+use bakelite_compiler::schedule;
 
 fn mlp() -> Module {
     let m = Model::new("mlp");
-    m.max_batch(7);
+    m.max_batch(9);
     let x = m.input("x", [9], F32);
     let h = Dense::new(64).activation(Relu).apply(&x);
     m.output(&Dense::new(10).apply(&h));
@@ -16,16 +17,11 @@ fn mlp() -> Module {
     m.lower().unwrap_or_else(|d| panic!("{d}"))
 }
 
-fn check(mut module: Module) {
-    let before = module.clone();
-    bakelite_compiler::pass::panels::run(&mut module);
-    for (entry, original) in module.entries.iter().zip(&before.entries) {
-        let program = schedule::schedule(entry, &module.storage, module.max_batch, Options::default())
-            .unwrap_or_else(|e| panic!("{e}"));
-        println!("{}: {} nodes, {} kernels, arena {}", entry.name, entry.nodes().len(), program.kernels.len(), program.arena_bytes);
-        for kernel in &program.kernels {
-            println!("  {} {} stages", kernel.name, kernel.stages.len());
-        }
+fn check(module: Module) {
+    let compiled = compile(module, &Options::default()).unwrap_or_else(|e| panic!("{e}"));
+    println!("{}", compiled.report());
+    let module = &compiled.module;
+    for (entry, program) in module.entries.iter().zip(&compiled.programs) {
         for batch in [1, module.max_batch] {
             let mut rng = Rng::new(batch as u64);
             let mut random = |ty: &TensorType| {
@@ -36,7 +32,7 @@ fn check(mut module: Module) {
             let inputs: Vec<Tensor> = entry.inputs.iter().map(|i| random(&i.ty)).collect();
             let storage: Vec<Tensor> = module.storage.iter().map(|c| random(&c.ty)).collect();
             let expected = evaluate(entry, batch, &inputs, &storage).unwrap();
-            let (outputs, after) = schedule::eval::run(&program, batch, &inputs, &storage);
+            let (outputs, after) = schedule::eval::run(program, batch, &inputs, &storage);
             let mut cells = storage;
             for (id, value) in expected.assigns {
                 cells[id.0 as usize] = value;
@@ -44,7 +40,7 @@ fn check(mut module: Module) {
             for (got, want) in outputs.iter().zip(&expected.outputs).chain(after.iter().zip(&cells)) {
                 for (g, w) in got.to_numbers().iter().zip(want.to_numbers()) {
                     let near = (g - w).abs() <= 1e-9 * w.abs().max(1.0) || g.is_nan() && w.is_nan();
-                    assert!(near, "{} {}: {g} is not {w}", original.name, batch);
+                    assert!(near, "{} {}: {g} is not {w}", entry.name, batch);
                 }
             }
         }

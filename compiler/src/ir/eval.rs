@@ -196,6 +196,12 @@ fn integer(x: f64, to: DType) -> i64 {
     }
 }
 
+/// Computes one operation on tensors that do not depend on the batch. The operands have the types that inference
+/// accepted; elementwise operations also take operands of any other shape that they all share with the result.
+pub(crate) fn apply_constant(op: &Op, dtype: DType, shape: &[usize], args: &[&Tensor]) -> Tensor {
+    Tensor { dtype, shape: shape.to_vec(), values: apply(op, dtype, shape, args, &[], 1) }
+}
+
 /// Computes one operation. The operands have the types that inference accepted.
 #[deny(clippy::wildcard_enum_match_arm)]
 fn apply(op: &Op, dtype: DType, shape: &[usize], args: &[&Tensor], inputs: &[Tensor], batch: usize) -> Values {

@@ -152,6 +152,14 @@ impl Graph {
         std::mem::replace(&mut self.cursor, site)
     }
 
+    /// Marks the nodes from an index on as derived by a pass.
+    pub(crate) fn derive_sites(&mut self, from: usize, by: &'static str) {
+        for i in from..self.nodes.len() {
+            let site = self.site_at(self.node_sites[i]).derive(by);
+            self.node_sites[i] = self.site_id(&site);
+        }
+    }
+
     /// Declares an input and returns its node.
     pub fn input(&mut self, name: impl Into<String>, ty: TensorType) -> NodeId {
         let index = self.inputs.len();

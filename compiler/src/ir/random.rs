@@ -293,6 +293,7 @@ impl Generator {
     /// A splat constant of the type of a node.
     fn splat(&mut self, like: NodeId, number: f64) -> Option<NodeId> {
         let ty = self.ty(like);
+        let number = if ty.dtype.is_float() { number as f32 as f64 } else { number };
         self.push(Op::Const { value: Literal::Splat(Number(number)), ty }, &[], Bounds::exact((number, number)))
     }
 

@@ -8,43 +8,27 @@
 
 use crate::ir::{Graph, NodeId, Op};
 
+use super::{Ctx, rebuild};
+
 /// A first step should leave at least this many independent results.
 const ENOUGH: usize = 256;
 /// Reductions of fewer elements than this to one are left alone.
 const LONG: usize = 512;
 
 /// Splits all reductions that profit.
-pub fn run(graph: &Graph, max_batch: usize) -> Graph {
-    let mut out = Graph::successor(graph);
-    let mut new: Vec<NodeId> = Vec::with_capacity(graph.nodes().len());
-    for id in graph.ids() {
-        let node = graph.node(id);
-        out.set_site(graph.site_of(id));
-        let args: Vec<NodeId> = node.args.iter().map(|a| new[a.index()]).collect();
-        let made = match &node.op {
-            Op::Reduce { f, axes } => match split(graph, id, axes, max_batch) {
-                Some(first) => {
-                    let part = out.reduce(*f, args[0], &first);
-                    let rest: Vec<usize> = axes
-                        .iter()
-                        .filter(|a| !first.contains(a))
-                        .map(|a| a - first.iter().filter(|b| *b < a).count())
-                        .collect();
-                    out.reduce(*f, part, &rest)
-                }
-                None => out.push(node.op.clone(), &args),
-            },
-            op => out.push(op.clone(), &args),
-        };
-        new.push(made);
-    }
-    for output in &graph.outputs {
-        out.output(output.name.clone(), new[output.node.index()]);
-    }
-    for assign in &graph.assigns {
-        out.assign(assign.target, new[assign.node.index()]);
-    }
-    out
+pub fn run(graph: &Graph, ctx: &mut Ctx) -> Graph {
+    rebuild(graph, |next, id, op, args| {
+        let Op::Reduce { f, axes } = &op else { return next.push(op, &args) };
+        match split(graph, id, axes, ctx.max_batch) {
+            Some(first) if ctx.fire("split_reduction", graph.site(id)) => {
+                let part = next.reduce(*f, args[0], &first);
+                let left = |a: &usize| a - first.iter().filter(|b| *b < a).count();
+                let rest: Vec<usize> = axes.iter().filter(|a| !first.contains(a)).map(left).collect();
+                next.reduce(*f, part, &rest)
+            }
+            _ => next.push(op, &args),
+        }
+    })
 }
 
 /// The axes to reduce first: as many of the last ones as leave enough results.

@@ -221,7 +221,8 @@ fn split_reductions_agree() {
     let x = g.input("x", rows(&[9, 8, 5]));
     let sums = g.sum(x, &[0, 1, 2]);
     g.output("sums", sums);
-    let g = crate::pass::split::run(&g, 64);
+    let options = crate::pass::PassOptions::default();
+    let g = crate::pass::split::run(&g, &mut crate::pass::Ctx::new(&options, 64));
     let program = check(&g, &[], 64);
     assert_eq!(program.kernels.len(), 2);
 }
