@@ -102,6 +102,7 @@ impl Reverse<'_> {
     }
 
     /// Passes the gradient `d` of a node on to its operands.
+    #[deny(clippy::wildcard_enum_match_arm)]
     fn differentiate(&mut self, id: NodeId, d: NodeId) {
         let node = self.graph.node(id).clone();
         let arg = |i: usize| node.args[i];

@@ -9,7 +9,15 @@
 //! Each element of C is summed by one thread in the order of `k` (blocked by a constant), so the result does not
 //! depend on the number of threads nor on where an element falls in a tile.
 
+mod drive;
+mod pack;
+mod partition;
+mod problem;
+mod walk;
+
 use core::ffi::c_void;
+
+pub(crate) use drive::drive;
 
 /// The most axes in one of the four groups.
 pub const MAX_AXES: usize = 4;
@@ -82,4 +90,9 @@ pub struct ContractCall {
     pub threads: usize,
     /// At least [`scratch_bytes`] of memory for this thread alone, aligned to 64 bytes.
     pub scratch: *mut u8,
+}
+
+/// Bytes of scratch that one thread needs for a plan at every batch from 1 to `max_batch`, a multiple of 64.
+pub fn scratch_bytes(plan: &ContractPlan, max_batch: usize) -> usize {
+    problem::scratch_elements(plan, max_batch) * size_of::<f32>()
 }

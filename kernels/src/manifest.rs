@@ -7,6 +7,8 @@
 
 use core::ffi::c_void;
 
+pub use crate::level::best_level;
+
 /// Instruction set levels, weakest first. The numeric value is the index into per-level tables.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
 #[repr(u32)]
@@ -45,42 +47,90 @@ pub type Strip2Fn = unsafe extern "C" fn(dst: *mut f32, x: *const f32, y: *const
 /// Runs the calling thread's share of a contraction; see [`crate::contract`].
 pub type ContractFn = unsafe extern "C" fn(call: *const crate::contract::ContractCall);
 
-macro_rules! kernel_table {
-    ($( $(#[doc = $doc:literal])+ $slot:ident: $ty:ty ),+ $(,)?) => {
+/// One level's functions and their table, in a module of the level's name. `$gemm` is the level's microkernels.
+macro_rules! level {
+    ($level:ident, $features:literal, $gemm:path, { $( $slot:ident: $kind:ident = $source:path ),+ }) => {
+        mod $level {
+            $( entry! { $kind, $slot, $source, $features, $gemm } )+
+            pub static TABLE: super::KernelTable = super::KernelTable { $( $slot, )+ };
+        }
+    };
+}
+
+/// One level's function of a slot, by the type of the slot.
+macro_rules! entry {
+    (StripFn, $slot:ident, $source:path, $features:literal, $gemm:path) => {
+        #[target_feature(enable = $features)]
+        unsafe extern "C" fn $slot(dst: *mut f32, src: *const f32, n: usize) {
+            // SAFETY: forwarded.
+            unsafe { crate::vmath::map(dst, src, n, |x| $source(x)) }
+        }
+    };
+    (Strip2Fn, $slot:ident, $source:path, $features:literal, $gemm:path) => {
+        #[target_feature(enable = $features)]
+        unsafe extern "C" fn $slot(dst: *mut f32, x: *const f32, y: *const f32, n: usize) {
+            // SAFETY: forwarded.
+            unsafe { crate::vmath::map2(dst, x, y, n, |x, y| $source(x, y)) }
+        }
+    };
+    (ContractFn, $slot:ident, $source:path, $features:literal, $gemm:path) => {
+        unsafe extern "C" fn $slot(call: *const crate::contract::ContractCall) {
+            // SAFETY: forwarded; the table is only handed out where the processor supports the level.
+            unsafe { $source($gemm, &*call) }
+        }
+    };
+}
+
+macro_rules! kernels {
+    ($( $(#[doc = $doc:literal])+ $slot:ident: $kind:ident = $source:path ),+ $(,)?) => {
         /// Pointers to the kernels of one level. Every slot is one pointer wide.
         #[repr(C)]
         pub struct KernelTable {
-            $( $(#[doc = $doc])+ pub $slot: $ty, )+
+            $( $(#[doc = $doc])+ pub $slot: $kind, )+
         }
 
         /// The names of all slots in table order.
         pub const SLOTS: &[&str] = &[ $( stringify!($slot), )+ ];
+
+        #[cfg(target_arch = "x86_64")]
+        level! { baseline, "sse2", crate::f32_gemm::generic::Generic, { $( $slot: $kind = $source ),+ } }
+        #[cfg(target_arch = "x86_64")]
+        level! { v3, "avx2,fma", crate::f32_gemm::avx2::Avx2, { $( $slot: $kind = $source ),+ } }
+        #[cfg(target_arch = "x86_64")]
+        level! {
+            v4, "avx512f,avx512bw,avx512cd,avx512dq,avx512vl,avx2,fma", crate::f32_gemm::avx512::Avx512,
+            { $( $slot: $kind = $source ),+ }
+        }
+        #[cfg(target_arch = "aarch64")]
+        level! { baseline, "neon", crate::f32_gemm::generic::Generic, { $( $slot: $kind = $source ),+ } }
+        #[cfg(target_arch = "aarch64")]
+        level! { neon, "neon", crate::f32_gemm::neon::Neon, { $( $slot: $kind = $source ),+ } }
     };
 }
 
-kernel_table! {
+kernels! {
     /// `e^x`
-    exp: StripFn,
+    exp: StripFn = crate::vmath::exp,
     /// `e^x - 1`
-    expm1: StripFn,
+    expm1: StripFn = crate::vmath::expm1,
     /// Natural logarithm.
-    log: StripFn,
+    log: StripFn = crate::vmath::log,
     /// `log(1 + x)`
-    log1p: StripFn,
+    log1p: StripFn = crate::vmath::log1p,
     /// Hyperbolic tangent.
-    tanh: StripFn,
+    tanh: StripFn = crate::vmath::tanh,
     /// `1 / (1 + e^-x)`
-    sigmoid: StripFn,
+    sigmoid: StripFn = crate::vmath::sigmoid,
     /// Error function.
-    erf: StripFn,
+    erf: StripFn = crate::vmath::erf,
     /// Sine.
-    sin: StripFn,
+    sin: StripFn = crate::vmath::sin,
     /// Cosine.
-    cos: StripFn,
+    cos: StripFn = crate::vmath::cos,
     /// `x^y`
-    pow: Strip2Fn,
+    pow: Strip2Fn = crate::vmath::pow,
     /// The contraction driver.
-    contract: ContractFn,
+    contract: ContractFn = crate::contract::drive,
 }
 
 const _: () = assert!(size_of::<KernelTable>() == SLOTS.len() * size_of::<*const c_void>());
@@ -88,4 +138,22 @@ const _: () = assert!(size_of::<KernelTable>() == SLOTS.len() * size_of::<*const
 /// The byte offset of a slot in the table, by name.
 pub fn slot_offset(name: &str) -> Option<usize> {
     SLOTS.iter().position(|s| *s == name).map(|i| i * size_of::<*const c_void>())
+}
+
+/// The kernels of a level, or nothing where this processor or architecture lacks it.
+pub fn table(level: Level) -> Option<&'static KernelTable> {
+    if !crate::level::supported(level) {
+        return None;
+    }
+    match level {
+        Level::Baseline => Some(&baseline::TABLE),
+        #[cfg(target_arch = "x86_64")]
+        Level::V3 => Some(&v3::TABLE),
+        #[cfg(target_arch = "x86_64")]
+        Level::V4 => Some(&v4::TABLE),
+        #[cfg(target_arch = "aarch64")]
+        Level::Neon => Some(&neon::TABLE),
+        #[allow(unreachable_patterns, reason = "the levels of other architectures")]
+        _ => None,
+    }
 }

@@ -185,3 +185,35 @@ pub struct Call {
     pub wait: unsafe extern "C" fn(barrier: *const c_void),
     pub barrier: *const c_void,
 }
+
+/// Whatever keeps a descriptor and its code alive: the running program for a linked object, an owner of executable
+/// memory for code compiled in process.
+///
+/// # Safety
+/// Every call of `descriptor` returns the same valid descriptor: its tables hold what they claim, names are UTF-8,
+/// code follows the contracts of this module, and all of it stays valid and unchanged until the image is dropped.
+pub unsafe trait Image: Send + Sync + 'static {
+    /// The model.
+    fn descriptor(&self) -> &Descriptor;
+}
+
+/// A descriptor that is part of the running program.
+#[derive(Clone, Copy)]
+pub struct Linked(&'static Descriptor);
+
+impl Linked {
+    /// Vouches for a descriptor.
+    ///
+    /// # Safety
+    /// The descriptor was emitted by `bakelite-compiler`, or fulfils the contract of [`Image`] otherwise.
+    pub const unsafe fn new(descriptor: &'static Descriptor) -> Linked {
+        Linked(descriptor)
+    }
+}
+
+// SAFETY: the caller of `Linked::new` vouched for the descriptor, and statics are never dropped.
+unsafe impl Image for Linked {
+    fn descriptor(&self) -> &Descriptor {
+        self.0
+    }
+}

@@ -1,3 +1,53 @@
 //! Runtime for models compiled by `bakelite-compiler`.
+//!
+//! A compiled model is code and constant data; this crate gives it memory, threads and names. [`Model::open`] takes
+//! either an object that is linked into the program (through [`include_model!`]) or code that was compiled in
+//! process, and both give the same handle.
+//!
+//! - `abi`: the binary interface, shared with the compiler and with C.
+//! - `signature`: the descriptor, read, checked and owned.
+//! - `model`, `pool`, `memory`: opening a model and calling its entry points.
+//! - `params`: parameters and state by name.
+//! - `weights` (feature `safetensors`): saving and loading them.
+//! - `fit` (feature `fit`): the training loop, evaluation, and prediction over many batches.
+//!
+//! Results never depend on the number of threads. NaN and infinity in inputs pass through like any other value.
 
 pub mod abi;
+mod dtype;
+mod error;
+#[cfg(feature = "fit")]
+mod fit;
+pub mod level;
+mod memory;
+mod model;
+mod params;
+mod pool;
+mod signature;
+#[cfg(feature = "safetensors")]
+mod weights;
+
+pub use dtype::{DType, Element, Input, Output};
+pub use error::Error;
+#[cfg(feature = "fit")]
+pub use fit::{Callback, CallbackResult, Data, Fit, History, Logs, Moment, Predictions, Values};
+pub use level::Level;
+pub use model::{EntryId, Model, Options};
+pub use params::{LEARNING_RATE, Param};
+pub use signature::{Cell, CellKind, Entry, Extent, Port};
+#[cfg(feature = "safetensors")]
+pub use weights::Contents;
+
+/// Includes the bindings that `bakelite-compiler` wrote for a model while the build script ran: a module of the
+/// model's name.
+///
+/// ```ignore
+/// bakelite::include_model!("digits");
+/// let mut model = digits::Model::init(42)?;
+/// ```
+#[macro_export]
+macro_rules! include_model {
+    ($name:literal) => {
+        include!(concat!(env!("OUT_DIR"), "/", $name, ".rs"));
+    };
+}

@@ -196,7 +196,14 @@ fn integer(x: f64, to: DType) -> i64 {
     }
 }
 
+/// Computes one operation on tensors that do not depend on the batch. The operands have the types that inference
+/// accepted; elementwise operations also take operands of any other shape that they all share with the result.
+pub(crate) fn apply_constant(op: &Op, dtype: DType, shape: &[usize], args: &[&Tensor]) -> Tensor {
+    Tensor { dtype, shape: shape.to_vec(), values: apply(op, dtype, shape, args, &[], 1) }
+}
+
 /// Computes one operation. The operands have the types that inference accepted.
+#[deny(clippy::wildcard_enum_match_arm)]
 fn apply(op: &Op, dtype: DType, shape: &[usize], args: &[&Tensor], inputs: &[Tensor], batch: usize) -> Values {
     match op {
         Op::Input { index, .. } => inputs[*index].values.clone(),
@@ -522,5 +529,141 @@ impl Rows {
     fn picked(&self, outer: usize, pick: usize) -> std::ops::Range<usize> {
         let start = (outer * self.picks + pick) * self.inner;
         start..start + self.inner
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ir::{Dim, Number, ReduceFn, Shape, SliceAxis, TensorType};
+
+    fn fixed(dtype: DType, dims: &[usize]) -> TensorType {
+        TensorType::new(dtype, Shape::fixed(dims))
+    }
+
+    /// The elements of an operation on constant operands.
+    fn run(op: Op, args: &[&Tensor]) -> Vec<f64> {
+        let mut g = Graph::new("test");
+        let ids: Vec<NodeId> = args.iter().map(|a| g.dense(fixed(a.dtype, &a.shape), a.to_numbers())).collect();
+        let out = g.push(op, &ids);
+        g.output("out", out);
+        let out = evaluate(&g, 1, &[], &[]).unwrap().outputs.remove(0);
+        assert_eq!(out.shape, g.ty(g.outputs[0].node).shape.at(1));
+        out.to_numbers()
+    }
+
+    fn count_up(shape: &[usize]) -> Tensor {
+        let numbers: Vec<f64> = (0..count(shape)).map(|x| x as f64).collect();
+        Tensor::from_numbers(DType::F32, shape, &numbers)
+    }
+
+    #[test]
+    fn casts() {
+        let x = Tensor::f64(&[6], &[-1.9, 2.9, f64::NAN, 1e20, -1e20, 0.0]);
+        assert_eq!(run(Op::Cast(DType::I32), &[&x]), [-1.0, 2.0, 0.0, i32::MAX as f64, i32::MIN as f64, 0.0]);
+        assert_eq!(run(Op::Cast(DType::U8), &[&x]), [0.0, 2.0, 0.0, 255.0, 0.0, 0.0]);
+        assert_eq!(run(Op::Cast(DType::Bool), &[&x]), [1.0, 1.0, 1.0, 1.0, 1.0, 0.0]);
+        let i = Tensor::i32(&[3], &[-1, 256, 3]);
+        assert_eq!(run(Op::Cast(DType::U8), &[&i]), [255.0, 0.0, 3.0]);
+        assert_eq!(run(Op::Cast(DType::U32), &[&i]), [u32::MAX as f64, 256.0, 3.0]);
+        assert_eq!(run(Op::Cast(DType::Bool), &[&i]), [1.0, 1.0, 1.0]);
+        assert_eq!(run(Op::Cast(DType::F32), &[&Tensor::bool(&[2], &[true, false])]), [1.0, 0.0]);
+    }
+
+    #[test]
+    fn integers_wrap_and_booleans_are_logic() {
+        let (x, y) = (Tensor::u8(&[2], &[200, 7]), Tensor::u8(&[2], &[100, 0]));
+        assert_eq!(run(Op::Binary(BinaryFn::Add), &[&x, &y]), [44.0, 7.0]);
+        assert_eq!(run(Op::Binary(BinaryFn::Sub), &[&y, &x]), [156.0, 249.0]);
+        assert_eq!(run(Op::Binary(BinaryFn::Div), &[&x, &y]), [2.0, 0.0]);
+        assert_eq!(run(Op::Unary(UnaryFn::Not), &[&x]), [55.0, 248.0]);
+        assert_eq!(run(Op::Binary(BinaryFn::Gt), &[&x, &y]), [1.0, 1.0]);
+        let least = Tensor::i32(&[1], &[i32::MIN]);
+        assert_eq!(run(Op::Unary(UnaryFn::Neg), &[&least]), [i32::MIN as f64]);
+        let (a, b) = (Tensor::bool(&[2], &[true, false]), Tensor::bool(&[2], &[true, true]));
+        assert_eq!(run(Op::Unary(UnaryFn::Not), &[&a]), [0.0, 1.0]);
+        assert_eq!(run(Op::Binary(BinaryFn::Xor), &[&a, &b]), [0.0, 1.0]);
+        let bits = Tensor::u32(&[1], &[0x3fc0_0000]);
+        assert_eq!(run(Op::Unary(UnaryFn::FromBits), &[&bits]), [1.5]);
+        let multiplied = Tensor::u32(&[1], &[u32::MAX]);
+        assert_eq!(run(Op::Binary(BinaryFn::Mul), &[&multiplied, &multiplied]), [1.0]);
+    }
+
+    #[test]
+    fn reductions() {
+        let x = count_up(&[2, 3]);
+        assert_eq!(run(Op::Reduce { f: ReduceFn::Sum, axes: vec![0] }, &[&x]), [3.0, 5.0, 7.0]);
+        assert_eq!(run(Op::Reduce { f: ReduceFn::Max, axes: vec![1] }, &[&x]), [2.0, 5.0]);
+        assert_eq!(run(Op::Reduce { f: ReduceFn::Min, axes: vec![0, 1] }, &[&x]), [0.0]);
+        let nan = Tensor::f64(&[2], &[f64::NAN, 1.0]);
+        assert!(run(Op::Reduce { f: ReduceFn::Max, axes: vec![0] }, &[&nan])[0].is_nan());
+        assert_eq!(run(Op::Reduce { f: ReduceFn::Max, axes: vec![0] }, &[&count_up(&[0])]), [f64::NEG_INFINITY]);
+        assert_eq!(run(Op::Reduce { f: ReduceFn::Max, axes: vec![0] }, &[&Tensor::i32(&[2], &[-3, -2])]), [-2.0]);
+    }
+
+    #[test]
+    fn contractions() {
+        let (x, y) = (count_up(&[2, 3]), count_up(&[3, 2]));
+        let product = ContractAxes { batch: vec![], sum: vec![(1, 0)] };
+        assert_eq!(run(Op::Contract(product), &[&x, &y]), [10.0, 13.0, 28.0, 40.0]);
+        let matched = ContractAxes { batch: vec![(1, 0)], sum: vec![(0, 1)] };
+        assert_eq!(run(Op::Contract(matched), &[&x, &y]), [3.0, 14.0, 33.0]);
+    }
+
+    #[test]
+    fn views() {
+        let x = count_up(&[2, 3]);
+        assert_eq!(run(Op::Permute(vec![1, 0]), &[&x]), [0.0, 3.0, 1.0, 4.0, 2.0, 5.0]);
+        let stretch = Op::Broadcast { axes: vec![0, 1], shape: Shape::fixed(&[2, 2, 2]) };
+        assert_eq!(run(stretch, &[&count_up(&[2, 1])]), [0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 1.0]);
+        let axis = |start, step, count| SliceAxis { start, step, count: Dim::fixed(count) };
+        assert_eq!(run(Op::Slice(vec![axis(1, 1, 1), axis(2, -2, 2)]), &[&x]), [5.0, 3.0]);
+        let pads = vec![PadAxis { low: 1, high: 0, interior: 0 }, PadAxis { low: 0, high: 1, interior: 1 }];
+        let padded = run(Op::Pad { axes: pads, value: Number(9.0) }, &[&count_up(&[1, 2])]);
+        assert_eq!(padded, [9.0, 9.0, 9.0, 9.0, 0.0, 9.0, 1.0, 9.0]);
+        assert_eq!(run(Op::Concat { axis: 1 }, &[&count_up(&[2, 1]), &x]), [0.0, 0.0, 1.0, 2.0, 1.0, 3.0, 4.0, 5.0]);
+        let ty = fixed(DType::U8, &[2, 2]);
+        assert_eq!(run(Op::Iota { axis: 0, ty }, &[]), [0.0, 0.0, 1.0, 1.0]);
+    }
+
+    #[test]
+    fn windows() {
+        let w = vec![WindowAxis { axis: 0, size: 2, stride: 2, dilation: 2 }];
+        let windows = run(Op::Window(w.clone()), &[&count_up(&[5])]);
+        assert_eq!(windows, [0.0, 2.0, 2.0, 4.0]);
+        let fold = Op::Fold { axes: w, shape: Shape::fixed(&[5]) };
+        assert_eq!(run(fold, &[&Tensor::f64(&[2, 2], &windows)]), [0.0, 0.0, 4.0, 0.0, 4.0]);
+    }
+
+    #[test]
+    fn indices_clamp_in_gather_and_are_skipped_in_scatter() {
+        let i = Tensor::i32(&[3], &[-1, 1, 9]);
+        assert_eq!(run(Op::Gather { axis: 1 }, &[&count_up(&[2, 2]), &i]), [0.0, 1.0, 1.0, 2.0, 3.0, 3.0]);
+        let scatter = Op::ScatterAdd { axis: 1, shape: Shape::fixed(&[2, 2]) };
+        assert_eq!(run(scatter, &[&i, &count_up(&[2, 3])]), [0.0, 1.0, 0.0, 4.0]);
+    }
+
+    #[test]
+    fn batch_storage_and_assignments() {
+        let mut g = Graph::new("step");
+        let ty = TensorType::new(DType::F32, Shape::batched(&[2]));
+        let x = g.input("x", ty.clone());
+        let n = g.size(Dim { scale: 2, batch: true }, DType::F32);
+        let cell = g.push(Op::Storage { id: StorageId(0), ty: TensorType::scalar(DType::F32) }, &[]);
+        let total = g.sum_all(x);
+        let mean = g.div(total, n);
+        let next = g.add(cell, mean);
+        g.output("mean", mean);
+        g.assign(StorageId(0), next);
+        let (x, w) = (count_up(&[3, 2]), Tensor::f32(&[], &[1.0]));
+        let out = evaluate(&g, 3, std::slice::from_ref(&x), std::slice::from_ref(&w)).unwrap();
+        assert_eq!((out.outputs[0].to_f32(), out.assigns[0].1.to_f32()), (vec![2.5], vec![3.5]));
+
+        let failure = |batch, inputs: &[Tensor], cells: &[Tensor]| evaluate(&g, batch, inputs, cells).unwrap_err();
+        let (x, w) = (std::slice::from_ref(&x), std::slice::from_ref(&w));
+        assert_eq!(failure(3, &[], w).to_string(), "`step` takes 1 inputs, got 0");
+        assert_eq!(failure(2, x, w).to_string(), "input `x` is f32[2, 2], got f32[3, 2] of 6 values");
+        assert_eq!(failure(3, x, &[]).to_string(), "storage cell 0 has no value");
+        assert!(matches!(failure(3, x, x), EvalError::WrongType { .. }));
     }
 }

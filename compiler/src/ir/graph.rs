@@ -1,12 +1,12 @@
 //! The tensor graph of one entry point, and the module that holds a model's entry points and storage.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
 use super::dtype::DType;
 use super::op::{Literal, Number, Op, StorageId, TypeError};
 use super::scalar::{BinaryFn, Emit, UnaryFn, Val};
-use super::shape::TensorType;
+use super::shape::{Shape, TensorType};
 use super::site::{Site, SiteId};
 
 /// Index of a node in its graph.
@@ -102,6 +102,12 @@ impl Graph {
         &self.nodes
     }
 
+    /// The nodes, to break in tests of what must notice.
+    #[cfg(test)]
+    pub(super) fn nodes_mut(&mut self) -> &mut [Node] {
+        &mut self.nodes
+    }
+
     /// The ids of all nodes, in order.
     pub fn ids(&self) -> impl DoubleEndedIterator<Item = NodeId> + use<> {
         (0..self.nodes.len() as u32).map(NodeId)
@@ -144,6 +150,14 @@ impl Graph {
     /// Sets the site that new nodes get and returns the one before.
     pub fn set_site(&mut self, site: SiteId) -> SiteId {
         std::mem::replace(&mut self.cursor, site)
+    }
+
+    /// Marks the nodes from an index on as derived by a pass.
+    pub(crate) fn derive_sites(&mut self, from: usize, by: &'static str) {
+        for i in from..self.nodes.len() {
+            let site = self.site_at(self.node_sites[i]).derive(by);
+            self.node_sites[i] = self.site_id(&site);
+        }
     }
 
     /// Declares an input and returns its node.
@@ -303,6 +317,8 @@ pub struct Module {
     pub max_batch: usize,
     pub storage: Vec<Storage>,
     pub entries: Vec<Graph>,
+    /// The logical shapes of cells that are kept as column panels: see [`crate::pass::panels`].
+    pub panels: BTreeMap<StorageId, Shape>,
 }
 
 impl Module {

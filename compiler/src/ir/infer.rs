@@ -88,6 +88,9 @@ fn rule(op: &Op, args: &[&TensorType]) -> Rule<TensorType> {
             let mut dims = Vec::new();
             for (p, &d) in axes.iter().zip(x.shape.iter()) {
                 dims.push(match d.as_fixed() {
+                    Some(_) if p.low > MAX_ELEMENTS || p.high > MAX_ELEMENTS || p.interior >= MAX_STEP => {
+                        return Err("the padding is too large".into());
+                    }
                     Some(n) => Dim::fixed(p.apply(n)),
                     None if *p == Default::default() => d,
                     None => return Err("the batch axis cannot be padded".into()),
@@ -142,11 +145,16 @@ fn rule(op: &Op, args: &[&TensorType]) -> Rule<TensorType> {
     }
 }
 
-/// The largest number of elements of one tensor at batch 1, so that byte sizes and offsets never overflow.
+/// The largest number of elements of one tensor at batch 1, so that byte sizes and offsets never overflow. An empty
+/// axis counts as one element, so that strides do not overflow either.
 const MAX_ELEMENTS: usize = 1 << 40;
 
+/// The largest step of a slice, and the largest size, stride and dilation of a window.
+const MAX_STEP: usize = 1 << 20;
+
 fn sized(dtype: DType, shape: Shape) -> Rule<TensorType> {
-    match shape.elements() {
+    let extent = |d: &Dim| Dim { scale: d.scale.max(1), ..*d };
+    match shape.iter().try_fold(Dim::ONE, |n, d| n.times(extent(d))) {
         Some(n) if n.scale <= MAX_ELEMENTS => Ok(TensorType::new(dtype, shape)),
         Some(_) => Err(format!("{shape} has too many elements")),
         None if shape.iter().filter(|d| d.batch).count() > 1 => Err(format!("{shape} depends on the batch twice")),
@@ -215,13 +223,14 @@ fn slice(axes: &[SliceAxis], x: &TensorType) -> Rule<TensorType> {
         return Err(format!("{} axes named for {}", axes.len(), x.shape));
     }
     for (i, (s, &d)) in axes.iter().zip(x.shape.iter()).enumerate() {
-        let good = if d.batch {
-            s.count == d && s.start == 0 && s.step == 1
-        } else {
-            let last = s.start as i128 + (s.count.scale as i128 - 1) * s.step as i128;
-            let inside = (0..d.scale as i128).contains(&last) && s.start < d.scale;
-            !s.count.batch && s.step != 0 && (s.count.scale == 0 || inside)
-        };
+        let good = s.step.unsigned_abs() <= MAX_STEP
+            && if d.batch {
+                s.count == d && s.start == 0 && s.step == 1
+            } else {
+                let last = s.start as i128 + (s.count.scale as i128 - 1) * s.step as i128;
+                let inside = (0..d.scale as i128).contains(&last) && s.start < d.scale;
+                !s.count.batch && s.step != 0 && (s.count.scale == 0 && s.start <= d.scale || inside)
+            };
         if !good {
             return Err(format!(
                 "axis {i} of {} has no elements {} step {} count {}",
@@ -239,7 +248,7 @@ fn windowed(axes: &[WindowAxis], shape: &Shape) -> Rule<Shape> {
         let Some(n) = dims[w.axis].as_fixed() else {
             return Err("the batch axis cannot be windowed".into());
         };
-        if w.size == 0 || w.stride == 0 || w.dilation == 0 || w.size > MAX_ELEMENTS || w.dilation > MAX_ELEMENTS {
+        if [w.size, w.stride, w.dilation].iter().any(|n| !(1..=MAX_STEP).contains(n)) {
             return Err(format!("window of size {}, stride {}, dilation {}", w.size, w.stride, w.dilation));
         }
         if w.positions(n) == 0 {

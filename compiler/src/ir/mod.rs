@@ -6,11 +6,14 @@ pub mod eval;
 pub mod graph;
 mod infer;
 pub mod op;
+pub mod parse;
 #[doc(hidden)]
 pub mod random;
 pub mod scalar;
 pub mod shape;
 pub mod site;
+pub mod text;
+pub mod verify;
 
 pub use dtype::DType;
 pub use graph::{Graph, Module, Node, NodeId, Storage, StorageKind};

@@ -1,4 +1,31 @@
-//! Random numbers for tests, and graphs made of them.
+//! Random modules for tests: every operation, small shapes with and without the batch, and numbers for which all
+//! runtimes must agree with the interpreter.
+//!
+//! Beside each node the generator keeps a bound on its values and on the error of an `f32` computation. Operands are
+//! clamped into the domain of a function; a function with jumps takes only operands that `f32` computes exactly; a
+//! node whose error bound passes [`TOLERANCE`] is not made. No value is NaN or infinite.
+
+use super::dtype::DType;
+use super::eval::Tensor;
+use super::graph::{Graph, Module, NodeId, Storage, StorageKind};
+use super::op::{ContractAxes, Literal, Number, Op, PadAxis, ReduceFn, SliceAxis, StorageId, WindowAxis};
+use super::scalar::{BinaryFn, UnaryFn};
+use super::shape::{Dim, Shape, TensorType};
+use super::site::{Site, SourceLine};
+
+/// How far a result computed in `f32` may be from the interpreter's, absolutely for results below 1, else relatively.
+pub const TOLERANCE: f64 = 1e-3;
+/// The largest batch of random modules; their sizes and errors are bounded for it.
+pub const MAX_BATCH: usize = 4;
+
+/// Most elements of a tensor at the largest batch.
+const MAX_ELEMENTS: usize = 1024;
+/// Largest magnitude of a float.
+const MAX_VALUE: f64 = 1e4;
+/// The error of one operation in `f32`, relative to the largest result.
+const ROUNDING: f64 = 4.0 * f32::EPSILON as f64;
+/// Leaves of float type are multiples of 1/8 in this interval.
+const LEAF: (f64, f64) = (-3.0, 3.0);
 
 /// A small deterministic generator (SplitMix64): tests draw from it so that a seed names a case for ever.
 #[derive(Clone, Debug)]
@@ -40,5 +67,633 @@ impl Rng {
     /// Numbers of an interval.
     pub fn floats(&mut self, count: usize, domain: (f64, f64)) -> Vec<f64> {
         (0..count).map(|_| self.float(domain)).collect()
+    }
+
+    /// A number that leaves of a type hold in random modules.
+    fn leaf(&mut self, dtype: DType) -> f64 {
+        let (low, high) = leaf_range(dtype);
+        match dtype {
+            DType::F32 | DType::F64 => low + self.below(((high - low) * 8.0) as usize + 1) as f64 / 8.0,
+            _ => low + self.below((high - low) as usize + 1) as f64,
+        }
+    }
+
+    /// A tensor that an input or storage cell of a random module can hold.
+    pub fn tensor(&mut self, ty: &TensorType, batch: usize) -> Tensor {
+        let numbers: Vec<f64> = (0..ty.shape.count(batch)).map(|_| self.leaf(ty.dtype)).collect();
+        Tensor::from_numbers(ty.dtype, &ty.shape.at(batch), &numbers)
+    }
+}
+
+/// Values for the inputs of an entry point.
+pub fn inputs(rng: &mut Rng, entry: &Graph, batch: usize) -> Vec<Tensor> {
+    entry.inputs.iter().map(|i| rng.tensor(&i.ty, batch)).collect()
+}
+
+/// Values for the storage of a module.
+pub fn storage(rng: &mut Rng, module: &Module) -> Vec<Tensor> {
+    module.storage.iter().map(|c| rng.tensor(&c.ty, 1)).collect()
+}
+
+/// A module with one entry point that has about as many operations as told.
+pub fn module(seed: u64, operations: usize) -> Module {
+    let mut module = Module { name: format!("random {seed}"), max_batch: MAX_BATCH, ..Module::default() };
+    let mut g = Generator { rng: Rng::new(seed), graph: Graph::new("step"), cells: Vec::new(), bounds: Vec::new() };
+    for _ in 0..4 {
+        g.leaf(DType::F32);
+    }
+    let mut attempts = 0;
+    while g.graph.nodes().len() < operations && attempts < 20 * operations {
+        attempts += 1;
+        g.enter_site();
+        g.operation();
+    }
+    g.finish();
+    module.storage = g.cells;
+    module.entries.push(g.graph);
+    module
+}
+
+fn leaf_range(dtype: DType) -> (f64, f64) {
+    match dtype {
+        DType::F32 | DType::F64 => LEAF,
+        DType::I32 => (-8.0, 8.0),
+        DType::U32 => (0.0, 40.0),
+        DType::U8 => (0.0, 255.0),
+        DType::Bool => (0.0, 1.0),
+    }
+}
+
+/// What is known about the values of a node: an interval, and the error in `f32` (0: exact).
+#[derive(Clone, Copy, Debug)]
+struct Bounds {
+    low: f64,
+    high: f64,
+    error: f64,
+}
+
+impl Bounds {
+    fn exact((low, high): (f64, f64)) -> Bounds {
+        Bounds { low, high, error: 0.0 }
+    }
+
+    fn of_type(dtype: DType) -> Bounds {
+        Bounds::exact((ReduceFn::Max.neutral(dtype), ReduceFn::Min.neutral(dtype)))
+    }
+
+    fn size(self) -> f64 {
+        self.low.abs().max(self.high.abs())
+    }
+
+    fn join(self, other: Bounds) -> Bounds {
+        let (low, high) = (self.low.min(other.low), self.high.max(other.high));
+        Bounds { low, high, error: self.error.max(other.error) }
+    }
+
+    /// The sum of up to `n` such values.
+    fn times(self, n: usize) -> Bounds {
+        let n = n as f64;
+        let (low, high) = (self.low.min(0.0) * n, self.high.max(0.0) * n);
+        Bounds { low, high, error: n * self.error + ROUNDING * low.abs().max(high.abs()) }
+    }
+}
+
+struct Generator {
+    rng: Rng,
+    graph: Graph,
+    cells: Vec<Storage>,
+    bounds: Vec<Bounds>,
+}
+
+impl Generator {
+    /// Adds a node, unless its type or its values are not wanted.
+    fn push(&mut self, op: Op, args: &[NodeId], bounds: Bounds) -> Option<NodeId> {
+        let types: Vec<&TensorType> = args.iter().map(|a| self.graph.ty(*a)).collect();
+        let ty = op.infer(&types).ok()?;
+        let wild = ty.dtype.is_float()
+            && (bounds.size() > MAX_VALUE || bounds.error > TOLERANCE / 4.0 || bounds.error.is_nan());
+        if ty.shape.count(MAX_BATCH) > MAX_ELEMENTS || ty.shape.rank() > 6 || wild {
+            return None;
+        }
+        let id = self.graph.push(op, args);
+        if id.index() == self.bounds.len() {
+            self.bounds.push(if ty.dtype.is_float() { bounds } else { Bounds { error: 0.0, ..bounds } });
+        }
+        Some(id)
+    }
+
+    fn bounds(&self, id: NodeId) -> Bounds {
+        self.bounds[id.index()]
+    }
+
+    fn ty(&self, id: NodeId) -> TensorType {
+        self.graph.ty(id).clone()
+    }
+
+    fn dims(&self, id: NodeId) -> Vec<Dim> {
+        self.graph.ty(id).shape.0.clone()
+    }
+
+    fn enter_site(&mut self) {
+        let mut site = Site::path(self.rng.pick(&["", "fc1", "block/conv_1", "a \"quoted\"\nname", "?"]));
+        if self.rng.one_in(2) {
+            site.source = Some(SourceLine { file: "build.rs".into(), line: self.rng.below(100) as u32 });
+        }
+        for _ in 0..self.rng.below(3) {
+            site = site.derive(self.rng.pick(&["grad", "fold"]));
+        }
+        let site = self.graph.site_id(&site);
+        self.graph.set_site(site);
+    }
+
+    fn dtype(&mut self) -> DType {
+        use DType::{Bool, F32, I32, U8, U32};
+        self.rng.pick(&[F32, F32, F32, F32, F32, I32, U32, U8, Bool])
+    }
+
+    fn shape(&mut self) -> Shape {
+        let mut dims: Vec<Dim> = (0..self.rng.below(4)).map(|_| Dim::fixed(1 + self.rng.below(5))).collect();
+        if self.rng.one_in(2) {
+            dims.insert(0, Dim::BATCH);
+        }
+        Shape(dims)
+    }
+
+    fn leaf(&mut self, dtype: DType) -> Option<NodeId> {
+        let shape = self.shape();
+        self.leaf_of(TensorType::new(dtype, shape))
+    }
+
+    fn leaf_of(&mut self, ty: TensorType) -> Option<NodeId> {
+        let bounds = Bounds::exact(leaf_range(ty.dtype));
+        let fixed = ty.shape.as_fixed();
+        match (self.rng.below(6), fixed) {
+            (0, Some(_)) => {
+                let id = StorageId(self.cells.len() as u32);
+                let kind = self.rng.pick(&[StorageKind::Param, StorageKind::State, StorageKind::Training]);
+                let trainable = kind == StorageKind::Param && self.rng.one_in(2);
+                let site = Site::path("cells");
+                self.cells.push(Storage { name: format!("cell/{}", id.0), ty: ty.clone(), kind, trainable, site });
+                self.push(Op::Storage { id, ty }, &[], bounds)
+            }
+            (1, Some(_)) => {
+                let numbers = (0..ty.shape.count(1)).map(|_| Number(self.rng.leaf(ty.dtype))).collect();
+                self.push(Op::Const { value: Literal::Dense(numbers), ty }, &[], bounds)
+            }
+            (2, _) => {
+                let value = Literal::Splat(Number(self.rng.leaf(ty.dtype)));
+                self.push(Op::Const { value, ty }, &[], bounds)
+            }
+            (3, _) if ty.dtype != DType::Bool && ty.shape.rank() > 0 => {
+                let axis = self.rng.below(ty.shape.rank());
+                let last = ty.shape[axis].at(MAX_BATCH) as f64 - 1.0;
+                self.push(Op::Iota { axis, ty }, &[], Bounds::exact((0.0, last)))
+            }
+            (4, _) if !matches!(ty.dtype, DType::Bool | DType::U8) => {
+                let scale = 1 + self.rng.below(3);
+                let size = Dim { scale, batch: true };
+                let range = (0.0, size.at(MAX_BATCH) as f64);
+                self.push(Op::Const { value: Literal::Size(size), ty }, &[], Bounds::exact(range))
+            }
+            _ => {
+                let index = self.graph.inputs.len();
+                let decl = super::graph::InputDecl { name: format!("in {index}"), ty: ty.clone() };
+                self.graph.inputs.push(decl);
+                self.push(Op::Input { index, ty }, &[], bounds)
+            }
+        }
+    }
+
+    /// A node that fits, later ones rather than earlier ones.
+    fn find(&mut self, fits: impl Fn(&TensorType, Bounds) -> bool) -> Option<NodeId> {
+        let found: Vec<NodeId> = self.graph.ids().filter(|id| fits(self.graph.ty(*id), self.bounds(*id))).collect();
+        let (a, b) = (self.rng.below(found.len()), self.rng.below(found.len()));
+        found.get(a.max(b)).copied()
+    }
+
+    /// A node of a type; a new leaf if there is none, and sometimes anyway.
+    fn of_type(&mut self, ty: &TensorType, exact: bool) -> Option<NodeId> {
+        if !self.rng.one_in(4) {
+            let found = self.find(|t, b| t == ty && (!exact || b.error == 0.0));
+            if found.is_some() {
+                return found;
+            }
+        }
+        self.leaf_of(ty.clone())
+    }
+
+    fn any(&mut self) -> Option<NodeId> {
+        self.find(|_, _| true)
+    }
+
+    fn any_float(&mut self) -> Option<NodeId> {
+        self.find(|t, _| t.dtype.is_float())
+    }
+
+    /// A splat constant of the type of a node.
+    fn splat(&mut self, like: NodeId, number: f64) -> Option<NodeId> {
+        let ty = self.ty(like);
+        let number = if ty.dtype.is_float() { number as f32 as f64 } else { number };
+        self.push(Op::Const { value: Literal::Splat(Number(number)), ty }, &[], Bounds::exact((number, number)))
+    }
+
+    /// The node with its values brought into an interval.
+    fn clamp(&mut self, x: NodeId, (low, high): (f64, f64)) -> Option<NodeId> {
+        let mut x = x;
+        if self.bounds(x).low < low {
+            let (limit, b) = (self.splat(x, low)?, self.bounds(x));
+            let bounds = Bounds { low, high: b.high.max(low), error: b.error };
+            x = self.push(Op::Binary(BinaryFn::Max), &[x, limit], bounds)?;
+        }
+        if self.bounds(x).high > high {
+            let (limit, b) = (self.splat(x, high)?, self.bounds(x));
+            let bounds = Bounds { low: b.low.min(high), high, error: b.error };
+            x = self.push(Op::Binary(BinaryFn::Min), &[x, limit], bounds)?;
+        }
+        Some(x)
+    }
+
+    fn operation(&mut self) -> Option<NodeId> {
+        match self.rng.below(24) {
+            0 => {
+                let dtype = self.dtype();
+                self.leaf(dtype)
+            }
+            1..=4 => self.unary(),
+            5..=8 => self.binary(),
+            9 => self.select(),
+            10 => self.cast(),
+            11 | 12 => self.reduce(),
+            13 | 14 => self.contract(),
+            15 => self.reshape(),
+            16 => self.permute(),
+            17 => self.broadcast(),
+            18 => self.slice(),
+            19 => self.pad(),
+            20 => self.concat(),
+            21 => self.window(),
+            22 => self.fold(),
+            _ => self.index(),
+        }
+    }
+
+    fn unary(&mut self) -> Option<NodeId> {
+        let f = self.rng.pick(UnaryFn::ALL);
+        let row = f.row();
+        let jumps = row.grad.is_none();
+        let dtype = self.dtype();
+        let x = self.find(|t, b| t.dtype == dtype && row.takes.accepts(dtype) && (!jumps || b.error == 0.0))?;
+        if !dtype.is_float() {
+            return match f {
+                UnaryFn::FromBits => self.one_to_two(x),
+                _ => self.push(Op::Unary(f), &[x], Bounds::of_type(row.gives.dtype(dtype))),
+            };
+        }
+        let mut x = self.clamp(x, row.domain)?;
+        if f == UnaryFn::ToBits {
+            // The sign of a zero is not defined.
+            let (zero, one) = (self.splat(x, 0.0)?, self.splat(x, 1.0)?);
+            let is_zero = self.push(Op::Binary(BinaryFn::Eq), &[x, zero], Bounds::of_type(DType::Bool))?;
+            let bounds = self.bounds(x).join(self.bounds(one));
+            x = self.push(Op::Select, &[is_zero, one, x], bounds)?;
+        }
+        if !row.gives.dtype(dtype).is_float() {
+            return self.push(Op::Unary(f), &[x], Bounds::of_type(row.gives.dtype(dtype)));
+        }
+        let exact = jumps || matches!(f, UnaryFn::Neg | UnaryFn::Abs | UnaryFn::Relu);
+        let b = self.bounds(x);
+        let bounds = measure(b, b, |x, _| (row.eval)(x), exact);
+        self.push(Op::Unary(f), &[x], bounds)
+    }
+
+    /// Random mantissas under a fixed exponent give numbers from 1 to 2.
+    fn one_to_two(&mut self, x: NodeId) -> Option<NodeId> {
+        let (mask, exponent) = (self.splat(x, 0x007f_ffff as f64)?, self.splat(x, 0x3f80_0000 as f64)?);
+        let bits = self.push(Op::Binary(BinaryFn::And), &[x, mask], Bounds::of_type(DType::U32))?;
+        let bits = self.push(Op::Binary(BinaryFn::Or), &[bits, exponent], Bounds::of_type(DType::U32))?;
+        self.push(Op::Unary(UnaryFn::FromBits), &[bits], Bounds::exact((1.0, 2.0)))
+    }
+
+    fn binary(&mut self) -> Option<NodeId> {
+        let f = self.rng.pick(BinaryFn::ALL);
+        let row = f.row();
+        let jumps = row.grad.is_none() || f == BinaryFn::Rem;
+        let dtype = self.dtype();
+        let x = self.find(|t, b| t.dtype == dtype && row.takes.accepts(dtype) && (!jumps || b.error == 0.0))?;
+        let ty = self.ty(x);
+        let y = self.of_type(&ty, jumps)?;
+        let gives = row.gives.dtype(dtype);
+        if !dtype.is_float() {
+            return self.push(Op::Binary(f), &[x, y], Bounds::of_type(gives));
+        }
+        let (x, y) = (self.clamp(x, row.domain[0])?, self.clamp(y, row.domain[1])?);
+        if !gives.is_float() {
+            return self.push(Op::Binary(f), &[x, y], Bounds::of_type(gives));
+        }
+        let exact = matches!(f, BinaryFn::Min | BinaryFn::Max);
+        let bounds = measure(self.bounds(x), self.bounds(y), row.eval, exact);
+        self.push(Op::Binary(f), &[x, y], bounds)
+    }
+
+    fn select(&mut self) -> Option<NodeId> {
+        let x = self.any()?;
+        let ty = self.ty(x);
+        let y = self.of_type(&ty, false)?;
+        let c = self.of_type(&TensorType::new(DType::Bool, ty.shape), false)?;
+        self.push(Op::Select, &[c, x, y], self.bounds(x).join(self.bounds(y)))
+    }
+
+    fn cast(&mut self) -> Option<NodeId> {
+        let to = self.dtype();
+        let x = self.find(|t, b| to.is_float() || !t.dtype.is_float() || b.error == 0.0)?;
+        let b = self.bounds(x);
+        let exact = b.size() <= (1 << 24) as f64 || self.ty(x).dtype.is_float();
+        let bounds = if !to.is_float() {
+            Bounds::of_type(to)
+        } else {
+            Bounds { error: if exact { b.error } else { ROUNDING * b.size() }, ..b }
+        };
+        self.push(Op::Cast(to), &[x], bounds)
+    }
+
+    fn axes(&mut self, rank: usize) -> Vec<usize> {
+        (0..rank).filter(|_| self.rng.one_in(2)).collect()
+    }
+
+    fn reduce(&mut self) -> Option<NodeId> {
+        let x = self.any()?;
+        let dims = self.dims(x);
+        let (f, axes) = (self.rng.pick(&ReduceFn::ALL), self.axes(dims.len()));
+        let count = axes.iter().map(|&a| dims[a].at(MAX_BATCH)).product();
+        let b = self.bounds(x);
+        let bounds = match f {
+            ReduceFn::Sum if self.ty(x).dtype.is_float() => b.times(count),
+            ReduceFn::Sum => Bounds::of_type(self.ty(x).dtype),
+            ReduceFn::Max | ReduceFn::Min => b,
+        };
+        self.push(Op::Reduce { f, axes }, &[x], bounds)
+    }
+
+    /// Axes of the left operand are matched, summed or free; the right operand is made to fit, its axes shuffled.
+    fn contract(&mut self) -> Option<NodeId> {
+        let x = self.any_float()?;
+        let dims = self.dims(x);
+        let (mut batch, mut sum, mut right) = (Vec::new(), Vec::new(), Vec::new());
+        for (a, &dim) in dims.iter().enumerate() {
+            match self.rng.below(4) {
+                0 => batch.push((a, dim)),
+                1 | 2 => sum.push((a, dim)),
+                _ => {}
+            }
+        }
+        for i in 0..self.rng.below(3) {
+            right.push((usize::MAX - i, Dim::fixed(1 + self.rng.below(4))));
+        }
+        right.extend(batch.iter().chain(&sum));
+        for i in (1..right.len()).rev() {
+            right.swap(i, self.rng.below(i + 1));
+        }
+        let ty = TensorType::new(DType::F32, Shape(right.iter().map(|r| r.1).collect()));
+        let y = self.of_type(&ty, false)?;
+        let place = |a: usize| right.iter().position(|r| r.0 == a).map(|b| (a, b));
+        let pairs = |axes: &[(usize, Dim)]| axes.iter().filter_map(|p| place(p.0)).collect::<Vec<_>>();
+        let count: usize = sum.iter().map(|p| p.1.at(MAX_BATCH)).product();
+        let axes = ContractAxes { batch: pairs(&batch), sum: pairs(&sum) };
+        let bounds = measure(self.bounds(x), self.bounds(y), |x, y| x * y, false).times(count);
+        self.push(Op::Contract(axes), &[x, y], bounds)
+    }
+
+    fn reshape(&mut self) -> Option<NodeId> {
+        let x = self.any()?;
+        let mut dims = self.dims(x);
+        for _ in 0..1 + self.rng.below(3) {
+            let at = self.rng.below(dims.len() + 1);
+            if at + 1 < dims.len() && self.rng.one_in(2) {
+                let right = dims.remove(at + 1);
+                dims[at] = dims[at].times(right)?;
+            } else if at < dims.len() && self.rng.one_in(2) {
+                let scale = dims[at].scale;
+                let inner = self.rng.pick(&[2, 3, scale]);
+                if inner > 0 && scale.is_multiple_of(inner) {
+                    dims[at].scale = scale / inner;
+                    dims.insert(at + 1, Dim::fixed(inner));
+                }
+            } else {
+                dims.insert(at, Dim::ONE);
+            }
+        }
+        self.push(Op::Reshape(Shape(dims)), &[x], self.bounds(x))
+    }
+
+    fn permute(&mut self) -> Option<NodeId> {
+        let x = self.any()?;
+        let mut perm: Vec<usize> = (0..self.dims(x).len()).collect();
+        for i in (1..perm.len()).rev() {
+            perm.swap(i, self.rng.below(i + 1));
+        }
+        self.push(Op::Permute(perm), &[x], self.bounds(x))
+    }
+
+    fn broadcast(&mut self) -> Option<NodeId> {
+        let x = self.any()?;
+        let from = self.dims(x);
+        let (mut axes, mut dims) = (Vec::new(), Vec::new());
+        for &dim in &from {
+            if self.rng.one_in(3) {
+                dims.push(if self.rng.one_in(3) { Dim::BATCH } else { Dim::fixed(1 + self.rng.below(4)) });
+            }
+            axes.push(dims.len());
+            let stretch = dim == Dim::ONE && self.rng.one_in(2);
+            dims.push(if stretch { Dim::fixed(1 + self.rng.below(4)) } else { dim });
+        }
+        if self.rng.one_in(2) {
+            dims.push(Dim::fixed(1 + self.rng.below(4)));
+        }
+        self.push(Op::Broadcast { axes, shape: Shape(dims) }, &[x], self.bounds(x))
+    }
+
+    fn slice(&mut self) -> Option<NodeId> {
+        let x = self.any()?;
+        let mut axes = Vec::new();
+        for dim in self.dims(x) {
+            axes.push(match dim.as_fixed() {
+                Some(n) if n > 0 && self.rng.one_in(2) => {
+                    let (step, count) = (1 + self.rng.below(3), 1 + self.rng.below(n));
+                    let count = count.min((n - 1) / step + 1);
+                    let reach = (count - 1) * step;
+                    let start = self.rng.below(n - reach);
+                    let (start, step) =
+                        if self.rng.one_in(3) { (start + reach, -(step as isize)) } else { (start, step as isize) };
+                    SliceAxis { start, step, count: Dim::fixed(count) }
+                }
+                _ => SliceAxis { start: 0, step: 1, count: dim },
+            });
+        }
+        self.push(Op::Slice(axes), &[x], self.bounds(x))
+    }
+
+    fn pad(&mut self) -> Option<NodeId> {
+        let x = self.any()?;
+        let ty = self.ty(x);
+        let mut axes = Vec::new();
+        for dim in ty.shape.iter() {
+            let mut amount = |n| if self.rng.one_in(2) { self.rng.below(n) } else { 0 };
+            let pad = PadAxis { low: amount(3), high: amount(3), interior: amount(3) };
+            axes.push(if dim.batch { PadAxis::default() } else { pad });
+        }
+        let value = if self.rng.one_in(2) { 0.0 } else { self.rng.leaf(ty.dtype) };
+        let bounds = self.bounds(x).join(Bounds::exact((value, value)));
+        self.push(Op::Pad { axes, value: Number(value) }, &[x], bounds)
+    }
+
+    fn concat(&mut self) -> Option<NodeId> {
+        let x = self.any()?;
+        let ty = self.ty(x);
+        let axis = self.rng.below(ty.shape.rank());
+        let (mut args, mut bounds) = (vec![x], self.bounds(x));
+        for _ in 0..self.rng.below(3) {
+            let mut like = ty.clone();
+            if let Some(dim) = like.shape.0.get_mut(axis) {
+                dim.scale = 1 + self.rng.below(3);
+            }
+            let part = self.of_type(&like, false)?;
+            bounds = bounds.join(self.bounds(part));
+            args.push(part);
+        }
+        self.push(Op::Concat { axis }, &args, bounds)
+    }
+
+    fn window_axes(&mut self, dims: &[Dim]) -> Vec<WindowAxis> {
+        let mut axes = Vec::new();
+        for (axis, dim) in dims.iter().enumerate() {
+            if dim.as_fixed().is_some_and(|n| n > 0) && self.rng.one_in(2) {
+                let (size, stride) = (1 + self.rng.below(3), 1 + self.rng.below(3));
+                axes.push(WindowAxis { axis, size, stride, dilation: 1 + self.rng.below(2) });
+            }
+        }
+        axes
+    }
+
+    fn window(&mut self) -> Option<NodeId> {
+        let x = self.any()?;
+        let axes = self.window_axes(&self.dims(x));
+        self.push(Op::Window(axes), &[x], self.bounds(x))
+    }
+
+    fn fold(&mut self) -> Option<NodeId> {
+        let dtype = self.rng.pick(&[DType::F32, DType::F32, DType::I32]);
+        let shape = self.shape();
+        let axes = self.window_axes(&shape);
+        let windows = Op::Window(axes.clone()).infer(&[&TensorType::new(dtype, shape.clone())]).ok()?;
+        let x = self.of_type(&windows, false)?;
+        let hits = axes.iter().map(|w| w.size).product();
+        let bounds = if dtype.is_float() { self.bounds(x).times(hits) } else { Bounds::of_type(dtype) };
+        self.push(Op::Fold { axes, shape }, &[x], bounds)
+    }
+
+    /// Gathers, and half of the time scatters what was gathered.
+    fn index(&mut self) -> Option<NodeId> {
+        let data = self.find(|t, _| t.shape.rank() > 0)?;
+        let ty = self.ty(data);
+        let axis = self.rng.below(ty.shape.rank());
+        let indices = self.find(|t, _| matches!(t.dtype, DType::I32 | DType::U32 | DType::U8) && t.shape.rank() < 3)?;
+        let picked = self.push(Op::Gather { axis }, &[data, indices], self.bounds(data))?;
+        if self.rng.one_in(2) {
+            return Some(picked);
+        }
+        let hits = self.ty(indices).shape.count(MAX_BATCH);
+        let bounds = if ty.dtype.is_float() { self.bounds(data).times(hits) } else { Bounds::of_type(ty.dtype) };
+        self.push(Op::ScatterAdd { axis, shape: ty.shape }, &[indices, picked], bounds)
+    }
+
+    /// Names what nothing reads as outputs, all but a few, and assigns some cells.
+    fn finish(&mut self) {
+        let uses = self.graph.use_counts();
+        for id in self.graph.ids().collect::<Vec<_>>() {
+            if uses[id.index()] == 0 && !self.rng.one_in(10) || self.rng.one_in(20) {
+                self.graph.output(format!("out {}", id.0), id);
+            }
+        }
+        for cell in 0..self.cells.len() {
+            let ty = self.cells[cell].ty.clone();
+            if let Some(node) = self.find(|t, _| *t == ty).filter(|_| !self.rng.one_in(4)) {
+                self.graph.assign(StorageId(cell as u32), node);
+            }
+        }
+    }
+}
+
+/// Bounds on a function over intervals, from samples: its values, its slopes times the operands' errors, and rounding
+/// unless it is exact.
+fn measure(x: Bounds, y: Bounds, f: impl Fn(f64, f64) -> f64, exact: bool) -> Bounds {
+    const STEPS: usize = 24;
+    let point = |b: Bounds, i: usize| b.low + (b.high - b.low) * i as f64 / STEPS as f64;
+    let (dx, dy) = ((x.high - x.low) / STEPS as f64, (y.high - y.low) / STEPS as f64);
+    let (mut low, mut high, mut error, mut margin) = (f64::INFINITY, f64::NEG_INFINITY, 0.0f64, 0.0f64);
+    for i in 0..=STEPS {
+        for j in 0..=STEPS {
+            let value = f(point(x, i), point(y, j));
+            (low, high) = (low.min(value), high.max(value));
+            let (along_x, along_y) = (f(point(x, i + 1), point(y, j)), f(point(x, i), point(y, j + 1)));
+            let steps = [(along_x, i, dx, x.error), (along_y, j, dy, y.error)];
+            let mut here = 0.0;
+            for (next, index, step, operand_error) in steps {
+                if index < STEPS && step > 0.0 {
+                    margin = margin.max((next - value).abs());
+                    here += 2.0 * (next - value).abs() / step * operand_error;
+                }
+            }
+            error = error.max(here);
+        }
+    }
+    let (low, high) = (low - margin, high + margin);
+    let rounding = if exact { 0.0 } else { ROUNDING * low.abs().max(high.abs()) };
+    Bounds { low, high, error: error + rounding }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+    use crate::ir::eval::{Values, evaluate};
+    use crate::ir::verify::verify_module;
+
+    /// What an operation is called in the text form, with its function.
+    fn word(op: &Op) -> String {
+        match op {
+            Op::Unary(f) => f.row().name.into(),
+            Op::Binary(f) => f.row().name.into(),
+            Op::Reduce { f, .. } => format!("reduce_{}", f.name()),
+            op => op.name().into(),
+        }
+    }
+
+    #[test]
+    fn modules_are_valid_cover_everything_and_stay_finite() {
+        let mut seen = HashSet::new();
+        for seed in 0..300 {
+            let module = module(seed, 40);
+            verify_module(&module).unwrap_or_else(|v| panic!("seed {seed}: {}\n{module}", v[0]));
+            let entry = &module.entries[0];
+            assert!(entry.nodes().len() >= 30, "seed {seed}");
+            seen.extend(entry.nodes().iter().map(|n| word(&n.op)));
+            for batch in [1, MAX_BATCH] {
+                let mut rng = Rng::new(seed);
+                let (inputs, cells) = (inputs(&mut rng, entry, batch), storage(&mut rng, &module));
+                for (out, value) in entry.outputs.iter().zip(evaluate(entry, batch, &inputs, &cells).unwrap().outputs) {
+                    if let Values::Float(v) = value.values {
+                        assert!(v.iter().all(|x| x.abs() <= MAX_VALUE), "seed {seed}, {}\n{module}", out.node);
+                    }
+                }
+            }
+        }
+        let structural = ["input", "storage", "const", "iota", "select", "cast", "contract", "reshape", "permute"];
+        let more = ["broadcast", "slice", "pad", "concat", "window", "fold", "gather", "scatter_add"];
+        let reductions = ReduceFn::ALL.iter().map(|f| format!("reduce_{}", f.name()));
+        let scalars = UnaryFn::ALL.iter().map(|f| f.row().name).chain(BinaryFn::ALL.iter().map(|f| f.row().name));
+        let words = structural.into_iter().chain(more).chain(scalars).map(String::from).chain(reductions);
+        let missing: Vec<String> = words.filter(|w| !seen.contains(w)).collect();
+        assert!(missing.is_empty(), "never generated: {missing:?}");
     }
 }

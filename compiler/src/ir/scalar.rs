@@ -128,7 +128,7 @@ pub struct UnaryRow {
     pub int: Option<fn(i64) -> i64>,
     /// `None`: the derivative is zero wherever it exists.
     pub grad: Option<UnaryGrad>,
-    /// CUDA C++ on `float` operands; `{0}` is the operand.
+    /// CUDA C++ on an operand `{0}` of any accepted type; the functions it calls are overloaded.
     pub cuda: &'static str,
     pub lower: Lower<fn(&mut dyn Emit, Val) -> Val>,
     /// The interval that tests sample.
@@ -144,7 +144,7 @@ pub struct BinaryRow {
     pub eval: fn(f64, f64) -> f64,
     pub int: Option<fn(i64, i64) -> i64>,
     pub grad: Option<BinaryGrad>,
-    /// CUDA C++ on `float` or integer operands `{0}` and `{1}`.
+    /// CUDA C++ on operands `{0}` and `{1}` of any accepted type; the functions it calls are overloaded.
     pub cuda: &'static str,
     pub lower: Lower<fn(&mut dyn Emit, Val, Val) -> Val>,
     /// Whether the operands commute, bit for bit.
@@ -206,7 +206,7 @@ unary_table! {
     /// `|x|`
     Abs "abs" { takes: Number, gives: Same, eval: f64::abs, int: Some(i64::abs),
         grad: Some(|e, x, _, d| { let s = e.unary(UnaryFn::Sign, x); e.mul(d, s) }),
-        cuda: "fabsf({0})", lower: Native, domain: (-3.0, 3.0) }
+        cuda: "bk_abs({0})", lower: Native, domain: (-3.0, 3.0) }
     /// -1, 0 or 1; the sign of a NaN is NaN.
     Sign "sign" { takes: Float, gives: Same, eval: |x| if x > 0.0 { 1.0 } else if x < 0.0 { -1.0 } else { x * 0.0 },
         int: None, grad: None, cuda: "bk_sign({0})",
@@ -219,30 +219,30 @@ unary_table! {
             e.select(pos, one, low)
         }), domain: (-3.0, 3.0) }
     /// The largest integer not above `x`.
-    Floor "floor" { takes: Float, gives: Same, eval: f64::floor, int: None, grad: None, cuda: "floorf({0})",
+    Floor "floor" { takes: Float, gives: Same, eval: f64::floor, int: None, grad: None, cuda: "floor({0})",
         lower: Native, domain: (-5.0, 5.0) }
     /// The smallest integer not below `x`.
-    Ceil "ceil" { takes: Float, gives: Same, eval: f64::ceil, int: None, grad: None, cuda: "ceilf({0})",
+    Ceil "ceil" { takes: Float, gives: Same, eval: f64::ceil, int: None, grad: None, cuda: "ceil({0})",
         lower: Native, domain: (-5.0, 5.0) }
     /// The nearest integer, ties to even.
-    Round "round" { takes: Float, gives: Same, eval: f64::round_ties_even, int: None, grad: None, cuda: "rintf({0})",
+    Round "round" { takes: Float, gives: Same, eval: f64::round_ties_even, int: None, grad: None, cuda: "rint({0})",
         lower: Native, domain: (-5.0, 5.0) }
     /// `x` without its fraction.
-    Trunc "trunc" { takes: Float, gives: Same, eval: f64::trunc, int: None, grad: None, cuda: "truncf({0})",
+    Trunc "trunc" { takes: Float, gives: Same, eval: f64::trunc, int: None, grad: None, cuda: "trunc({0})",
         lower: Native, domain: (-5.0, 5.0) }
     /// Square root.
     Sqrt "sqrt" { takes: Float, gives: Same, eval: f64::sqrt, int: None,
-        grad: Some(|e, _, y, d| { let h = e.scale(d, 0.5); e.div(h, y) }), cuda: "sqrtf({0})",
+        grad: Some(|e, _, y, d| { let h = e.scale(d, 0.5); e.div(h, y) }), cuda: "sqrt({0})",
         lower: Native, domain: (0.05, 9.0) }
     /// `1 / sqrt(x)`
     Rsqrt "rsqrt" { takes: Float, gives: Same, eval: |x| 1.0 / x.sqrt(), int: None,
         grad: Some(|e, x, y, d| { let h = e.scale(d, -0.5); let q = e.div(y, x); e.mul(h, q) }),
-        cuda: "(1.0f / sqrtf({0}))",
+        cuda: "(1 / sqrt({0}))",
         lower: Expand(|e, x| { let one = e.lit(x, 1.0); let s = e.unary(UnaryFn::Sqrt, x); e.div(one, s) }),
         domain: (0.05, 9.0) }
     /// `1 / x`
     Recip "recip" { takes: Float, gives: Same, eval: |x| 1.0 / x, int: None,
-        grad: Some(|e, _, y, d| { let q = e.mul(y, y); let p = e.mul(d, q); e.neg(p) }), cuda: "(1.0f / {0})",
+        grad: Some(|e, _, y, d| { let q = e.mul(y, y); let p = e.mul(d, q); e.neg(p) }), cuda: "(1 / {0})",
         lower: Expand(|e, x| { let one = e.lit(x, 1.0); e.div(one, x) }), domain: (0.2, 4.0) }
     /// `x * x`
     Square "square" { takes: Number, gives: Same, eval: |x| x * x, int: Some(|x| x.wrapping_mul(x)),
@@ -250,26 +250,26 @@ unary_table! {
         lower: Expand(|e, x| e.mul(x, x)), domain: (-3.0, 3.0) }
     /// `e^x`
     Exp "exp" { takes: Float, gives: Same, eval: f64::exp, int: None, grad: Some(|e, _, y, d| e.mul(d, y)),
-        cuda: "expf({0})", lower: Strip, domain: (-10.0, 10.0) }
+        cuda: "exp({0})", lower: Strip, domain: (-10.0, 10.0) }
     /// `e^x - 1`, accurate near zero.
     Expm1 "expm1" { takes: Float, gives: Same, eval: f64::exp_m1, int: None,
-        grad: Some(|e, _, y, d| { let y1 = e.offset(y, 1.0); e.mul(d, y1) }), cuda: "expm1f({0})",
+        grad: Some(|e, _, y, d| { let y1 = e.offset(y, 1.0); e.mul(d, y1) }), cuda: "expm1({0})",
         lower: Strip, domain: (-4.0, 4.0) }
     /// Natural logarithm.
     Log "log" { takes: Float, gives: Same, eval: f64::ln, int: None, grad: Some(|e, x, _, d| e.div(d, x)),
-        cuda: "logf({0})", lower: Strip, domain: (0.05, 20.0) }
+        cuda: "log({0})", lower: Strip, domain: (0.05, 20.0) }
     /// `log(1 + x)`, accurate near zero.
     Log1p "log1p" { takes: Float, gives: Same, eval: f64::ln_1p, int: None,
-        grad: Some(|e, x, _, d| { let x1 = e.offset(x, 1.0); e.div(d, x1) }), cuda: "log1pf({0})",
+        grad: Some(|e, x, _, d| { let x1 = e.offset(x, 1.0); e.div(d, x1) }), cuda: "log1p({0})",
         lower: Strip, domain: (-0.8, 10.0) }
     /// Hyperbolic tangent.
     Tanh "tanh" { takes: Float, gives: Same, eval: f64::tanh, int: None,
         grad: Some(|e, _, y, d| { let q = e.mul(y, y); let one = e.lit(y, 1.0); let r = e.sub(one, q); e.mul(d, r) }),
-        cuda: "tanhf({0})", lower: Strip, domain: (-4.0, 4.0) }
+        cuda: "tanh({0})", lower: Strip, domain: (-4.0, 4.0) }
     /// Logistic function `1 / (1 + e^-x)`.
     Sigmoid "sigmoid" { takes: Float, gives: Same, eval: |x| 1.0 / (1.0 + (-x).exp()), int: None,
         grad: Some(|e, _, y, d| { let one = e.lit(y, 1.0); let r = e.sub(one, y); let p = e.mul(y, r); e.mul(d, p) }),
-        cuda: "(1.0f / (1.0f + expf(-{0})))", lower: Strip, domain: (-8.0, 8.0) }
+        cuda: "(1 / (1 + exp(-{0})))", lower: Strip, domain: (-8.0, 8.0) }
     /// Error function.
     Erf "erf" { takes: Float, gives: Same, eval: erf, int: None,
         grad: Some(|e, x, _, d| {
@@ -278,15 +278,15 @@ unary_table! {
             let g = e.unary(UnaryFn::Exp, n);
             let s = e.scale(g, std::f64::consts::FRAC_2_SQRT_PI);
             e.mul(d, s)
-        }), cuda: "erff({0})", lower: Strip, domain: (-3.0, 3.0) }
+        }), cuda: "erf({0})", lower: Strip, domain: (-3.0, 3.0) }
     /// Sine.
     Sin "sin" { takes: Float, gives: Same, eval: f64::sin, int: None,
-        grad: Some(|e, x, _, d| { let c = e.unary(UnaryFn::Cos, x); e.mul(d, c) }), cuda: "sinf({0})",
+        grad: Some(|e, x, _, d| { let c = e.unary(UnaryFn::Cos, x); e.mul(d, c) }), cuda: "sin({0})",
         lower: Strip, domain: (-6.0, 6.0) }
     /// Cosine.
     Cos "cos" { takes: Float, gives: Same, eval: f64::cos, int: None,
         grad: Some(|e, x, _, d| { let s = e.unary(UnaryFn::Sin, x); let p = e.mul(d, s); e.neg(p) }),
-        cuda: "cosf({0})", lower: Strip, domain: (-6.0, 6.0) }
+        cuda: "cos({0})", lower: Strip, domain: (-6.0, 6.0) }
     /// `max(x, 0)`; its derivative at zero is zero. NaN stays NaN.
     Relu "relu" { takes: Float, gives: Same, eval: |x| if x < 0.0 { 0.0 } else { x }, int: None,
         grad: Some(|e, _, y, d| {
@@ -388,7 +388,7 @@ binary_table! {
             let l = e.unary(UnaryFn::Log, safe);
             let zl = e.mul(z, l);
             (e.mul(d, py), e.mul(d, zl))
-        }), cuda: "powf({0}, {1})", lower: Strip, commutes: false, domain: [(0.1, 3.0), (-2.0, 2.0)] }
+        }), cuda: "pow({0}, {1})", lower: Strip, commutes: false, domain: [(0.1, 3.0), (-2.0, 2.0)] }
     /// Equality; a NaN equals nothing.
     Eq "eq" { takes: Any, gives: BOOL, eval: |x, y| (x == y) as u8 as f64, int: Some(|x, y| (x == y) as i64),
         grad: None, cuda: "({0} == {1})", lower: Native, commutes: true, domain: [(-3.0, 3.0), (-3.0, 3.0)] }

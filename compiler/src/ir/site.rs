@@ -1,5 +1,6 @@
 //! Provenance: where in the user's model, and through which transformations, a node came to be.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::panic::Location;
 
@@ -31,7 +32,7 @@ impl fmt::Display for SourceLine {
 pub struct Site {
     pub path: String,
     pub source: Option<SourceLine>,
-    pub derived: Vec<&'static str>,
+    pub derived: Vec<Cow<'static, str>>,
 }
 
 impl Site {
@@ -43,8 +44,8 @@ impl Site {
     /// This site seen through one more transformation. A repeated transformation is named once.
     pub fn derive(&self, by: &'static str) -> Site {
         let mut site = self.clone();
-        if site.derived.last() != Some(&by) {
-            site.derived.push(by);
+        if site.derived.last().is_none_or(|last| last != by) {
+            site.derived.push(Cow::Borrowed(by));
         }
         site
     }

@@ -10,7 +10,8 @@
 //!
 //! Different outer points are independent: they may run in any order and on any thread. Within one stage, different
 //! points of the stage's axes are independent too, except that accumulation ([`Acc`], [`StoreMode::Add`]) folds them
-//! together; a backend may pick any fixed order that does not depend on the number of threads. Stages that do not
+//! together; a backend may pick any fixed order that does not depend on the number of threads. At one point, every
+//! value of a stage is evaluated before the stage's first store, so that a cell can be updated in place. Stages that do not
 //! communicate through accumulators communicate through buffers that the same outer point wrote before.
 //!
 //! Every address is affine in the axes, with constant coefficients, plus at most one *indirect* term. Axes range over
@@ -276,6 +277,42 @@ impl Kernel {
         });
         let writes = self.stages.iter().flat_map(|s| &s.stores).map(|s| s.access.buffer);
         (unique(reads), unique(writes))
+    }
+}
+
+impl Kernel {
+    /// The loads that a stage evaluates.
+    pub fn loads_of(&self, stage: &Stage) -> Vec<&Access> {
+        let mut seen = vec![false; self.exprs.len()];
+        let mut stack: Vec<ExprId> = stage.accs.iter().map(|a| self.accs[a.index()].value).collect();
+        for store in &stage.stores {
+            stack.push(store.value);
+            stack.extend(store.access.indirect.iter().map(|i| i.index));
+        }
+        let mut loads = Vec::new();
+        while let Some(id) = stack.pop() {
+            if std::mem::replace(&mut seen[id.index()], true) {
+                continue;
+            }
+            let expr = &self.expr(id).expr;
+            if let Expr::Load(access) = expr {
+                loads.push(access);
+            }
+            stack.extend(expr.operands());
+        }
+        loads
+    }
+
+    /// Renames every buffer that the kernel touches.
+    pub fn rename_buffers(&mut self, rename: &dyn Fn(BufferId) -> BufferId) {
+        for typed in &mut self.exprs {
+            if let Expr::Load(access) = &mut typed.expr {
+                access.buffer = rename(access.buffer);
+            }
+        }
+        for store in self.stages.iter_mut().flat_map(|s| &mut s.stores) {
+            store.access.buffer = rename(store.access.buffer);
+        }
     }
 }
 

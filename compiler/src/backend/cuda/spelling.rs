@@ -1,0 +1,183 @@
+//! How types, literals, scalar functions, conversions and addresses are spelled in CUDA C++.
+//!
+//! Every function returns text that can be an operand of anything: a name, a call, or something in parentheses.
+
+use crate::ir::scalar::Gives;
+use crate::ir::{BinaryFn, DType, Dim, Number, UnaryFn};
+use crate::schedule::program::Affine;
+
+/// The type of a value in a register.
+pub const fn value_type(dtype: DType) -> &'static str {
+    match dtype {
+        DType::F32 => "float",
+        DType::F64 => "double",
+        DType::I32 => "int",
+        DType::U32 => "unsigned",
+        DType::U8 => "unsigned char",
+        DType::Bool => "bool",
+    }
+}
+
+/// The type of an element in memory. A boolean is a byte, so that no byte makes it an invalid `bool`.
+pub const fn memory_type(dtype: DType) -> &'static str {
+    match dtype {
+        DType::Bool => "unsigned char",
+        DType::F32 | DType::F64 | DType::I32 | DType::U32 | DType::U8 => value_type(dtype),
+    }
+}
+
+/// A number of a type.
+pub fn literal(x: f64, dtype: DType) -> String {
+    let text = match dtype {
+        DType::F32 if x.is_nan() => "BK_NAN".into(),
+        DType::F64 if x.is_nan() => "(double)BK_NAN".into(),
+        DType::F32 if (x as f32).is_infinite() => (if x > 0.0 { "BK_INF" } else { "-BK_INF" }).into(),
+        DType::F64 if x.is_infinite() => (if x > 0.0 { "(double)BK_INF" } else { "-(double)BK_INF" }).into(),
+        DType::F32 => format!("{:?}f", x as f32),
+        DType::F64 => format!("{x:?}"),
+        DType::I32 if x as i32 == i32::MIN => "BK_I32_MIN".into(),
+        DType::I32 => format!("{}", x as i32),
+        DType::U32 => format!("{}u", x as u32),
+        DType::U8 => format!("(unsigned char){}", x as u8),
+        DType::Bool => (if x != 0.0 { "true" } else { "false" }).into(),
+    };
+    if text.starts_with(['-', '(']) { format!("({text})") } else { text }
+}
+
+/// The element type and the elements of a constant array, which is then read as an array of `dtype`. Floating-point
+/// elements appear as their bits where one is not finite: no constant expression of CUDA C++ has such a value.
+pub fn initializer(numbers: &[Number], dtype: DType) -> (&'static str, Vec<String>) {
+    let finite = numbers.iter().all(|n| match dtype {
+        DType::F32 => (n.0 as f32).is_finite(),
+        DType::F64 => n.0.is_finite(),
+        DType::I32 | DType::U32 | DType::U8 | DType::Bool => true,
+    });
+    let ty = match dtype {
+        DType::F32 if !finite => "unsigned",
+        DType::F64 if !finite => "unsigned long long",
+        DType::F32 | DType::F64 | DType::I32 | DType::U32 | DType::U8 | DType::Bool => memory_type(dtype),
+    };
+    let element = |x: f64| match dtype {
+        DType::F32 if !finite => format!("{:#010x}u", (x as f32).to_bits()),
+        DType::F64 if !finite => format!("{:#018x}ull", x.to_bits()),
+        DType::U8 => format!("{}", x as u8),
+        DType::Bool => format!("{}", (x != 0.0) as u8),
+        DType::F32 | DType::F64 | DType::I32 | DType::U32 => bare(&literal(x, dtype)).to_string(),
+    };
+    (ty, numbers.iter().map(|n| element(n.0)).collect())
+}
+
+/// The run-time value of an extent.
+pub fn size(dim: Dim) -> String {
+    match (dim.batch, dim.scale) {
+        (false, n) => n.to_string(),
+        (true, 1) => "batch".into(),
+        (true, n) => format!("({n} * batch)"),
+    }
+}
+
+/// The product of extents, as an `int` or, if `wide`, as a `long long`.
+pub fn product(dims: &[Dim], wide: bool) -> String {
+    let fixed: usize = dims.iter().map(|d| d.scale).product();
+    let batches = dims.iter().filter(|d| d.batch).count();
+    if batches == 0 {
+        return fixed.to_string();
+    }
+    let mut factors: Vec<String> = if fixed == 1 { vec![] } else { vec![fixed.to_string()] };
+    factors.extend((0..batches).map(|i| if wide && i == 0 { "(long long)batch".into() } else { "batch".into() }));
+    match factors.as_slice() {
+        [one] => one.clone(),
+        many => format!("({})", many.join(" * ")),
+    }
+}
+
+/// The text of an affine form, without parentheses.
+pub fn affine(index: &Affine) -> String {
+    let mut text = String::new();
+    for &(axis, c) in &index.terms {
+        let sign = match (text.is_empty(), c < 0) {
+            (true, false) => "",
+            (true, true) => "-",
+            (false, false) => " + ",
+            (false, true) => " - ",
+        };
+        text.push_str(sign);
+        match c.unsigned_abs() {
+            1 => text.push_str(&format!("i{}", axis.0)),
+            n => text.push_str(&format!("{n} * i{}", axis.0)),
+        }
+    }
+    match (text.is_empty(), index.base) {
+        (true, base) => base.to_string(),
+        (false, 0) => text,
+        (false, base) if base < 0 => format!("{text} - {}", base.unsigned_abs()),
+        (false, base) => format!("{text} + {base}"),
+    }
+}
+
+/// Text without the parentheses around all of it, for places that need none.
+pub fn bare(text: &str) -> &str {
+    let Some(inner) = text.strip_prefix('(').and_then(|t| t.strip_suffix(')')) else { return text };
+    let mut depth = 0i32;
+    for c in inner.chars() {
+        match c {
+            '(' => depth += 1,
+            ')' => depth -= 1,
+            _ => {}
+        }
+        if depth < 0 {
+            return text;
+        }
+    }
+    inner
+}
+
+/// A unary function of an operand of type `from`.
+pub fn unary(f: UnaryFn, x: &str, from: DType) -> String {
+    let apply = |x: &str| f.row().cuda.replace("({0})", &format!("({})", bare(x))).replace("{0}", x);
+    match f {
+        UnaryFn::Neg | UnaryFn::Square if from == DType::I32 => format!("((int){})", apply(&unsigned(x))),
+        _ => narrow(apply(x), f.row().gives, from),
+    }
+}
+
+/// A binary function of operands of type `from`.
+pub fn binary(f: BinaryFn, x: &str, y: &str, from: DType) -> String {
+    let apply = |x: &str, y: &str| {
+        let call = f.row().cuda.replace("({0}, {1})", &format!("({}, {})", bare(x), bare(y)));
+        call.replace("{0}", x).replace("{1}", y)
+    };
+    match f {
+        BinaryFn::Add | BinaryFn::Sub | BinaryFn::Mul if from == DType::I32 => {
+            format!("((int){})", apply(&unsigned(x), &unsigned(y)))
+        }
+        _ => narrow(apply(x, y), f.row().gives, from),
+    }
+}
+
+/// An `int` for arithmetic that wraps; signed overflow would be undefined.
+fn unsigned(x: &str) -> String {
+    format!("(unsigned){x}")
+}
+
+/// Brings a result that C++ promoted to `int` back to the type of the operands.
+fn narrow(text: String, gives: Gives, from: DType) -> String {
+    match (gives, from) {
+        (Gives::Same, DType::U8 | DType::Bool) => format!("(({}){text})", value_type(from)),
+        (Gives::Same, DType::F32 | DType::F64 | DType::I32 | DType::U32) | (Gives::Type(_), _) => text,
+    }
+}
+
+/// Conversion of a value.
+pub fn cast(x: &str, from: DType, to: DType) -> String {
+    if from == to {
+        return x.to_string();
+    }
+    match to {
+        DType::I32 if from.is_float() => format!("bk_to_i32({})", bare(x)),
+        DType::U32 if from.is_float() => format!("bk_to_u32({})", bare(x)),
+        DType::U8 if from.is_float() => format!("bk_to_u8({})", bare(x)),
+        DType::Bool => format!("({x} != 0)"),
+        DType::F32 | DType::F64 | DType::I32 | DType::U32 | DType::U8 => format!("(({}){x})", value_type(to)),
+    }
+}

@@ -1,0 +1,199 @@
+//! The text form of modules and graphs, for dumps, file tests and bug reports. [`super::parse`] reads it back.
+//!
+//! ```text
+//! module "digits" {max_batch: 64}
+//!
+//! storage @0 "dense/kernel" : f32[4, 3] param trainable  ; dense  build.rs:12
+//!
+//! entry "predict" {
+//!   input "x" : f32[batch, 4]
+//!   %0 = input {index: 0} : f32[batch, 4]
+//!   %1 = storage {cell: @0} : f32[4, 3]  ; dense  build.rs:12
+//!   %2 = contract(%0, %1) {batch: [], sum: [[1, 0]]} : f32[batch, 3]  ; dense  build.rs:12
+//!   %3 = exp(%2) : f32[batch, 3]  ; softmax  build.rs:13
+//!   output "y" = %3
+//!   assign @0 = %1
+//! }
+//! ```
+//!
+//! One node a line: operands in parentheses, attributes in braces, the type, and the site after a semicolon. What the
+//! type says is not repeated as an attribute: the shape of `reshape`, `broadcast`, `fold`, `scatter_add`, the target of
+//! `cast`, the counts of `slice`. Scalar functions are called by their own names, reductions `reduce_sum` and so on. A
+//! comment runs from `#` to the end of the line. A later operation with a body can follow its attributes by a word and
+//! the body in braces: after the closing brace of the attributes nothing but a colon stands now.
+
+use std::fmt::{self, Display, Write};
+
+use super::graph::{Graph, Module, Node, NodeId};
+use super::op::{Literal, Number, Op};
+use super::site::Site;
+
+impl Display for Module {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "module {:?} {{max_batch: {}}}", self.name, self.max_batch)?;
+        if !self.storage.is_empty() {
+            writeln!(f)?;
+        }
+        for (i, cell) in self.storage.iter().enumerate() {
+            write!(f, "storage @{i} {:?} : {} {}", cell.name, cell.ty, cell.kind.name())?;
+            if cell.trainable {
+                f.write_str(" trainable")?;
+            }
+            writeln!(f, "{}", SiteText(&cell.site))?;
+        }
+        for entry in &self.entries {
+            write!(f, "\n{entry}")?;
+        }
+        Ok(())
+    }
+}
+
+impl Display for Graph {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "entry {:?} {{", self.name)?;
+        for input in &self.inputs {
+            writeln!(f, "  input {:?} : {}", input.name, input.ty)?;
+        }
+        for id in self.ids() {
+            writeln!(f, "  {id} = {}{}", self.node(id), SiteText(self.site(id)))?;
+        }
+        for output in &self.outputs {
+            writeln!(f, "  output {:?} = {}", output.name, output.node)?;
+        }
+        for assign in &self.assigns {
+            writeln!(f, "  assign @{} = {}", assign.target.0, assign.node)?;
+        }
+        writeln!(f, "}}")
+    }
+}
+
+/// The line of a node, without its number and site: `add(%1, %2) : f32[4]`.
+impl Display for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.op {
+            Op::Unary(function) => f.write_str(function.row().name)?,
+            Op::Binary(function) => f.write_str(function.row().name)?,
+            Op::Reduce { f: function, .. } => write!(f, "reduce_{}", function.name())?,
+            op => f.write_str(op.name())?,
+        }
+        if !self.args.is_empty() {
+            write!(f, "({})", Joined(self.args.iter()))?;
+        }
+        let attributes = attributes(&self.op);
+        if !attributes.is_empty() {
+            write!(f, " {{{attributes}}}")?;
+        }
+        write!(f, " : {}", self.ty)
+    }
+}
+
+/// The attributes of an operation that its type does not tell.
+#[deny(clippy::wildcard_enum_match_arm)]
+fn attributes(op: &Op) -> String {
+    match op {
+        Op::Input { index, .. } => format!("index: {index}"),
+        Op::Storage { id, .. } => format!("cell: @{}", id.0),
+        Op::Const { value: Literal::Splat(x), .. } => format!("splat: {}", Exact(*x)),
+        Op::Const { value: Literal::Dense(v), .. } => format!("dense: {}", list(v.iter().map(|x| Exact(*x)))),
+        Op::Const { value: Literal::Size(dim), .. } => format!("size: {dim}"),
+        Op::Iota { axis, .. } | Op::Concat { axis } | Op::Gather { axis } | Op::ScatterAdd { axis, .. } => {
+            format!("axis: {axis}")
+        }
+        Op::Unary(_) | Op::Binary(_) | Op::Select | Op::Cast(_) | Op::Reshape(_) => String::new(),
+        Op::Reduce { axes, .. } | Op::Broadcast { axes, .. } => format!("axes: {}", list(axes.iter())),
+        Op::Contract(axes) => {
+            let pairs = |p: &[(usize, usize)]| list(p.iter().map(|(a, b)| format!("[{a}, {b}]")));
+            format!("batch: {}, sum: {}", pairs(&axes.batch), pairs(&axes.sum))
+        }
+        Op::Permute(perm) => format!("perm: {}", list(perm.iter())),
+        Op::Slice(axes) => {
+            let (start, step) = (list(axes.iter().map(|s| s.start)), list(axes.iter().map(|s| s.step)));
+            format!("start: {start}, step: {step}")
+        }
+        Op::Pad { axes, value } => {
+            let (low, high) = (list(axes.iter().map(|p| p.low)), list(axes.iter().map(|p| p.high)));
+            let interior = list(axes.iter().map(|p| p.interior));
+            format!("low: {low}, high: {high}, interior: {interior}, value: {}", Exact(*value))
+        }
+        Op::Window(axes) | Op::Fold { axes, .. } => {
+            let (axis, size) = (list(axes.iter().map(|w| w.axis)), list(axes.iter().map(|w| w.size)));
+            let (stride, dilation) = (list(axes.iter().map(|w| w.stride)), list(axes.iter().map(|w| w.dilation)));
+            format!("axis: {axis}, size: {size}, stride: {stride}, dilation: {dilation}")
+        }
+    }
+}
+
+fn list<T: Display>(items: impl Iterator<Item = T> + Clone) -> String {
+    format!("[{}]", Joined(items))
+}
+
+/// Items separated by commas.
+struct Joined<I>(I);
+
+impl<T: Display, I: Iterator<Item = T> + Clone> Display for Joined<I> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, item) in self.0.clone().enumerate() {
+            write!(f, "{}{item}", if i == 0 { "" } else { ", " })?;
+        }
+        Ok(())
+    }
+}
+
+/// A number to the bit: NaNs other than the usual one print theirs.
+struct Exact(Number);
+
+impl Display for Exact {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.0 {
+            x if x.is_nan() && x.to_bits() != f64::NAN.to_bits() => write!(f, "nan@{}", x.to_bits()),
+            _ => write!(f, "{}", self.0),
+        }
+    }
+}
+
+/// A site as it follows a line, `  ; grad(conv_1)  build.rs:40`; nothing for the unnamed site.
+struct SiteText<'a>(&'a Site);
+
+impl Display for SiteText<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Site { path, source, derived } = self.0;
+        if path.is_empty() && source.is_none() && derived.is_empty() {
+            return Ok(());
+        }
+        f.write_str("  ; ")?;
+        for by in derived.iter().rev() {
+            write!(f, "{}(", Word(by))?;
+        }
+        if path.is_empty() {
+            f.write_char('?')?
+        } else {
+            write!(f, "{}", Word(path))?
+        }
+        for _ in derived {
+            f.write_char(')')?;
+        }
+        match source {
+            Some(line) => write!(f, "  {}:{}", Word(&line.file), line.line),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A name as it is where it is plain, quoted where it is not.
+struct Word<'a>(&'a str);
+
+impl Display for Word<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.0.is_empty() && self.0.chars().all(plain) { f.write_str(self.0) } else { write!(f, "{:?}", self.0) }
+    }
+}
+
+/// Characters of a site's words that need no quotes.
+pub(super) fn plain(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '_' | '/' | '.' | '-')
+}
+
+/// The line of a node with its number, and with its site: what a report about it shows.
+pub fn node_line(graph: &Graph, id: NodeId) -> String {
+    format!("{id} = {}{}", graph.node(id), SiteText(graph.site(id)))
+}

@@ -1,0 +1,54 @@
+//! Whole models from the model language through the schedule, compared with the interpreter of graphs.
+
+use bakelite_compiler::compile::{Options, compile};
+use bakelite_compiler::ir::eval::{Tensor, evaluate};
+use bakelite_compiler::ir::random::Rng;
+use bakelite_compiler::ir::{Module, TensorType};
+use bakelite_compiler::prelude::*;
+use bakelite_compiler::schedule;
+
+fn mlp() -> Module {
+    let m = Model::new("mlp");
+    m.max_batch(9);
+    let x = m.input("x", [9], F32);
+    let h = Dense::new(64).activation(Relu).apply(&x);
+    m.output(&Dense::new(10).apply(&h));
+    m.compile(RMSprop::new(1e-3), SparseCategoricalCrossentropy::from_logits(), [Accuracy]);
+    m.lower().unwrap_or_else(|d| panic!("{d}"))
+}
+
+fn check(module: Module) {
+    let compiled = compile(module, &Options::default()).unwrap_or_else(|e| panic!("{e}"));
+    println!("{}", compiled.report());
+    let module = &compiled.module;
+    for (entry, program) in module.entries.iter().zip(&compiled.programs) {
+        for batch in [1, module.max_batch] {
+            let mut rng = Rng::new(batch as u64);
+            let mut random = |ty: &TensorType| {
+                let count = ty.shape.count(batch);
+                let domain = if ty.dtype.is_float() { (0.1, 1.0) } else { (0.0, 9.9) };
+                Tensor::from_numbers(ty.dtype, &ty.shape.at(batch), &rng.floats(count, domain))
+            };
+            let inputs: Vec<Tensor> = entry.inputs.iter().map(|i| random(&i.ty)).collect();
+            let storage: Vec<Tensor> = module.storage.iter().map(|c| random(&c.ty)).collect();
+            let expected = evaluate(entry, batch, &inputs, &storage).unwrap();
+            let (outputs, after) = schedule::eval::run(program, batch, &inputs, &storage);
+            let mut cells = storage;
+            for (id, value) in expected.assigns {
+                cells[id.0 as usize] = value;
+            }
+            for (got, want) in outputs.iter().zip(&expected.outputs).chain(after.iter().zip(&cells)) {
+                for (g, w) in got.to_numbers().iter().zip(want.to_numbers()) {
+                    let near = (g - w).abs() <= 1e-9 * w.abs().max(1.0) || g.is_nan() && w.is_nan();
+                    assert!(near, "{} {}: {g} is not {w}", entry.name, batch);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn mlp_schedules() {
+    check(mlp());
+}
+

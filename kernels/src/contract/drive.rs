@@ -1,0 +1,238 @@
+//! The driver: blocks, packing, epilogue.
+
+use core::ptr::null_mut;
+
+use super::pack::{Rect, gather, move_matrix, scatter};
+use super::partition::{Share, share};
+use super::problem::{AccessA, AccessB, AccessC, Blocking, C_BLOCK, C_COLUMNS, K_BLOCK, Problem};
+use super::walk::{Walk, elements};
+use super::{ContractCall, ContractPlan, Tile};
+use crate::f32_gemm::{Block, Gemm, PANEL};
+
+/// Runs the calling thread's share of a contraction with the microkernels of `G`.
+///
+/// # Safety
+/// The call keeps the promises of [`ContractCall`], and the processor supports the level of `G`.
+pub unsafe fn drive<G: Gemm>(_level: G, call: &ContractCall) {
+    // SAFETY: the plan is valid for the whole call.
+    let plan = unsafe { &*call.plan };
+    // SAFETY: forwarded.
+    if unsafe { small::<G>(call, plan) } {
+        return;
+    }
+    let p = Problem::new(plan, call.batch);
+    if p.batch == 0 || p.m == 0 || p.n == 0 {
+        return;
+    }
+    let (access_a, access_b) = (p.access_a(), p.access_b());
+    let blocking = Blocking::new(p.m, p.n, p.k);
+    let part = if call.threads > 1 {
+        share(&p, access_a, access_b, blocking.n, call.thread, call.threads)
+    } else {
+        Share { batch: (0, p.batch), rows: (0, p.m), cols: (0, p.n) }
+    };
+
+    let scratch = call.scratch.cast::<f32>();
+    let packed_a = scratch.wrapping_add(blocking.c_elements().next_multiple_of(16));
+    let mut driver = Driver {
+        call,
+        blocking,
+        access_a,
+        access_b,
+        access_c: if call.epilogue.is_some() { AccessC::Copied } else { p.access_c() },
+        part,
+        packed_c: scratch,
+        packed_a,
+        packed_b: packed_a.wrapping_add(blocking.a_elements()),
+        p: &p,
+        index: 0,
+        a: call.a,
+        b: call.b,
+        c: call.c,
+    };
+    let walk_a = Walk::new(&plan.batch, call.batch, |x| x.a);
+    let walk_b = Walk::new(&plan.batch, call.batch, |x| x.b);
+    let walk_c = Walk::new(&plan.batch, call.batch, |x| x.c);
+    for index in part.batch.0..part.batch.1 {
+        driver.index = index;
+        driver.a = call.a.wrapping_offset(walk_a.offset(index));
+        driver.b = call.b.wrapping_offset(walk_b.offset(index));
+        driver.c = if call.c.is_null() { null_mut() } else { call.c.wrapping_offset(walk_c.offset(index)) };
+        // SAFETY: forwarded.
+        unsafe { driver.matrix::<G>() }
+    }
+}
+
+/// A product of two small plain matrices on one thread, as one block and without the general case's bookkeeping; says
+/// whether this was one.
+///
+/// # Safety
+/// As for [`drive`].
+#[inline(always)]
+unsafe fn small<G: Gemm>(call: &ContractCall, plan: &ContractPlan) -> bool {
+    if call.threads != 1 || plan.batch.len != 0 || plan.m.len > 1 || plan.n.len > 1 || plan.k.len > 1 {
+        return false;
+    }
+    let (m_axis, n_axis, k_axis) = (&plan.m.axes[0], &plan.n.axes[0], &plan.k.axes[0]);
+    let (m, n, k) = (elements(&plan.m, call.batch), elements(&plan.n, call.batch), elements(&plan.k, call.batch));
+    let ld = n.next_multiple_of(PANEL);
+    if m == 0 || n == 0 || k > K_BLOCK || n > C_COLUMNS || m > C_BLOCK / C_COLUMNS {
+        return false;
+    }
+    let direct = call.epilogue.is_none();
+    if direct && n_axis.c != 1 {
+        return false;
+    }
+
+    let c = call.scratch.cast::<f32>();
+    let (c, c_row) = if direct { (call.c, m_axis.c) } else { (c, ld as isize) };
+    let (mut b, mut b_k, mut b_panel) = (call.b, k_axis.b, PANEL as isize);
+    // SAFETY: the caller vouches for the operands; scratch has room for C and B.
+    unsafe {
+        if n_axis.b != 1 {
+            let packed = call.scratch.cast::<f32>().add(m * ld);
+            for n0 in (0..n).step_by(PANEL) {
+                let src = call.b.offset(n0 as isize * n_axis.b);
+                let width = (n - n0).min(PANEL);
+                move_matrix::<G>(packed.add(n0 * k), (PANEL as isize, 1), src, (k_axis.b, n_axis.b), k, width);
+            }
+            (b, b_k, b_panel) = (packed, PANEL as isize, (k * PANEL) as isize);
+        }
+        let (a, a_row, a_k, c_panel) = (call.a, m_axis.a, k_axis.a, PANEL as isize);
+        let accumulate = false;
+        G::block(&Block { rows: m, cols: n, k, a, a_row, a_k, b, b_k, b_panel, c, c_row, c_panel, accumulate });
+        if let Some(epilogue) = call.epilogue {
+            epilogue(call.context, &Tile { acc: c, ld, index: 0, m0: 0, m1: m, n0: 0, n1: n });
+        }
+    }
+    true
+}
+
+/// One matrix product of the batch.
+struct Driver<'a> {
+    call: &'a ContractCall,
+    p: &'a Problem,
+    blocking: Blocking,
+    access_a: AccessA,
+    access_b: AccessB,
+    access_c: AccessC,
+    part: Share,
+    packed_a: *mut f32,
+    packed_b: *mut f32,
+    packed_c: *mut f32,
+    /// Flattened index of the batch group, and the operands there.
+    index: usize,
+    a: *const f32,
+    b: *const f32,
+    c: *mut f32,
+}
+
+impl Driver<'_> {
+    /// The thread's rows and columns, block by block.
+    unsafe fn matrix<G: Gemm>(&self) {
+        let (r0, r1) = self.part.rows;
+        let (c0, c1) = self.part.cols;
+        let mut n0 = c0;
+        while n0 < c1 {
+            let n1 = (n0 + self.blocking.n).min(c1);
+            if self.access_b == AccessB::Packed && self.blocking.b_whole {
+                // SAFETY: forwarded.
+                unsafe { self.pack_b::<G>(0, self.p.k, n0, n1) }
+            }
+            // Blocks of rows of nearly equal height.
+            let blocks = (r1 - r0).div_ceil(self.blocking.m);
+            for i in 0..blocks {
+                let m0 = r0 + (r1 - r0) * i / blocks;
+                let m1 = r0 + (r1 - r0) * (i + 1) / blocks;
+                // SAFETY: forwarded.
+                unsafe { self.block::<G>(m0, m1, n0, n1) }
+            }
+            n0 = n1;
+        }
+    }
+
+    /// One block of C: all of K, then the epilogue or the copy.
+    unsafe fn block<G: Gemm>(&self, m0: usize, m1: usize, n0: usize, n1: usize) {
+        let (k, step) = (self.p.k, self.blocking.k);
+        let (c, c_row, c_panel) = match self.access_c {
+            AccessC::Direct { row, panel } => {
+                let at = m0 as isize * row + (n0 / PANEL) as isize * panel;
+                (self.c.wrapping_offset(at), row, panel)
+            }
+            AccessC::Copied => (self.packed_c, self.blocking.n as isize, PANEL as isize),
+        };
+        let mut k0 = 0;
+        loop {
+            let k1 = (k0 + step).min(k);
+            // SAFETY: the caller vouches for the operands; scratch has room for every packed block.
+            unsafe {
+                let (a, a_row, a_k) = self.operand_a::<G>(m0, m1, k0, k1);
+                let (b, b_panel, b_k) = self.operand_b::<G>(k0, k1, n0, n1);
+                let accumulate = k0 > 0;
+                let (rows, cols, k) = (m1 - m0, n1 - n0, k1 - k0);
+                G::block(&Block { rows, cols, k, a, a_row, a_k, b, b_k, b_panel, c, c_row, c_panel, accumulate });
+            }
+            k0 = k1;
+            if k0 >= k {
+                break;
+            }
+        }
+        let ld = self.blocking.n;
+        if let Some(epilogue) = self.call.epilogue {
+            let tile = Tile { acc: c, ld, index: self.index, m0, m1, n0, n1 };
+            // SAFETY: the tile is complete, and the caller vouches for the epilogue and its context.
+            unsafe { epilogue(self.call.context, &tile) }
+        } else if self.access_c == AccessC::Copied {
+            let rect = Rect { r0: m0, r1: m1, c0: n0, c1: n1 };
+            // SAFETY: the caller vouches for C.
+            unsafe { scatter::<G>(self.c, &self.p.m_c, &self.p.n_c, rect, c, (ld as isize, 1)) }
+        }
+    }
+
+    /// Address and strides (row, k) of a block of A, packed if need be.
+    unsafe fn operand_a<G: Gemm>(&self, m0: usize, m1: usize, k0: usize, k1: usize) -> (*const f32, isize, isize) {
+        let (dst, rect) = (self.packed_a, Rect { r0: m0, r1: m1, c0: k0, c1: k1 });
+        let strides = match self.access_a {
+            AccessA::Direct { row, k } => {
+                return (self.a.wrapping_offset(m0 as isize * row + k0 as isize * k), row, k);
+            }
+            AccessA::Rows => (self.blocking.row_ld() as isize, 1),
+            AccessA::Slices => (1, self.blocking.slice_ld() as isize),
+        };
+        // SAFETY: the caller vouches for A; scratch has room for the block.
+        unsafe { gather::<G>(dst, strides, self.a, &self.p.m_a, &self.p.k_a, rect) };
+        (dst, strides.0, strides.1)
+    }
+
+    /// Address and strides (panel, k) of a block of B, packed if need be.
+    unsafe fn operand_b<G: Gemm>(&self, k0: usize, k1: usize, n0: usize, n1: usize) -> (*const f32, isize, isize) {
+        match self.access_b {
+            AccessB::Direct { panel, k } => {
+                let at = (n0 / PANEL) as isize * panel + k0 as isize * k;
+                (self.b.wrapping_offset(at), panel, k)
+            }
+            AccessB::Packed => {
+                let panel = self.blocking.panel_k(self.p.k) * PANEL;
+                if self.blocking.b_whole {
+                    return (self.packed_b.wrapping_add(k0 * PANEL), panel as isize, PANEL as isize);
+                }
+                // SAFETY: forwarded.
+                unsafe { self.pack_b::<G>(k0, k1, n0, n1) }
+                (self.packed_b, panel as isize, PANEL as isize)
+            }
+        }
+    }
+
+    /// Packs `k0..k1` of the panels that hold columns `n0..n1`.
+    unsafe fn pack_b<G: Gemm>(&self, k0: usize, k1: usize, n0: usize, n1: usize) {
+        let panel = self.blocking.panel_k(self.p.k) * PANEL;
+        let mut c0 = n0;
+        while c0 < n1 {
+            let rect = Rect { r0: k0, r1: k1, c0, c1: (c0 + PANEL).min(n1) };
+            let dst = self.packed_b.wrapping_add((c0 - n0) / PANEL * panel);
+            // SAFETY: the caller vouches for B; scratch has room for the panels.
+            unsafe { gather::<G>(dst, (PANEL as isize, 1), self.b, &self.p.k_b, &self.p.n_b, rect) };
+            c0 += PANEL;
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! A plan at one run-time batch: how each operand is reached, and the sizes of blocks.
+
+use super::ContractPlan;
+use super::walk::{Walk, elements};
+use crate::f32_gemm::PANEL;
+
+/// The longest block of K: 128-byte rows of a panel times this is about one and a half level-1 caches, of which the
+/// hardware prefetches most from level 2.
+pub const K_BLOCK: usize = 384;
+/// Elements of a block of C, which stays in cache while K is summed and the epilogue reads it.
+pub const C_BLOCK: usize = 16 * 1024;
+/// The most columns of a block of C.
+pub const C_COLUMNS: usize = 128;
+/// The most elements of a packed block of A.
+const A_BLOCK: usize = 64 * 1024;
+/// The most elements of B that are packed for all of K at once.
+const B_BLOCK: usize = 256 * 1024;
+/// Packed rows are this much longer than they need be, so that they do not fall into the same cache sets.
+const SKEW: usize = 16;
+
+/// How the microkernel reaches A.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AccessA {
+    /// In place, with one stride for rows and one for `k`.
+    Direct { row: isize, k: isize },
+    /// Packed as rows with `k` contiguous.
+    Rows,
+    /// Packed as slices of `k` with rows contiguous.
+    Slices,
+}
+
+/// How the microkernel reaches B.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AccessB {
+    /// In place: panels of contiguous columns.
+    Direct { panel: isize, k: isize },
+    /// Packed to panels.
+    Packed,
+}
+
+/// How the microkernel reaches C where there is no epilogue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AccessC {
+    /// In place: panels of contiguous columns.
+    Direct { row: isize, panel: isize },
+    /// Computed in scratch and copied.
+    Copied,
+}
+
+/// A contraction at one run-time batch.
+pub struct Problem {
+    pub batch: usize,
+    pub m: usize,
+    pub n: usize,
+    pub k: usize,
+    pub m_a: Walk,
+    pub k_a: Walk,
+    pub k_b: Walk,
+    pub n_b: Walk,
+    pub m_c: Walk,
+    pub n_c: Walk,
+}
+
+impl Problem {
+    #[inline(always)]
+    pub fn new(plan: &ContractPlan, batch: usize) -> Problem {
+        Problem {
+            batch: elements(&plan.batch, batch),
+            m: elements(&plan.m, batch),
+            n: elements(&plan.n, batch),
+            k: elements(&plan.k, batch),
+            m_a: Walk::new(&plan.m, batch, |x| x.a),
+            k_a: Walk::new(&plan.k, batch, |x| x.a),
+            k_b: Walk::new(&plan.k, batch, |x| x.b),
+            n_b: Walk::new(&plan.n, batch, |x| x.b),
+            m_c: Walk::new(&plan.m, batch, |x| x.c),
+            n_c: Walk::new(&plan.n, batch, |x| x.c),
+        }
+    }
+
+    #[inline(always)]
+    pub fn access_a(&self) -> AccessA {
+        if let (Some(row), Some(k)) = (self.m_a.affine(), self.k_a.affine()) {
+            return AccessA::Direct { row, k };
+        }
+        let (row, k) = (self.m_a.innermost(), self.k_a.innermost());
+        if row.0 == 1 && (k.0 != 1 || row.1 > k.1) { AccessA::Slices } else { AccessA::Rows }
+    }
+
+    #[inline(always)]
+    pub fn access_b(&self) -> AccessB {
+        match (self.n_b.panels(PANEL), self.k_b.affine()) {
+            (Some(panel), Some(k)) => AccessB::Direct { panel, k },
+            _ => AccessB::Packed,
+        }
+    }
+
+    #[inline(always)]
+    pub fn access_c(&self) -> AccessC {
+        match (self.n_c.panels(PANEL), self.m_c.affine()) {
+            (Some(panel), Some(row)) => AccessC::Direct { row, panel },
+            _ => AccessC::Copied,
+        }
+    }
+}
+
+/// Sizes of blocks.
+#[derive(Clone, Copy, Debug)]
+pub struct Blocking {
+    /// Elements of K summed in one chain: a function of K alone, so that the order of a sum is too.
+    pub k: usize,
+    /// Rows and columns of a block of C, at most.
+    pub m: usize,
+    pub n: usize,
+    /// Whether B is packed for all of K before the first block of rows.
+    pub b_whole: bool,
+}
+
+impl Blocking {
+    #[inline(always)]
+    pub fn new(m: usize, n: usize, k: usize) -> Blocking {
+        let k_block = k.div_ceil(k.div_ceil(K_BLOCK).max(1)).next_multiple_of(8).max(8);
+        let n_block = n.next_multiple_of(PANEL).min(C_COLUMNS);
+        let m_block = m.min(C_BLOCK / n_block.max(PANEL)).min(A_BLOCK / (k_block + SKEW)).max(1);
+        Blocking { k: k_block, m: m_block, n: n_block, b_whole: n_block * k <= B_BLOCK }
+    }
+
+    /// Distance between rows of packed A.
+    #[inline(always)]
+    pub fn row_ld(&self) -> usize {
+        self.k + SKEW
+    }
+
+    /// Distance between slices of packed A.
+    #[inline(always)]
+    pub fn slice_ld(&self) -> usize {
+        self.m.next_multiple_of(16) + SKEW
+    }
+
+    /// Elements of scratch for a block of C.
+    #[inline(always)]
+    pub fn c_elements(&self) -> usize {
+        self.m * self.n
+    }
+
+    /// Elements of scratch for packed A.
+    #[inline(always)]
+    pub fn a_elements(&self) -> usize {
+        (self.m * self.row_ld()).max(self.k * self.slice_ld()).next_multiple_of(16)
+    }
+
+    /// `k` extent of packed panels.
+    #[inline(always)]
+    pub fn panel_k(&self, k: usize) -> usize {
+        if self.b_whole { k } else { self.k }
+    }
+}
+
+/// An upper bound of the scratch elements of one thread at every batch from 1 to `max_batch`.
+pub fn scratch_elements(plan: &ContractPlan, max_batch: usize) -> usize {
+    let extents = |batch| (elements(&plan.m, batch), elements(&plan.n, batch), elements(&plan.k, batch));
+    let (m, n, k) = extents(max_batch);
+    let k_block = k.min(K_BLOCK) + 8;
+    let n_block = n.next_multiple_of(PANEL).min(C_COLUMNS);
+    // Each term bounds its block whatever the other extents are at a smaller batch.
+    let c = (m * n_block).min(C_BLOCK);
+    let rows = m.min(C_BLOCK / PANEL);
+    let a_rows = (rows * (k_block + SKEW)).min(A_BLOCK);
+    let a_slices = (k_block * (rows + 15 + SKEW)).min(A_BLOCK + k_block * (15 + SKEW));
+    let b = (n_block * k).min(B_BLOCK.max(n_block * k_block));
+    [c, a_rows.max(a_slices), b].map(|x| x.next_multiple_of(16)).iter().sum()
+}

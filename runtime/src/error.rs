@@ -1,0 +1,99 @@
+//! Everything that can go wrong at run time. A failed call leaves the model as it was.
+
+use crate::dtype::DType;
+use crate::level::Level;
+
+/// An error of the runtime.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The image holds no descriptor.
+    #[error("not a Bakelite model: its descriptor starts with {found:#018x}")]
+    Magic { found: u64 },
+    /// The object was compiled for another version of the binary interface.
+    #[error(
+        "the model has ABI version {found}, this runtime has {expected}: use the same release of `bakelite` and `bakelite-compiler`"
+    )]
+    AbiVersion { expected: u32, found: u32 },
+    /// The descriptor contradicts itself.
+    #[error("the descriptor of model `{model}` is damaged: {what}")]
+    Descriptor { model: String, what: String },
+    /// The object has no code for any level of this CPU, or none for the level that was asked for.
+    #[error("model `{model}` has code for {carried}; {wanted}")]
+    Level { model: String, carried: String, wanted: String },
+    /// A level by this name does not exist.
+    #[error("unknown instruction set level `{name}`, known are {known}")]
+    UnknownLevel { name: String, known: String },
+    /// A forced level that this CPU cannot execute.
+    #[error("this CPU cannot execute {}", level.name())]
+    UnsupportedLevel { level: Level },
+    /// The allocator refused a block.
+    #[error("out of memory: {bytes} bytes for the {purpose}")]
+    OutOfMemory { purpose: &'static str, bytes: usize },
+    /// The operating system refused a thread.
+    #[error("cannot start worker threads")]
+    Threads(#[source] std::io::Error),
+
+    /// No entry point by this name.
+    #[error("model `{model}` has no entry point `{name}`, it has {known}")]
+    UnknownEntry { model: String, name: String, known: String },
+    /// No parameter or state by this name.
+    #[error("model `{model}` has no parameter `{name}`{hint}")]
+    UnknownParam { model: String, name: String, hint: String },
+    /// A call with too few or too many arguments.
+    #[error("`{entry}` has {expected} {kind}s, the call has {found}")]
+    ArgumentCount { entry: String, kind: &'static str, expected: usize, found: usize },
+    /// A batch of zero, or of more rows than the model was compiled for.
+    #[error("`{entry}`: a batch of {found} rows, it takes 1 to {max}")]
+    Batch { entry: String, found: usize, max: usize },
+    /// A slice of another element type.
+    #[error("{what} is {expected}, got {found}")]
+    DType { what: String, expected: DType, found: DType },
+    /// A slice of another length.
+    #[error("{what} is {shape} = {expected} elements{}, got {found}", at(*.batch))]
+    Length { what: String, shape: String, batch: Option<usize>, expected: usize, found: usize },
+    /// A tensor of another shape.
+    #[error("{what} has shape {expected:?}, got {found:?}")]
+    Shape { what: String, expected: Vec<usize>, found: Vec<usize> },
+    /// The entry point does not have the form that the caller relies on.
+    #[error("`{entry}` of model `{model}` {what}")]
+    EntryForm { model: String, entry: String, what: String },
+
+    /// A file cannot be read or written.
+    #[cfg(feature = "safetensors")]
+    #[error("cannot {action} {}", path.display())]
+    Io { action: &'static str, path: std::path::PathBuf, source: std::io::Error },
+    /// The contents of a file are not what its format demands.
+    #[cfg(feature = "safetensors")]
+    #[error("{}: {what}", path.display())]
+    File { path: std::path::PathBuf, what: String },
+
+    /// Data that the training loop cannot use.
+    #[cfg(feature = "fit")]
+    #[error("{what}")]
+    Data { what: String },
+    /// A callback ended the training.
+    #[cfg(feature = "fit")]
+    #[error("a callback failed: {0}")]
+    Callback(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+fn at(batch: Option<usize>) -> String {
+    batch.map_or(String::new(), |batch| format!(" at a batch of {batch}"))
+}
+
+impl Error {
+    /// For lists of names in messages: `a`, `b` and 3 more.
+    pub(crate) fn names<'a>(names: impl ExactSizeIterator<Item = &'a str>) -> String {
+        const SHOWN: usize = 8;
+        let more = names.len().saturating_sub(SHOWN);
+        if names.len() == 0 {
+            return "none".to_string();
+        }
+        let mut text = names.take(SHOWN).map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", ");
+        if more > 0 {
+            text += &format!(" and {more} more");
+        }
+        text
+    }
+}

@@ -1,0 +1,296 @@
+//! The training loop around a compiled step, evaluation, and prediction over any number of rows.
+//!
+//! These entry points take part: `train_step` and `evaluate_step` (model inputs, then targets; results are scalars,
+//! `loss` first, then one for each metric) and `predict` (model inputs; results are rows).
+//!
+//! Every mean is over samples, so a partial last batch counts for the rows that it has. Fitting or evaluating no rows
+//! is an error; the prediction of no rows is empty. NaN passes through: a loss that is NaN is reported as such.
+
+mod callback;
+mod data;
+mod history;
+mod progress;
+mod shuffle;
+mod step;
+
+use std::ops::Range;
+
+pub use callback::{Callback, CallbackResult, Moment};
+pub use data::{Data, Values};
+pub use history::{History, Logs};
+
+use crate::dtype::Element;
+use crate::error::Error;
+use crate::model::Model;
+use callback::Callbacks;
+use data::Rows;
+use progress::{Progress, Show};
+use step::{Step, batches};
+
+const PREDICT: &str = "predict";
+const TRAIN_STEP: &str = "train_step";
+const EVALUATE_STEP: &str = "evaluate_step";
+/// The batch of Keras.
+const DEFAULT_BATCH: usize = 32;
+
+/// How to fit: `Fit::epochs(20).batch(64).validation(&test).progress()`.
+#[must_use]
+pub struct Fit<'a> {
+    epochs: usize,
+    initial_epoch: usize,
+    batch: Option<usize>,
+    seed: Option<u64>,
+    validation: Option<&'a Data<'a>>,
+    validation_split: Option<f64>,
+    show: Show,
+    callbacks: Callbacks<'a>,
+}
+
+impl<'a> Fit<'a> {
+    /// Runs up to this number of epochs, in batches of 32 rows (or as many as the model takes), shuffled with seed 0.
+    pub fn epochs(epochs: usize) -> Fit<'a> {
+        Fit {
+            epochs,
+            initial_epoch: 0,
+            batch: None,
+            seed: Some(0),
+            validation: None,
+            validation_split: None,
+            show: Show::Never,
+            callbacks: Callbacks(Vec::new()),
+        }
+    }
+
+    /// The epoch to begin with, counted from 0: takes up a training where it was left.
+    pub fn initial_epoch(mut self, epoch: usize) -> Fit<'a> {
+        self.initial_epoch = epoch;
+        self
+    }
+
+    /// Rows of a step, at most the model's `max_batch`. The last batch of an epoch may have fewer.
+    pub fn batch(mut self, rows: usize) -> Fit<'a> {
+        self.batch = Some(rows);
+        self
+    }
+
+    /// Shuffles the rows before each epoch. The same seed gives the same order on every machine.
+    pub fn shuffle(mut self, seed: u64) -> Fit<'a> {
+        self.seed = Some(seed);
+        self
+    }
+
+    /// Keeps the rows in their order.
+    pub fn no_shuffle(mut self) -> Fit<'a> {
+        self.seed = None;
+        self
+    }
+
+    /// Evaluates this data after each epoch.
+    pub fn validation(mut self, data: &'a Data<'a>) -> Fit<'a> {
+        self.validation = Some(data);
+        self
+    }
+
+    /// Keeps this fraction of the rows, the last ones before any shuffling, for evaluation after each epoch.
+    /// [`Fit::validation`] goes before it.
+    pub fn validation_split(mut self, fraction: f64) -> Fit<'a> {
+        self.validation_split = Some(fraction);
+        self
+    }
+
+    /// Shows a progress bar where standard error is a terminal.
+    pub fn progress(mut self) -> Fit<'a> {
+        self.show = Show::OnTerminal;
+        self
+    }
+
+    /// Shows progress also where standard error is no terminal: one line an epoch.
+    pub fn progress_always(mut self) -> Fit<'a> {
+        self.show = Show::Always;
+        self
+    }
+
+    /// Adds a callback; they run in the order in which they were added.
+    pub fn callback(mut self, callback: &'a mut dyn Callback) -> Fit<'a> {
+        self.callbacks.0.push(callback);
+        self
+    }
+}
+
+/// What a model predicts for the rows of some data: one column for each output.
+#[derive(Clone, Debug)]
+pub struct Predictions {
+    /// Number of rows.
+    pub rows: usize,
+    outputs: Vec<(String, Values<'static>)>,
+}
+
+impl Predictions {
+    /// The rows of the output with this name, one after the other; `None` for another name or element type.
+    pub fn get<T: Element>(&self, name: &str) -> Option<&[T]> {
+        self.outputs.iter().find(|(n, _)| n == name)?.1.as_slice()
+    }
+
+    /// The rows of the first output, `None` if they are of another type.
+    pub fn first<T: Element>(&self) -> Option<&[T]> {
+        self.outputs.first()?.1.as_slice()
+    }
+
+    /// Names and columns in the model's order.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &Values<'static>)> {
+        self.outputs.iter().map(|(name, values)| (name.as_str(), values))
+    }
+}
+
+impl Model {
+    /// Trains on the rows of `data`. Everything is checked before the first step.
+    pub fn fit(&mut self, data: &Data<'_>, fit: Fit<'_>) -> Result<History, Error> {
+        let Fit { epochs, initial_epoch, batch, seed, validation, validation_split, show, mut callbacks } = fit;
+        let program = self.program();
+        let batch = self.checked_batch(TRAIN_STEP, batch)?;
+        let mut train = Step::new(self, program.entry(TRAIN_STEP)?, data, if seed.is_some() { batch } else { 0 })?;
+        let (rows, held_out) = match (validation, validation_split) {
+            (None, Some(fraction)) => split(train.rows(), fraction)?,
+            _ => (train.rows(), 0..0),
+        };
+        let mut validate = None;
+        if validation.is_some() || validation_split.is_some() {
+            let step = Step::new(self, program.entry(EVALUATE_STEP)?, validation.unwrap_or(data), 0)?;
+            let rows = if validation.is_some() { 0..step.rows() } else { held_out };
+            some_rows("validation", rows.len())?;
+            validate = Some((step, rows));
+        }
+        some_rows("training", rows)?;
+
+        let mut order: Vec<usize> = (0..rows).collect();
+        let mut history = History::default();
+        let mut progress = Progress::new(show, epochs, rows);
+        let mut logs = Logs::default();
+        let mut stop = false;
+        let steps = rows.div_ceil(batch);
+        macro_rules! hook {
+            ($hook:ident, $epoch:expr, $batch:expr) => {
+                if !callbacks.0.is_empty() {
+                    let (model, logs, stop) = (&mut *self, &logs, &mut stop);
+                    let mut at = Moment { model, epoch: $epoch, epochs, batch: $batch, batches: steps, logs, stop };
+                    callbacks.each(&mut at, |callback, at| callback.$hook(at))?;
+                }
+            };
+        }
+
+        hook!(on_train_begin, initial_epoch, 0);
+        for epoch in initial_epoch..epochs {
+            if stop {
+                break;
+            }
+            if let Some(seed) = seed {
+                shuffle::shuffle(&mut order, seed, epoch);
+            }
+            logs = Logs::default();
+            hook!(on_epoch_begin, epoch, 0);
+            progress.begin_epoch(epoch);
+            train.reset();
+            for (i, chunk) in order.chunks(batch).enumerate() {
+                hook!(on_train_batch_begin, epoch, i);
+                let rows = match seed {
+                    Some(_) => Rows::Listed(chunk),
+                    None => Rows::Range(chunk[0]..chunk[0] + chunk.len()),
+                };
+                train.run(self, rows)?;
+                if !callbacks.0.is_empty() {
+                    train.means("", &mut logs);
+                }
+                hook!(on_train_batch_end, epoch, i);
+                progress.batch(train.seen, || {
+                    let mut logs = Logs::default();
+                    train.means("", &mut logs);
+                    logs
+                });
+                if stop {
+                    break;
+                }
+            }
+            train.means("", &mut logs);
+            if let Some((step, rows)) = &mut validate {
+                step.run_all(self, rows.clone(), batch)?;
+                step.means("val_", &mut logs);
+            }
+            progress.end_epoch(epoch, train.seen, &logs);
+            history.push(epoch, &logs);
+            hook!(on_epoch_end, epoch, steps - 1);
+        }
+        hook!(on_train_end, epochs.saturating_sub(1), steps - 1);
+        Ok(history)
+    }
+
+    /// Loss and metrics over the rows of `data`, in batches of at most `batch` rows.
+    pub fn evaluate(&mut self, data: &Data<'_>, batch: usize) -> Result<Logs, Error> {
+        let program = self.program();
+        let batch = self.checked_batch(EVALUATE_STEP, Some(batch))?;
+        let mut step = Step::new(self, program.entry(EVALUATE_STEP)?, data, 0)?;
+        some_rows("evaluation", step.rows())?;
+        step.run_all(self, 0..step.rows(), batch)?;
+        let mut logs = Logs::default();
+        step.means("", &mut logs);
+        Ok(logs)
+    }
+
+    /// The predictions for all rows of `data`, in batches of at most `batch` rows; targets in it are left unused.
+    pub fn predict(&mut self, data: &Data<'_>, batch: usize) -> Result<Predictions, Error> {
+        let program = self.program();
+        let batch = self.checked_batch(PREDICT, Some(batch))?;
+        let (id, entry) = program.entry(PREDICT)?;
+        let bound = data.bind(self, entry, entry.inputs.len())?;
+        let mut outputs = entry
+            .outputs
+            .iter()
+            .map(|port| match port.row_len() {
+                Some(row_len) => Ok((row_len, Values::zeros(port.dtype, row_len * bound.rows))),
+                None => Err(self.form_error(PREDICT, format!("has output `{}` without rows", port.name))),
+            })
+            .collect::<Result<Vec<_>, Error>>()?;
+        let mut buffers = bound.buffers(0);
+        for rows in batches(0..bound.rows, batch) {
+            let inputs = bound.inputs(Rows::Range(rows.clone()), &mut buffers);
+            let results = outputs
+                .iter_mut()
+                .map(|(row_len, values)| values.slice_mut(rows.start * *row_len..rows.end * *row_len));
+            self.call_each(id, inputs, results, rows.len())?;
+        }
+        let names = entry.outputs.iter().map(|port| port.name.clone());
+        Ok(Predictions { rows: bound.rows, outputs: names.zip(outputs.into_iter().map(|(_, v)| v)).collect() })
+    }
+
+    /// The batch to use, from 1 to the model's maximum.
+    fn checked_batch(&self, entry: &str, batch: Option<usize>) -> Result<usize, Error> {
+        let max = self.max_batch();
+        match batch {
+            None => Ok(DEFAULT_BATCH.min(max)),
+            Some(found) if found == 0 || found > max => Err(Error::Batch { entry: entry.to_string(), found, max }),
+            Some(batch) => Ok(batch),
+        }
+    }
+
+    fn form_error(&self, entry: &str, what: String) -> Error {
+        Error::EntryForm { model: self.name().to_string(), entry: entry.to_string(), what }
+    }
+
+    /// Whether training takes a target by this name.
+    fn is_target(&self, name: &str) -> bool {
+        let targets = |e: &crate::Entry| e.name == TRAIN_STEP && e.inputs.iter().any(|port| port.name == name);
+        self.entries().iter().any(targets)
+    }
+}
+
+/// Rows to train on, and the rows that a validation split holds out: the last ones, as in Keras.
+fn split(rows: usize, fraction: f64) -> Result<(usize, Range<usize>), Error> {
+    if !(fraction > 0.0 && fraction < 1.0) {
+        return Err(Error::Data { what: format!("a validation split of {fraction}, it lies between 0 and 1") });
+    }
+    let training = (rows as f64 * (1.0 - fraction)).floor() as usize;
+    Ok((training, training..rows))
+}
+
+fn some_rows(what: &str, rows: usize) -> Result<(), Error> {
+    if rows == 0 { Err(Error::Data { what: format!("the {what} data has no rows") }) } else { Ok(()) }
+}

@@ -1,0 +1,345 @@
+//! A compiled model with its memory: opening one, and calling its entry points.
+
+use std::fmt;
+use std::ptr;
+use std::sync::Arc;
+
+use crate::abi::{self, EntryFn, Image};
+use crate::dtype::{DType, Input, Output};
+use crate::error::Error;
+use crate::level::{self, Level};
+use crate::memory::Block;
+use crate::pool::{MAX_THREADS, Pool, available_threads, wait_alone};
+use crate::signature::{Cell, Entry, Port, Signature};
+
+/// How to open a model.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    threads: Option<usize>,
+    level: Option<Level>,
+}
+
+impl Options {
+    /// As many threads as there are processors, and the strongest level that this CPU executes, unless the
+    /// environment variable [`level::LEVEL_VARIABLE`] forces another.
+    pub fn new() -> Options {
+        Options::default()
+    }
+
+    /// The most threads of a call, from 1 to 1024. It never changes a result.
+    pub fn threads(mut self, threads: usize) -> Options {
+        self.threads = Some(threads.clamp(1, MAX_THREADS));
+        self
+    }
+
+    /// Forces a level; opening fails where the CPU or the object lacks it.
+    pub fn level(mut self, level: Level) -> Options {
+        self.level = Some(level);
+        self
+    }
+}
+
+/// Code and constant data, shared by the forks of a model.
+pub(crate) struct Program {
+    pub signature: Signature,
+    level: Level,
+    kernels: *const std::ffi::c_void,
+    /// The code of each entry point at the chosen level.
+    code: Vec<EntryFn>,
+    /// Keeps the code alive.
+    _image: Box<dyn Image>,
+}
+
+#[cfg(feature = "fit")]
+impl Program {
+    /// The entry point with this name.
+    pub fn entry(&self, name: &str) -> Result<(EntryId, &Entry), Error> {
+        let index = self.signature.entry(name)?;
+        Ok((EntryId(index), &self.signature.entries[index]))
+    }
+}
+
+// SAFETY: the kernel table is immutable static data; everything else is `Send`.
+unsafe impl Send for Program {}
+// SAFETY: as above.
+unsafe impl Sync for Program {}
+
+/// Names an entry point of one model in calls; see [`Model::entry`].
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct EntryId(usize);
+
+impl EntryId {
+    /// The entry point at this place in the descriptor.
+    pub const fn new(index: usize) -> EntryId {
+        EntryId(index)
+    }
+}
+
+/// A compiled model: its code, its parameters and state, and the memory that calls work in.
+///
+/// All memory is allocated when the model is opened, and worker threads start with the first call that uses them;
+/// calls allocate nothing. A model is used by one thread at a time and can move between threads; [`Model::fork`]
+/// makes an independent one. Parameters are zero until `init` has run or weights have been loaded.
+pub struct Model {
+    storage: Block,
+    arena: Block,
+    scratch: Block,
+    threads: usize,
+    pool: Option<Pool>,
+    arguments: Arguments,
+    program: Arc<Program>,
+}
+
+/// The pointer arrays of a call, with room for the entry point that has the most.
+struct Arguments {
+    inputs: Vec<*const u8>,
+    outputs: Vec<*mut u8>,
+}
+
+// SAFETY: the pointers are read only during the call that wrote them.
+unsafe impl Send for Arguments {}
+// SAFETY: as above; a shared reference reads none of them.
+unsafe impl Sync for Arguments {}
+
+impl Model {
+    /// Opens a model with the default [`Options`].
+    pub fn open(image: impl Image) -> Result<Model, Error> {
+        Model::open_with(image, Options::new())
+    }
+
+    /// Opens a model: checks the descriptor, chooses the level, and allocates all memory.
+    pub fn open_with(image: impl Image, options: Options) -> Result<Model, Error> {
+        let signature = Signature::read(image.descriptor())?;
+        let carried: Vec<Level> = Level::ALL
+            .into_iter()
+            .filter(|level| level::kernels(*level).is_some())
+            .filter(|level| signature.entries.iter().all(|entry| entry.code[*level as usize].is_some()))
+            .collect();
+        let forced = match options.level {
+            Some(level) => Some(level),
+            None => level::from_environment()?,
+        };
+        let level = level::choose(&signature.name, &carried, forced)?;
+        let code = signature.entries.iter().filter_map(|entry| entry.code[level as usize]).collect();
+        let kernels = level::kernels(level).unwrap_or(ptr::null());
+        let program = Program { signature, level, kernels, code, _image: Box::new(image) };
+        Model::with_program(Arc::new(program), options.threads.unwrap_or_else(available_threads))
+    }
+
+    fn with_program(program: Arc<Program>, threads: usize) -> Result<Model, Error> {
+        let s = &program.signature;
+        let most = |ports: fn(&Entry) -> usize| s.entries.iter().map(ports).max().unwrap_or(0);
+        Ok(Model {
+            storage: Block::zeroed(s.storage_bytes, "parameters")?,
+            arena: Block::new(s.arena_bytes, "arena")?,
+            scratch: scratch(s, threads)?,
+            threads,
+            pool: None,
+            arguments: Arguments {
+                inputs: Vec::with_capacity(most(|e| e.inputs.len())),
+                outputs: Vec::with_capacity(most(|e| e.outputs.len())),
+            },
+            program,
+        })
+    }
+
+    /// An independent model with the same code and a copy of all parameters and state.
+    pub fn fork(&self) -> Result<Model, Error> {
+        let fork = Model::with_program(self.program.clone(), self.threads)?;
+        // SAFETY: both blocks have `storage_bytes` bytes and are distinct.
+        unsafe {
+            ptr::copy_nonoverlapping(self.storage.as_ptr(), fork.storage.as_ptr(), self.signature().storage_bytes)
+        };
+        Ok(fork)
+    }
+
+    /// The name that the model was compiled under.
+    pub fn name(&self) -> &str {
+        &self.signature().name
+    }
+
+    /// The most rows of a call.
+    pub fn max_batch(&self) -> usize {
+        self.signature().max_batch
+    }
+
+    /// The instruction set level that the model runs at.
+    pub fn level(&self) -> Level {
+        self.program.level
+    }
+
+    /// Bytes of parameters and state, and of the arena that calls work in.
+    pub fn memory(&self) -> (usize, usize) {
+        (self.signature().storage_bytes, self.signature().arena_bytes)
+    }
+
+    /// The most threads of a call.
+    pub fn threads(&self) -> usize {
+        self.threads
+    }
+
+    /// Changes the number of threads, from 1 to 1024.
+    pub fn set_threads(&mut self, threads: usize) -> Result<(), Error> {
+        let threads = threads.clamp(1, MAX_THREADS);
+        if threads != self.threads {
+            self.scratch = scratch(self.signature(), threads)?;
+            self.threads = threads;
+            self.pool = None;
+        }
+        Ok(())
+    }
+
+    /// Every entry point, in the order of their ids.
+    pub fn entries(&self) -> &[Entry] {
+        &self.signature().entries
+    }
+
+    /// The entry point with this name.
+    pub fn entry(&self, name: &str) -> Result<EntryId, Error> {
+        self.signature().entry(name).map(EntryId)
+    }
+
+    /// Sets every parameter and state from a seed: the entry point `init`.
+    pub fn init(&mut self, seed: u64) -> Result<(), Error> {
+        let entry = self.entry("init")?;
+        let words = [seed as u32, (seed >> 32) as u32];
+        self.call(entry, &[Input::new(&words)], &mut [], 1)
+    }
+
+    /// Calls an entry point. Inputs and outputs come in its order, and their lengths are those of their shapes at
+    /// this batch. The batch is 1 for an entry point without batched shapes.
+    pub fn call(
+        &mut self,
+        entry: EntryId,
+        inputs: &[Input<'_>],
+        outputs: &mut [Output<'_>],
+        batch: usize,
+    ) -> Result<(), Error> {
+        self.call_each(entry, inputs.iter().copied(), outputs.iter_mut().map(Output::reborrow), batch)
+    }
+
+    /// [`Model::call`] for arguments that are made one by one.
+    #[inline]
+    pub(crate) fn call_each<'a>(
+        &mut self,
+        entry: EntryId,
+        inputs: impl ExactSizeIterator<Item = Input<'a>>,
+        outputs: impl ExactSizeIterator<Item = Output<'a>>,
+        batch: usize,
+    ) -> Result<(), Error> {
+        let program = &*self.program;
+        let signature = &program.signature;
+        let Some(shape) = signature.entries.get(entry.0) else {
+            return Err(signature.unknown_entry(&format!("#{}", entry.0)));
+        };
+        if batch == 0 || batch > signature.max_batch {
+            return Err(Error::Batch { entry: shape.name.clone(), found: batch, max: signature.max_batch });
+        }
+        check_count(shape, "input", shape.inputs.len(), inputs.len())?;
+        check_count(shape, "output", shape.outputs.len(), outputs.len())?;
+        self.arguments.inputs.clear();
+        for (port, input) in shape.inputs.iter().zip(inputs) {
+            check_port(shape, "input", port, input.dtype, input.len, batch)?;
+            self.arguments.inputs.push(input.data);
+        }
+        self.arguments.outputs.clear();
+        for (port, output) in shape.outputs.iter().zip(outputs) {
+            check_port(shape, "output", port, output.dtype, output.len, batch)?;
+            self.arguments.outputs.push(output.data);
+        }
+
+        let mut call = abi::Call {
+            kernels: program.kernels,
+            storage: self.storage.as_ptr(),
+            arena: self.arena.as_ptr(),
+            scratch: self.scratch.as_ptr(),
+            inputs: self.arguments.inputs.as_ptr(),
+            outputs: self.arguments.outputs.as_ptr(),
+            batch,
+            wait: wait_alone,
+            barrier: ptr::null(),
+        };
+        let code = program.code[entry.0];
+        if self.threads == 1 || batch < shape.parallel_batch {
+            // SAFETY: the descriptor is valid, its code is executable here, and the call has what it asks for.
+            unsafe { code(&call, 0, 1) };
+            return Ok(());
+        }
+        let pool = match &mut self.pool {
+            Some(pool) => pool,
+            none => none.insert(Pool::new(self.threads)?),
+        };
+        (call.wait, call.barrier) = pool.barrier();
+        // SAFETY: as above; there is scratch for each thread of the pool, and the barrier is the pool's.
+        unsafe { pool.run(code, &call) };
+        Ok(())
+    }
+
+    pub(crate) fn signature(&self) -> &Signature {
+        &self.program.signature
+    }
+
+    /// The program apart from the model, for those who look at it while the model is called.
+    #[cfg(feature = "fit")]
+    pub(crate) fn program(&self) -> Arc<Program> {
+        self.program.clone()
+    }
+
+    /// The stored bytes of a cell of this model.
+    pub(crate) fn cell_bytes(&self, cell: &Cell) -> &[u8] {
+        // SAFETY: the signature proved that the cell lies inside the storage block, which is initialised; no call
+        // runs while the model is borrowed.
+        unsafe { std::slice::from_raw_parts(self.storage.as_ptr().add(cell.offset), cell.len * cell.dtype.size()) }
+    }
+
+    /// A cell by name and its stored bytes, which must stay valid for its element type.
+    pub(crate) fn cell_mut(&mut self, name: &str) -> Result<(&Cell, &mut [u8]), Error> {
+        let cell = self.program.signature.cell(name)?;
+        let bytes = cell.len * cell.dtype.size();
+        // SAFETY: as above, with the model borrowed exclusively.
+        let data = unsafe { std::slice::from_raw_parts_mut(self.storage.as_ptr().add(cell.offset), bytes) };
+        Ok((cell, data))
+    }
+}
+
+impl fmt::Debug for Model {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Model")
+            .field("name", &self.name())
+            .field("level", &self.level().name())
+            .field("threads", &self.threads)
+            .field("max_batch", &self.max_batch())
+            .field("entries", &self.entries().iter().map(|e| &e.name).collect::<Vec<_>>())
+            .finish_non_exhaustive()
+    }
+}
+
+fn scratch(signature: &Signature, threads: usize) -> Result<Block, Error> {
+    Block::new(signature.scratch_bytes.saturating_mul(threads), "scratch of the threads")
+}
+
+fn check_count(entry: &Entry, kind: &'static str, expected: usize, found: usize) -> Result<(), Error> {
+    if expected == found {
+        return Ok(());
+    }
+    Err(Error::ArgumentCount { entry: entry.name.clone(), kind, expected, found })
+}
+
+#[inline]
+fn check_port(entry: &Entry, kind: &str, port: &Port, dtype: DType, len: usize, batch: usize) -> Result<(), Error> {
+    let expected = port.len(batch);
+    if dtype == port.dtype && len == expected {
+        return Ok(());
+    }
+    Err(mismatch(entry, kind, port, dtype, len, batch))
+}
+
+#[cold]
+fn mismatch(entry: &Entry, kind: &str, port: &Port, dtype: DType, len: usize, batch: usize) -> Error {
+    let what = format!("{kind} `{}` of `{}`", port.name, entry.name);
+    if dtype != port.dtype {
+        return Error::DType { what, expected: port.dtype, found: dtype };
+    }
+    let expected = port.len(batch);
+    Error::Length { what, shape: port.shape_text(), batch: port.is_batched().then_some(batch), expected, found: len }
+}

@@ -1,0 +1,264 @@
+//! Saving and loading parameters and state as safetensors.
+//!
+//! A file holds each cell under its path, row-major. The names of the cells that only training needs are listed in
+//! the file's metadata, so that a model compiled for prediction alone can skip them.
+//!
+//! Saving is atomic: the file appears whole under its name, or not at all. Loading checks every name, type, shape and
+//! byte before it changes the model, and needs memory for no more than the model's own size and a bounded header.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use safetensors::Dtype;
+use safetensors::tensor::{Metadata, TensorInfo};
+
+use crate::abi::CellKind;
+use crate::dtype::DType;
+use crate::error::Error;
+use crate::model::Model;
+use crate::params::{Param, write_bytes};
+
+/// Which cells of a model a file holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Contents {
+    /// Parameters, and the state that predictions read.
+    Weights,
+    /// All of it: also optimizer slots and whatever else training continues from.
+    Training,
+}
+
+/// The metadata key that lists the names of training cells, one a line.
+const TRAINING_KEY: &str = "bakelite.training";
+
+impl Model {
+    /// Writes parameters and the state that predictions read.
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<(), Error> {
+        self.save_with(path, Contents::Weights)
+    }
+
+    /// Writes a choice of parameters and state. A file that was there is replaced in one step, or left as it was.
+    pub fn save_with(&self, path: impl AsRef<Path>, contents: Contents) -> Result<(), Error> {
+        let path = path.as_ref();
+        let wanted = |p: &Param<'_>| contents == Contents::Training || p.cell().kind != CellKind::Training;
+        let mut params: Vec<Param<'_>> = self.params().filter(wanted).collect();
+        // The widest elements first, so that every tensor is aligned within the file.
+        params.sort_by_key(|p| std::cmp::Reverse(p.dtype().size()));
+        write_atomically(path, |file| {
+            let header = header(&params)?;
+            file.write_all(&(header.len() as u64).to_le_bytes())?;
+            file.write_all(&header)?;
+            let mut bytes = Vec::new();
+            for param in &params {
+                bytes.resize(param.len() * param.dtype().size(), 0);
+                param.read_bytes(&mut bytes);
+                file.write_all(&bytes)?;
+            }
+            Ok(())
+        })
+        .map_err(|source| Error::Io { action: "write", path: path.to_path_buf(), source })
+    }
+
+    /// Reads what [`Model::save_with`] wrote. The file must hold every parameter and every state that predictions
+    /// read; the state of training is taken where the file has it, and otherwise kept as it is.
+    pub fn load(&mut self, path: impl AsRef<Path>) -> Result<(), Error> {
+        self.load_checked(path.as_ref(), None)
+    }
+
+    /// Reads a choice of parameters and state, all of which the file must hold.
+    pub fn load_with(&mut self, path: impl AsRef<Path>, contents: Contents) -> Result<(), Error> {
+        self.load_checked(path.as_ref(), Some(contents))
+    }
+
+    fn load_checked(&mut self, path: &Path, contents: Option<Contents>) -> Result<(), Error> {
+        let mut reader = Reader::open(path, self.params().len())?;
+        let training = reader.training_names();
+        for name in reader.header.offset_keys() {
+            if self.param(&name).is_err() && !training.contains(&name) {
+                return Err(reader.wrong(format!("model `{}` has no parameter `{name}`", self.name())));
+            }
+        }
+        let has_training = reader.has_training(self);
+        let mut loaded: Vec<(String, Vec<u8>)> = Vec::new();
+        for param in self.params() {
+            let wanted = match (param.cell().kind, contents) {
+                (CellKind::Param | CellKind::State, _) | (CellKind::Training, Some(Contents::Training)) => true,
+                (CellKind::Training, Some(Contents::Weights)) => false,
+                (CellKind::Training, None) => has_training,
+            };
+            if wanted {
+                loaded.push((param.name().to_string(), reader.read(&param)?));
+            }
+        }
+        // Everything is checked: from here on nothing fails.
+        for (name, bytes) in &loaded {
+            let (cell, data) = self.cell_mut(name)?;
+            write_bytes(cell, data, bytes);
+        }
+        Ok(())
+    }
+}
+
+/// The header of a file that holds these tensors one after the other.
+fn header(params: &[Param<'_>]) -> io::Result<Vec<u8>> {
+    let mut end = 0;
+    let mut tensors = Vec::with_capacity(params.len());
+    for param in params {
+        let start = end;
+        end += param.len() * param.dtype().size();
+        let info =
+            TensorInfo { dtype: file_dtype(param.dtype()), shape: param.shape().to_vec(), data_offsets: (start, end) };
+        tensors.push((param.name().to_string(), info));
+    }
+    let training: Vec<&str> = params.iter().filter(|p| p.cell().kind == CellKind::Training).map(|p| p.name()).collect();
+    let metadata = (!training.is_empty()).then(|| HashMap::from([(TRAINING_KEY.to_string(), training.join("\n"))]));
+    let header = Metadata::new(metadata, tensors).map_err(io::Error::other)?;
+    let mut text = serde_json::to_vec(&header)?;
+    text.resize(text.len().next_multiple_of(8), b' ');
+    Ok(text)
+}
+
+fn file_dtype(dtype: DType) -> Dtype {
+    match dtype {
+        DType::F32 => Dtype::F32,
+        DType::F64 => Dtype::F64,
+        DType::I32 => Dtype::I32,
+        DType::U32 => Dtype::U32,
+        DType::U8 => Dtype::U8,
+        DType::Bool => Dtype::BOOL,
+    }
+}
+
+/// Writes a temporary file beside `path`, flushes it to the disk, and gives it the name.
+fn write_atomically(path: &Path, write: impl FnOnce(&mut BufWriter<&File>) -> io::Result<()>) -> io::Result<()> {
+    let (temporary, file) = create_beside(path)?;
+    let written = (|| {
+        let mut writer = BufWriter::with_capacity(1 << 20, &file);
+        write(&mut writer)?;
+        writer.flush()?;
+        drop(writer);
+        file.sync_all()?;
+        fs::rename(&temporary, path)
+    })();
+    if written.is_err() {
+        // The error that is reported is the first one.
+        let _ = fs::remove_file(&temporary);
+        return written;
+    }
+    sync_directory(path)
+}
+
+/// A new file in the directory of `path`, under a name that no other writer uses.
+fn create_beside(path: &Path) -> io::Result<(PathBuf, File)> {
+    static COUNTER: AtomicUsize = AtomicUsize::new(0);
+    let name = path.file_name().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the path names no file"))?;
+    loop {
+        let count = COUNTER.fetch_add(1, Ordering::Relaxed);
+        let mut temporary = std::ffi::OsString::from(".");
+        temporary.push(name);
+        temporary.push(format!(".{}-{count}.tmp", std::process::id()));
+        let temporary = path.with_file_name(temporary);
+        match File::create_new(&temporary) {
+            Ok(file) => return Ok((temporary, file)),
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => continue,
+            Err(e) => return Err(e),
+        }
+    }
+}
+
+/// Makes the new name itself durable, where the system has such a notion.
+fn sync_directory(path: &Path) -> io::Result<()> {
+    if cfg!(unix) {
+        let directory = match path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        File::open(directory)?.sync_all()?;
+    }
+    Ok(())
+}
+
+/// An open file whose header has been checked against its length.
+struct Reader<'a> {
+    path: &'a Path,
+    file: File,
+    header: Metadata,
+    /// Where the bytes of the tensors begin.
+    data: u64,
+}
+
+impl<'a> Reader<'a> {
+    fn open(path: &'a Path, cells: usize) -> Result<Reader<'a>, Error> {
+        let io_error = |source| Error::Io { action: "read", path: path.to_path_buf(), source };
+        let wrong = |what: String| Error::File { path: path.to_path_buf(), what };
+        let metadata = fs::metadata(path).map_err(io_error)?;
+        if !metadata.is_file() {
+            return Err(wrong("not a file".into()));
+        }
+        let mut file = File::open(path).map_err(io_error)?;
+        let length = file.metadata().map_err(io_error)?.len();
+        let mut word = [0; 8];
+        if length < 8 {
+            return Err(wrong(format!("not a safetensors file: {length} bytes")));
+        }
+        file.read_exact(&mut word).map_err(io_error)?;
+        let header_length = u64::from_le_bytes(word);
+        // Generous for names, types, shapes and foreign metadata, and still bounded by the model.
+        let bound = (1 << 20) + 4096 * cells as u64;
+        if header_length > bound.min(length - 8) {
+            return Err(wrong(format!("not a safetensors file: a header of {header_length} bytes")));
+        }
+        let mut text = vec![0; header_length as usize];
+        file.read_exact(&mut text).map_err(io_error)?;
+        let header: Metadata = serde_json::from_slice(&text).map_err(|e| wrong(format!("damaged header: {e}")))?;
+        let data = 8 + header_length;
+        if data.checked_add(header.data_len() as u64) != Some(length) {
+            let expected = header.data_len();
+            return Err(wrong(format!("{expected} bytes of tensors expected, {} found", length - data)));
+        }
+        Ok(Reader { path, file, header, data })
+    }
+
+    fn wrong(&self, what: String) -> Error {
+        Error::File { path: self.path.to_path_buf(), what }
+    }
+
+    /// Names of the tensors that only training needs.
+    fn training_names(&self) -> HashSet<String> {
+        let listed = self.header.metadata().as_ref().and_then(|m| m.get(TRAINING_KEY));
+        listed.map_or(HashSet::new(), |names| names.lines().map(str::to_string).collect())
+    }
+
+    /// Whether the file holds any training state of the model.
+    fn has_training(&self, model: &Model) -> bool {
+        model.params().any(|p| p.cell().kind == CellKind::Training && self.header.info(p.name()).is_some())
+    }
+
+    /// The bytes of a tensor, checked against the cell that they are for.
+    fn read(&mut self, param: &Param<'_>) -> Result<Vec<u8>, Error> {
+        let name = param.name();
+        let Some(info) = self.header.info(name) else {
+            return Err(self.wrong(format!("parameter `{name}` is missing")));
+        };
+        if info.dtype != file_dtype(param.dtype()) {
+            let expected = param.dtype();
+            return Err(self.wrong(format!("`{name}` is {:?}, the model's is {expected}", info.dtype)));
+        }
+        if info.shape != param.shape() {
+            let (found, expected) = (&info.shape, param.shape());
+            return Err(self.wrong(format!("`{name}` has shape {found:?}, the model's has {expected:?}")));
+        }
+        let start = self.data + info.data_offsets.0 as u64;
+        let mut bytes = vec![0; param.len() * param.dtype().size()];
+        self.file
+            .seek(SeekFrom::Start(start))
+            .and_then(|_| self.file.read_exact(&mut bytes))
+            .map_err(|source| Error::Io { action: "read", path: self.path.to_path_buf(), source })?;
+        if param.dtype() == DType::Bool && bytes.iter().any(|b| *b > 1) {
+            return Err(self.wrong(format!("`{name}` is bool and holds other bytes than 0 and 1")));
+        }
+        Ok(bytes)
+    }
+}
