@@ -10,7 +10,7 @@
 //!   --> build.rs:41   conv_4
 //!       input f32[batch, 2, 2, 64]   from pool_3   build.rs:40
 //!       trail image [28, 28, 1] -> conv_1 [26, 26, 32] -> ... -> pool_3 [2, 2, 64]
-//!   help: use padding(Same), or drop one pooling layer
+//!   help: use padding(Same), a smaller window, or fewer layers that shrink the image
 //! ```
 
 use std::fmt;
@@ -155,7 +155,16 @@ impl Diagnostic {
     }
 }
 
-/// Trails longer than this are cut in the middle.
+/// A number of things: `1 loss`, `2 losses`.
+pub(crate) fn count(n: usize, thing: &str) -> String {
+    match (n, thing.ends_with('s')) {
+        (1, _) => format!("1 {thing}"),
+        (n, true) => format!("{n} {thing}es"),
+        (n, false) => format!("{n} {thing}s"),
+    }
+}
+
+/// Trails longer than this are cut after the second layer.
 const TRAIL: usize = 6;
 
 impl fmt::Display for Diagnostic {
@@ -172,7 +181,7 @@ impl fmt::Display for Diagnostic {
         if self.trail.len() > 1 {
             let item = |(name, shape): &(String, Shape)| format!("{name} {shape}");
             let parts: Vec<String> = if self.trail.len() > TRAIL {
-                let (head, tail) = (&self.trail[..TRAIL / 2], &self.trail[self.trail.len() - TRAIL / 2..]);
+                let (head, tail) = (&self.trail[..2], &self.trail[self.trail.len() - TRAIL + 3..]);
                 head.iter().map(item).chain(["...".to_string()]).chain(tail.iter().map(item)).collect()
             } else {
                 self.trail.iter().map(item).collect()
@@ -203,7 +212,8 @@ impl Diagnostics {
     /// One `cargo::error=` line for every line of text: printed to the standard output of a build script, they
     /// appear in the output of `cargo build` under the package's name.
     pub fn cargo_lines(&self) -> String {
-        self.to_string().lines().map(|line| format!("cargo::error={line}\n")).collect()
+        let text = self.to_string();
+        text.lines().filter(|line| !line.is_empty()).map(|line| format!("cargo::error={line}\n")).collect()
     }
 }
 
@@ -212,8 +222,7 @@ impl fmt::Display for Diagnostics {
         for diagnostic in &self.list {
             write!(f, "{diagnostic}\n\n")?;
         }
-        let n = self.list.len();
-        write!(f, "{n} mistake{} in model `{}`", if n == 1 { "" } else { "s" }, self.model)
+        write!(f, "{} in model `{}`", count(self.list.len(), "mistake"), self.model)
     }
 }
 

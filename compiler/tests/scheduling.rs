@@ -51,4 +51,3 @@ fn check(module: Module) {
 fn mlp_schedules() {
     check(mlp());
 }
-

@@ -109,8 +109,11 @@ impl Net {
 
 /// Names are parts of paths: not empty, without separators and control characters, and not the compiler's own.
 pub(crate) fn check_name(what: &str, name: &str) -> Result<(), Problem> {
-    let fail =
-        |why: &str| Err(Problem::new(Code::Name, format!("`{}` cannot name a {what}: {why}", name.escape_debug())));
+    let article = if what.starts_with(['i', 'o', 'e']) { "an" } else { "a" };
+    let fail = |why: &str| {
+        let name = name.escape_debug();
+        Err(Problem::new(Code::Name, format!("`{name}` cannot name {article} {what}: {why}")))
+    };
     if name.trim().is_empty() {
         return fail("it is empty");
     }
@@ -350,6 +353,11 @@ impl Model {
     #[track_caller]
     pub fn call(&self, xs: &[&Tensor]) -> Vec<Tensor> {
         tensor::apply(&self.into_layer(), xs)
+    }
+
+    /// The names of its layers, in the order of their first use.
+    pub fn layer_names(&self) -> Vec<String> {
+        self.net.borrow().graph.layers().iter().map(|(name, _)| name.to_string()).collect()
     }
 
     /// The layer graph in Graphviz's language.

@@ -8,7 +8,7 @@ use super::graph::{Call, LayerGraph, Port, Role};
 use super::layer::AnyLayer;
 use super::random::{self, Key};
 use super::store::Store;
-use crate::diag::{Code, Problem};
+use crate::diag::{Code, Problem, count};
 use crate::grad;
 use crate::ir::{Graph, NodeId, Shape, Site, SourceLine, StorageId, TensorType, TypeError};
 
@@ -234,7 +234,7 @@ pub(crate) fn infer(layer: &AnyLayer, inputs: &[TensorType]) -> Result<Vec<Tenso
     let (trained, predicted) = (quiet(true)?, quiet(false)?);
     match trained {
         t if t.len() != layer.def.results() => {
-            let message = format!("{kind} announces {} results and gives {}", layer.def.results(), t.len());
+            let message = format!("{kind} announces {} and gives {}", count(layer.def.results(), "result"), t.len());
             Err(Problem::new(Code::Layer, message))
         }
         t if t != predicted => {

@@ -94,7 +94,7 @@ impl LayerDef for Conv2D {
         cx.positive("groups", self.groups)?;
         let item = cx.item(3, "rows, columns, channels")?;
         let channels = item[2];
-        self.windows.check(self.kind(), cx, &item[..2])?;
+        self.windows.check(self.kind(), "kernel_size", cx, &item[..2])?;
         self.activation.check(cx)?;
         let groups = self.groups;
         for (what, count) in [("channels of its input", channels), ("filters", self.filters)] {

@@ -54,7 +54,7 @@ pub enum Distribution {
 }
 
 /// Standard deviation of the standard normal distribution restricted to two standard deviations.
-const TRUNCATED_STDDEV: f64 = 0.879_625_661_034_239_78;
+const TRUNCATED_STDDEV: f64 = 0.879_625_661_034_239_8;
 
 impl Initializer {
     /// Uniform between -0.05 and 0.05.

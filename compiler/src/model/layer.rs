@@ -17,7 +17,7 @@ use super::call::CallCx;
 use super::initializer::{self, Initializer};
 use super::regularizer::Regularizer;
 use super::tensor::Tensor;
-use crate::diag::{Code, Problem};
+use crate::diag::{Code, Problem, count};
 use crate::ir::{DType, NodeId, Shape, StorageKind, TensorType};
 
 /// A layer's definition.
@@ -234,10 +234,9 @@ impl AnyLayer {
         if !arity.contains(&inputs.len()) {
             let (low, high) = (*arity.start(), *arity.end());
             let wanted = match (low, high) {
-                (1, 1) => "1 input".to_string(),
-                (n, usize::MAX) => format!("at least {n} inputs"),
-                (n, m) if n == m => format!("{n} inputs"),
-                (n, m) => format!("{n} to {m} inputs"),
+                (n, usize::MAX) => format!("at least {}", count(n, "input")),
+                (n, m) if n == m => count(n, "input"),
+                (n, m) => format!("{n} to {}", count(m, "input")),
             };
             return Err(Problem::new(Code::Arity, format!("{kind} takes {wanted}, got {}", inputs.len())));
         }

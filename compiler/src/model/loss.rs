@@ -148,7 +148,9 @@ macro_rules! crossentropy {
 
             /// For outputs without a final sigmoid or softmax: the stable form.
             pub fn from_logits() -> $name {
-                $name { from_logits: true, ..$name::default() }
+                let mut loss = $name::default();
+                loss.from_logits = true;
+                loss
             }
 
             $(

@@ -47,7 +47,13 @@ pub(crate) fn lower(net: &Net) -> Result<Module, Diagnostics> {
         entries.push(custom(net, &mut store, spec).map_err(invalid(&spec.source))?);
     }
     entries.insert(0, store.init());
-    Ok(Module { name: net.graph.name.clone(), max_batch: net.max_batch, storage: store.cells, entries, ..Module::default() })
+    Ok(Module {
+        name: net.graph.name.clone(),
+        max_batch: net.max_batch,
+        storage: store.cells,
+        entries,
+        ..Module::default()
+    })
 }
 
 /// Gives every weight that some entry point needs its cell, in the order of the layers.

@@ -9,7 +9,7 @@ use super::compile::{Compiled, For, WeightedLoss};
 use super::graph::Output;
 use super::loss::Loss;
 use super::metric::Metric;
-use crate::diag::{Code, Problem};
+use crate::diag::{Code, Problem, count};
 use crate::ir::{DType, TensorType};
 
 /// What training knows about one output.
@@ -64,7 +64,7 @@ fn references(net: &Net, compiled: &Compiled, report: &mut Report<'_>) {
     }
     let positional = compiled.losses.list.iter().filter(|l| matches!(l.output, For::Index(_))).count();
     if positional > 0 && positional != names.len() {
-        let message = format!("{positional} losses for {} outputs", names.len());
+        let message = format!("{} for {}", count(positional, "loss"), count(names.len(), "output"));
         report.problem(Problem::new(Code::Arity, message).help(known.clone()), "", source);
     }
     for target in net.targets.iter().filter(|t| !names.contains(&t.output.as_str())) {

@@ -83,7 +83,18 @@ impl LayerDef for Expression {
                 takes(f.row().takes.accepts(ty.dtype))?;
                 common_shape(kind, cx.inputs()).map(drop)
             }
-            Expression::With(f, _) | Expression::From(f, _) => takes(f.row().takes.accepts(ty.dtype)),
+            Expression::With(f, number) | Expression::From(f, number) => {
+                takes(f.row().takes.accepts(ty.dtype))?;
+                let x = number.0;
+                let whole = x.fract() == 0.0 && ty.dtype.wrap(x as i64) as f64 == x;
+                match ty.dtype.is_float() || whole {
+                    true => Ok(()),
+                    false => {
+                        Err(Problem::new(Code::DType, format!("`{kind}` of {} with {x}, which is none", ty.dtype))
+                            .help("convert the tensor first: `x.cast(F32)`"))
+                    }
+                }
+            }
             Expression::Reduce(_, axes) => {
                 takes(!matches!(ty.dtype, DType::Bool))?;
                 axes.resolve(kind, &ty.shape).map(drop)

@@ -48,7 +48,7 @@ impl LayerDef for MaxPooling2D {
 
     fn build(&self, cx: &mut BuildCx<'_>) -> Result<(), Problem> {
         let item = cx.item(3, "rows, columns, channels")?;
-        self.windows.check(self.kind(), cx, &item[..2])
+        self.windows.check(self.kind(), "pool_size", cx, &item[..2])
     }
 
     fn call(&self, cx: &mut CallCx<'_>, x: &[NodeId]) -> Vec<NodeId> {
@@ -93,7 +93,7 @@ impl LayerDef for AveragePooling2D {
 
     fn build(&self, cx: &mut BuildCx<'_>) -> Result<(), Problem> {
         let item = cx.item(3, "rows, columns, channels")?;
-        self.windows.check(self.kind(), cx, &item[..2])
+        self.windows.check(self.kind(), "pool_size", cx, &item[..2])
     }
 
     fn call(&self, cx: &mut CallCx<'_>, x: &[NodeId]) -> Vec<NodeId> {

@@ -90,7 +90,8 @@ pub(crate) fn apply_at(layer: &AnyLayer, xs: &[&Tensor], source: SourceLine) -> 
     }
     let types: Vec<TensorType> = args.iter().map(|&port| net.borrow().graph.ty(port).clone()).collect();
     // The name comes first, so that diagnostics of a bad layer carry it too.
-    let name = match net.borrow_mut().name_layer(layer, &source) {
+    let named = net.borrow_mut().name_layer(layer, &source);
+    let name = match named {
         Ok(name) => name,
         Err(diagnostic) => {
             net.borrow_mut().problems.push(*diagnostic);

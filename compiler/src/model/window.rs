@@ -57,11 +57,10 @@ fn axis_name(axis: usize, rank: usize) -> String {
 }
 
 impl Windows {
-    /// Checks the arguments and that a window fits the spatial extents.
-    pub fn check(&self, kind: &str, cx: &BuildCx<'_>, extents: &[usize]) -> Result<(), Problem> {
-        for (argument, values) in
-            [("window", &self.size), ("strides", &self.strides), ("dilation_rate", &self.dilation)]
-        {
+    /// Checks the arguments and that a window fits the spatial extents. `size` is the layer's word for the size of a
+    /// window.
+    pub fn check(&self, kind: &str, size: &str, cx: &BuildCx<'_>, extents: &[usize]) -> Result<(), Problem> {
+        for (argument, values) in [(size, &self.size), ("strides", &self.strides), ("dilation_rate", &self.dilation)] {
             for &value in values {
                 cx.positive(argument, value)?;
                 if value > 1 << 20 {
@@ -85,7 +84,8 @@ impl Windows {
                     size.join("x"),
                     window.span(),
                 );
-                return Err(Problem::shape(message).help("use padding(Same), or drop one pooling layer"));
+                return Err(Problem::shape(message)
+                    .help("use padding(Same), a smaller window, or fewer layers that shrink the image"));
             }
         }
         Ok(())

@@ -279,8 +279,11 @@ impl<'o> Runner<'o> {
             let run = PassRun { pass, entry: entry_name, nodes_before: nodes, nodes_after: nodes, rewrites: 0, time };
             self.runs.push(run);
             if self.ctx.options.verify_after {
-                verify(entry, &module.storage).map_err(|violations| {
-                    CompilerBug { pass, violations, last: None, dump: entry.to_string() }
+                verify(entry, &module.storage).map_err(|violations| CompilerBug {
+                    pass,
+                    violations,
+                    last: None,
+                    dump: entry.to_string(),
                 })?;
             }
         }

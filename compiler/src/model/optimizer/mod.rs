@@ -35,6 +35,28 @@ pub trait Optimizer: fmt::Debug {
     fn update(&self, cx: &mut StepCx<'_>, weight: NodeId, gradient: NodeId, slots: &[NodeId]) -> Update;
 }
 
+impl Optimizer for Box<dyn Optimizer> {
+    fn kind(&self) -> &'static str {
+        (**self).kind()
+    }
+
+    fn learning_rate(&self) -> f64 {
+        (**self).learning_rate()
+    }
+
+    fn check(&self) -> Result<(), Problem> {
+        (**self).check()
+    }
+
+    fn slots(&self) -> Vec<&'static str> {
+        (**self).slots()
+    }
+
+    fn update(&self, cx: &mut StepCx<'_>, weight: NodeId, gradient: NodeId, slots: &[NodeId]) -> Update {
+        (**self).update(cx, weight, gradient, slots)
+    }
+}
+
 /// What an optimizer changes.
 pub struct Update {
     pub weight: NodeId,

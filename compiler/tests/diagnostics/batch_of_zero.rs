@@ -1,0 +1,9 @@
+use bakelite_compiler::prelude::*;
+
+pub fn model() -> Model {
+    let m = Model::new("net");
+    let x = m.input("x", 3, F32);
+    m.output(&Dense::new(2).apply(&x));
+    m.max_batch(0);
+    m
+}

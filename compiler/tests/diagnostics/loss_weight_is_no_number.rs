@@ -1,0 +1,9 @@
+use bakelite_compiler::prelude::*;
+
+pub fn model() -> Model {
+    let m = Model::new("net");
+    let x = m.input("x", 4, F32);
+    m.output(&Dense::new(1).name("age").apply(&x));
+    m.compile(SGD::new(0.1), Losses::new().weighted_output("age", MeanSquaredError, f64::NAN), ());
+    m
+}

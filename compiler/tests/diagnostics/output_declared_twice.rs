@@ -1,0 +1,10 @@
+use bakelite_compiler::prelude::*;
+
+pub fn model() -> Model {
+    let m = Model::new("net");
+    let x = m.input("x", 4, F32);
+    let y = Dense::new(2).name("y").apply(&x);
+    m.output(&y);
+    m.output(&y);
+    m
+}

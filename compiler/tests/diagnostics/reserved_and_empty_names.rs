@@ -1,0 +1,10 @@
+use bakelite_compiler::prelude::*;
+
+pub fn model() -> Model {
+    let m = Model::new("net");
+    let x = m.input("x", 4, F32);
+    Dense::new(4).name("optimizer").apply(&x);
+    Dense::new(4).name("").apply(&x);
+    m.input("encoder/x", 4, F32);
+    m
+}
