@@ -150,7 +150,7 @@ impl<'a> CallCx<'a> {
     }
 
     /// A layer definition that contradicts itself: unwinds quietly while the builder tries the layer out.
-    fn fault(&self, reason: String) -> ! {
+    pub(crate) fn fault(&self, reason: String) -> ! {
         resume_unwind(Box::new(TypeError { op: self.frame.kind, reason }))
     }
 

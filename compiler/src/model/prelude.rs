@@ -3,6 +3,7 @@
 pub use super::activation::Activation::*;
 pub use super::initializer::Initializer::*;
 pub use super::regularizer::Regularizer::*;
+pub use super::window::Padding::*;
 pub use super::*;
 pub use crate::diag::{Diagnostic, Diagnostics};
 pub use crate::ir::DType::{self, *};

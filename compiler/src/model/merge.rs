@@ -1,0 +1,139 @@
+//! Layers that join several tensors into one.
+
+use std::ops::RangeInclusive;
+
+use super::CallCx;
+use super::layer::{BuildCx, Layer, LayerDef, resolve_axis};
+use crate::diag::Problem;
+use crate::ir::{Dim, Graph, NodeId, Shape, TensorType};
+
+/// The shape that two shapes stretch to: trailing axes are aligned, and an extent of 1 meets any other.
+pub(crate) fn broadcast_shape(a: &Shape, b: &Shape) -> Option<Shape> {
+    let rank = a.rank().max(b.rank());
+    let at = |s: &Shape, i: usize| (i + s.rank()).checked_sub(rank).map_or(Dim::ONE, |i| s[i]);
+    let dims = (0..rank).map(|i| match (at(a, i), at(b, i)) {
+        (x, y) if x == y || y == Dim::ONE => Some(x),
+        (Dim::ONE, y) => Some(y),
+        _ => None,
+    });
+    dims.collect::<Option<Vec<Dim>>>().map(Shape)
+}
+
+/// The common shape of several inputs of one element type.
+pub(crate) fn common_shape(kind: &str, inputs: &[TensorType]) -> Result<Shape, Problem> {
+    let Some((first, rest)) = inputs.split_first() else {
+        return Err(Problem::shape(format!("{kind} of nothing")));
+    };
+    rest.iter().try_fold(first.shape.clone(), |shape, ty| {
+        let common = (ty.dtype == first.dtype).then(|| broadcast_shape(&shape, &ty.shape)).flatten();
+        common.ok_or_else(|| {
+            Problem::shape(format!("{kind} cannot join {first} and {ty}"))
+                .help("extents must be equal or 1, and element types the same")
+        })
+    })
+}
+
+/// Stretches a node to a shape that [`broadcast_shape`] gave.
+pub(crate) fn stretch(g: &mut Graph, x: NodeId, shape: &Shape) -> NodeId {
+    g.broadcast_to(x, shape)
+}
+
+macro_rules! merging {
+    ($($(#[doc = $doc:literal])+ $name:ident $kind:literal $fold:expr, $finish:expr;)+) => { $(
+        $(#[doc = $doc])+
+        #[derive(Clone, Copy, PartialEq, Debug, Default)]
+        pub struct $name;
+
+        impl LayerDef for $name {
+            fn kind(&self) -> &'static str {
+                $kind
+            }
+
+            fn arity(&self) -> RangeInclusive<usize> {
+                2..=usize::MAX
+            }
+
+            fn build(&self, cx: &mut BuildCx<'_>) -> Result<(), Problem> {
+                cx.float()?;
+                common_shape(self.kind(), cx.inputs()).map(drop)
+            }
+
+            fn call(&self, cx: &mut CallCx<'_>, x: &[NodeId]) -> Vec<NodeId> {
+                let types: Vec<TensorType> = x.iter().map(|&x| cx.ty(x).clone()).collect();
+                let shape = common_shape(self.kind(), &types).unwrap_or_else(|p| cx.fault(p.message));
+                let fold: fn(&mut Graph, NodeId, NodeId) -> NodeId = $fold;
+                let finish: fn(&mut Graph, NodeId, usize) -> NodeId = $finish;
+                let mut result = stretch(cx, x[0], &shape);
+                for &y in &x[1..] {
+                    let y = stretch(cx, y, &shape);
+                    result = fold(cx, result, y);
+                }
+                vec![finish(cx, result, x.len())]
+            }
+        }
+    )+ };
+}
+
+merging! {
+    /// The sum of its inputs.
+    Add "Add" Graph::add, |_, x, _| x;
+    /// The product of its inputs.
+    Multiply "Multiply" Graph::mul, |_, x, _| x;
+    /// The mean of its inputs.
+    Average "Average" Graph::add, |g, x, n| g.mul_s(x, 1.0 / n as f64);
+    /// The largest of its inputs, element by element.
+    Maximum "Maximum" Graph::max, |_, x, _| x;
+    /// The smallest of its inputs, element by element.
+    Minimum "Minimum" Graph::min, |_, x, _| x;
+}
+
+/// Joins its inputs along an axis, by default the last.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Concatenate {
+    axis: isize,
+}
+
+impl Concatenate {
+    pub fn new() -> Layer<Concatenate> {
+        Layer::new(Concatenate { axis: -1 })
+    }
+}
+
+impl Layer<Concatenate> {
+    /// The axis, counted with the batch as 0 or from the back.
+    pub fn axis(self, axis: isize) -> Layer<Concatenate> {
+        self.with(|c| c.axis = axis)
+    }
+}
+
+impl LayerDef for Concatenate {
+    fn kind(&self) -> &'static str {
+        "Concatenate"
+    }
+
+    fn arity(&self) -> RangeInclusive<usize> {
+        2..=usize::MAX
+    }
+
+    fn build(&self, cx: &mut BuildCx<'_>) -> Result<(), Problem> {
+        let axis = cx.axis(self.axis)?;
+        let first = cx.input();
+        if first.shape[axis].batch {
+            return Err(Problem::shape("Concatenate along the batch").help("name another axis, usually -1"));
+        }
+        let rest = |t: &TensorType| (t.dtype, t.shape.rank(), t.shape.without(&[axis]));
+        match cx.inputs().iter().find(|t| rest(t) != rest(first)) {
+            None => Ok(()),
+            Some(other) => {
+                Err(Problem::shape(format!("Concatenate along axis {axis} cannot join {first} and {other}"))
+                    .help("all other extents must be equal"))
+            }
+        }
+    }
+
+    fn call(&self, cx: &mut CallCx<'_>, x: &[NodeId]) -> Vec<NodeId> {
+        let axis = resolve_axis("Concatenate", self.axis, &cx.ty(x[0]).shape);
+        let axis = axis.unwrap_or_else(|p| cx.fault(p.message));
+        vec![cx.concat(x, axis)]
+    }
+}

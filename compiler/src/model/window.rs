@@ -1,0 +1,143 @@
+//! Sliding windows over the spatial axes of channels-last items: what convolution and pooling share.
+
+use super::CallCx;
+use super::layer::BuildCx;
+use crate::diag::Problem;
+use crate::ir::{DType, Dim, Graph, NodeId, Number, Op, PadAxis, Shape, WindowAxis};
+
+/// What happens at the edges.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Padding {
+    /// Windows stay inside.
+    #[default]
+    Valid,
+    /// As many positions as the extent divided by the stride, rounded up. Where the padding is odd, the end gets the
+    /// larger half, as in Keras.
+    Same,
+}
+
+/// An extent for both spatial axes: `3`, `(3, 5)` or `[3, 5]`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Pair(pub [usize; 2]);
+
+impl From<usize> for Pair {
+    fn from(n: usize) -> Pair {
+        Pair([n, n])
+    }
+}
+
+impl From<(usize, usize)> for Pair {
+    fn from((a, b): (usize, usize)) -> Pair {
+        Pair([a, b])
+    }
+}
+
+impl From<[usize; 2]> for Pair {
+    fn from(pair: [usize; 2]) -> Pair {
+        Pair(pair)
+    }
+}
+
+/// The windows of a layer, one entry per spatial axis.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Windows {
+    pub size: Vec<usize>,
+    pub strides: Vec<usize>,
+    pub dilation: Vec<usize>,
+    pub padding: Padding,
+}
+
+/// How spatial axes are called in messages.
+fn axis_name(axis: usize, rank: usize) -> String {
+    match (axis, rank) {
+        (0, 2) => "rows".to_string(),
+        (1, 2) => "columns".to_string(),
+        _ => format!("elements on axis {}", axis + 1),
+    }
+}
+
+impl Windows {
+    /// Checks the arguments and that a window fits the spatial extents.
+    pub fn check(&self, kind: &str, cx: &BuildCx<'_>, extents: &[usize]) -> Result<(), Problem> {
+        for (argument, values) in
+            [("window", &self.size), ("strides", &self.strides), ("dilation_rate", &self.dilation)]
+        {
+            for &value in values {
+                cx.positive(argument, value)?;
+                if value > 1 << 20 {
+                    return Err(Problem::value(format!("{kind} with {argument} {value}: larger than any image")));
+                }
+            }
+        }
+        if self.strides.iter().any(|&s| s > 1) && self.dilation.iter().any(|&d| d > 1) {
+            return Err(Problem::value(format!("{kind} with strides and dilation_rate both above 1"))
+                .help("use one of them, as in Keras"));
+        }
+        if self.padding == Padding::Same {
+            return Ok(());
+        }
+        for (axis, (window, &extent)) in self.axes(0).iter().zip(extents).enumerate() {
+            if window.span() > extent {
+                let size: Vec<String> = self.size.iter().map(|n| n.to_string()).collect();
+                let name = axis_name(axis, extents.len());
+                let message = format!(
+                    "{kind} {} with valid padding needs at least {} {name}, its input has {extent}",
+                    size.join("x"),
+                    window.span(),
+                );
+                return Err(Problem::shape(message).help("use padding(Same), or drop one pooling layer"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The windowed axes, where the first spatial axis has the given number.
+    pub fn axes(&self, first: usize) -> Vec<WindowAxis> {
+        (0..self.size.len())
+            .map(|i| WindowAxis {
+                axis: first + i,
+                size: self.size[i],
+                stride: self.strides[i],
+                dilation: self.dilation[i],
+            })
+            .collect()
+    }
+
+    /// Padding of each spatial axis.
+    fn pads(&self, extents: &[usize]) -> Vec<PadAxis> {
+        let pad = |(window, &extent): (&WindowAxis, &usize)| match self.padding {
+            Padding::Valid => PadAxis::default(),
+            Padding::Same => {
+                let positions = extent.div_ceil(window.stride);
+                let total = ((positions - 1) * window.stride + window.span()).saturating_sub(extent);
+                PadAxis { low: total / 2, high: total - total / 2, interior: 0 }
+            }
+        };
+        self.axes(0).iter().zip(extents).map(pad).collect()
+    }
+
+    /// Windows of `[batch, spatial..., channels]`: `[batch, positions..., channels, window...]`. The edges are padded
+    /// with the given value.
+    pub fn over(&self, g: &mut Graph, x: NodeId, padding: f64) -> NodeId {
+        let shape = &g.ty(x).shape;
+        let spatial: Vec<usize> = shape[1..1 + self.size.len()].iter().map(|d| d.scale).collect();
+        let mut pads = vec![PadAxis::default(); shape.rank()];
+        pads[1..1 + self.size.len()].copy_from_slice(&self.pads(&spatial));
+        let padded = match pads.iter().all(|p| *p == PadAxis::default()) {
+            true => x,
+            false => g.push(Op::Pad { axes: pads, value: Number(padding) }, &[x]),
+        };
+        g.push(Op::Window(self.axes(1)), &[padded])
+    }
+
+    /// How many elements of each window lie inside, as `f32` in the shape of the spatial positions.
+    pub fn counts(&self, cx: &mut CallCx<'_>, extents: &[usize]) -> NodeId {
+        let shape: Vec<Dim> = [1].iter().chain(extents).chain(&[1]).map(|&n| Dim::fixed(n)).collect();
+        let one = cx.scalar(DType::F32, 1.0);
+        let ones = cx.broadcast(one, &[], Shape(shape));
+        let windows = self.over(cx, ones, 0.0);
+        let rank = cx.ty(windows).shape.rank();
+        let rest: Vec<usize> = [0].into_iter().chain(rank - self.size.len() - 1..rank).collect();
+        cx.sum(windows, &rest)
+    }
+}
