@@ -10,13 +10,14 @@ use cranelift_module::{DataDescription, DataId, FuncId, Linkage, Module, ModuleR
 
 use crate::backend::BackendError;
 use crate::ir::{DType, Number};
+use crate::schedule::Verified;
 use crate::schedule::program::{BufferId, Kernel, Place, Program, StorageLayout};
 
 use super::coalesce::coalesce;
 use super::contract::Contraction;
 use super::decompose::decompose;
 use super::facts::Facts;
-use super::function::{Scope, build_loops, kernel_signature, pointers};
+use super::function::{Scope, build_loops};
 use super::nest::Nest;
 use super::target::Variant;
 use super::{entry, plan, strips};
@@ -55,7 +56,8 @@ impl Planned {
 
 impl<'a> PlannedEntry<'a> {
     /// Plans every kernel of a program.
-    pub fn new(program: &'a Program) -> Result<PlannedEntry<'a>, BackendError> {
+    pub fn new(program: &'a Verified<Program>) -> Result<PlannedEntry<'a>, BackendError> {
+        let program: &Program = program;
         let kernels = program.kernels.iter().map(|k| plan_kernel(k, program)).collect::<Result<_, _>>()?;
         Ok(PlannedEntry { program, kernels })
     }
@@ -108,6 +110,11 @@ impl<'m, M: Module> Compiler<'m, M> {
     pub fn new(module: &'m mut M, prefix: &str) -> Compiler<'m, M> {
         let prefix = prefix.to_string();
         Compiler { module, constants: HashMap::new(), fctx: FunctionBuilderContext::new(), prefix, listings: None }
+    }
+
+    /// The module that is compiled into.
+    pub fn module(&mut self) -> &mut M {
+        self.module
     }
 
     /// Keeps the texts of all functions from here on.

@@ -203,7 +203,7 @@ impl Emitter<'_, '_> {
             let lo = self.bound_value(range.lo);
             let count = self.count(axis);
             let mut start = range.lo;
-            let mut until = |e: &mut Self, size: i64| {
+            let until = |e: &mut Self, size: i64| {
                 if range.multiple % size == 0 {
                     return range.hi;
                 }
