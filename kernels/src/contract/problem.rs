@@ -18,10 +18,16 @@ const B_BLOCK: usize = 256 * 1024;
 /// Packed rows are this much longer than they need be, so that they do not fall into the same cache sets.
 const SKEW: usize = 16;
 
+/// The shortest runs of rows and of `k` in A that are worth reading in place.
+const MIN_ROWS: usize = 6;
+const MIN_K: usize = 3;
+/// The most runs of `k` in a block of K that is read in place.
+pub const MAX_SEGMENTS: usize = K_BLOCK / MIN_K + 2;
+
 /// How the microkernel reaches A.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AccessA {
-    /// In place, with one stride for rows and one for `k`.
+    /// In place, with one stride inside of runs of rows and one inside of runs of `k`.
     Direct { row: isize, k: isize },
     /// Packed as rows with `k` contiguous.
     Rows,
@@ -80,11 +86,20 @@ impl Problem {
 
     #[inline(always)]
     pub fn access_a(&self) -> AccessA {
-        if let (Some(row), Some(k)) = (self.m_a.affine(), self.k_a.affine()) {
-            return AccessA::Direct { row, k };
-        }
         let (row, k) = (self.m_a.innermost(), self.k_a.innermost());
+        let runs_of_rows = self.m_a.affine().is_none();
+        let runs_of_k = self.k_a.affine().is_none();
+        if (!runs_of_rows || row.1 >= MIN_ROWS) && (!runs_of_k || k.1 >= MIN_K) {
+            return AccessA::Direct { row: row.0, k: k.0 };
+        }
         if row.0 == 1 && (k.0 != 1 || row.1 > k.1) { AccessA::Slices } else { AccessA::Rows }
+    }
+
+    /// What numbers of rows are best cut at, so that runs of rows in place stay whole.
+    #[inline(always)]
+    pub fn row_unit(&self, a: AccessA, m_block: usize) -> usize {
+        let run = self.m_a.innermost().1;
+        if matches!(a, AccessA::Direct { .. }) && self.m_a.affine().is_none() && run <= m_block { run } else { 1 }
     }
 
     #[inline(always)]
