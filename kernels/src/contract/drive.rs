@@ -5,7 +5,7 @@ use core::ptr::null_mut;
 
 use super::pack::{Rect, gather, move_matrix, scatter};
 use super::partition::{Share, cut, share};
-use super::problem::{AccessA, AccessB, AccessC, Blocking, C_BLOCK, C_COLUMNS, K_BLOCK, MAX_SEGMENTS, Problem};
+use super::problem::{AccessA, AccessB, AccessC, Blocking, C_BLOCK, C_COLUMNS, MAX_SEGMENTS, Problem};
 use super::walk::{Walk, elements};
 use super::{ContractCall, ContractPlan, Tile};
 use crate::f32_gemm::{Block, Gemm, PANEL, Segment};
@@ -25,8 +25,8 @@ pub unsafe fn drive<G: Gemm>(_level: G, call: &ContractCall) {
     if p.batch == 0 || p.m == 0 || p.n == 0 {
         return;
     }
-    let (access_a, access_b) = (p.access_a(), p.access_b());
-    let blocking = Blocking::new(p.m, p.n, p.k);
+    let (access_a, access_b) = (p.access_a(), p.access_b::<G>());
+    let blocking = Blocking::new::<G>(p.m, p.n, p.k);
     let unit = p.row_unit(access_a, blocking.m);
     let part = if call.threads > 1 {
         share(&p, access_a, access_b, blocking.n, unit, call.thread, call.threads)
@@ -79,7 +79,7 @@ unsafe fn small<G: Gemm>(call: &ContractCall, plan: &ContractPlan) -> bool {
     let (m_axis, n_axis, k_axis) = (&plan.m.axes[0], &plan.n.axes[0], &plan.k.axes[0]);
     let (m, n, k) = (elements(&plan.m, call.batch), elements(&plan.n, call.batch), elements(&plan.k, call.batch));
     let ld = n.next_multiple_of(PANEL);
-    if m == 0 || n == 0 || k > K_BLOCK || n > C_COLUMNS || m > C_BLOCK / C_COLUMNS {
+    if m == 0 || n == 0 || k > G::DEPTH || n > C_COLUMNS || m > C_BLOCK / C_COLUMNS {
         return false;
     }
     let direct = call.epilogue.is_none();

@@ -2,10 +2,9 @@
 
 use super::ContractPlan;
 use super::walk::{Walk, elements};
-use crate::f32_gemm::PANEL;
+use crate::f32_gemm::{Gemm, PANEL};
 
-/// The longest block of K: 128-byte rows of a panel times this is about one and a half level-1 caches, of which the
-/// hardware prefetches most from level 2.
+/// The longest block of K at any level.
 pub const K_BLOCK: usize = 384;
 /// Elements of a block of C, which stays in cache while K is summed and the epilogue reads it.
 pub const C_BLOCK: usize = 16 * 1024;
@@ -103,8 +102,9 @@ impl Problem {
     }
 
     #[inline(always)]
-    pub fn access_b(&self) -> AccessB {
+    pub fn access_b<G: Gemm>(&self) -> AccessB {
         match (self.n_b.panels(PANEL), self.k_b.affine()) {
+            (_, Some(k)) if k != PANEL as isize && self.m >= G::PACK_B_ROWS => AccessB::Packed,
             (Some(panel), Some(k)) => AccessB::Direct { panel, k },
             _ => AccessB::Packed,
         }
@@ -133,8 +133,9 @@ pub struct Blocking {
 
 impl Blocking {
     #[inline(always)]
-    pub fn new(m: usize, n: usize, k: usize) -> Blocking {
-        let k_block = k.div_ceil(k.div_ceil(K_BLOCK).max(1)).next_multiple_of(8).max(8);
+    pub fn new<G: Gemm>(m: usize, n: usize, k: usize) -> Blocking {
+        const { assert!(G::DEPTH <= K_BLOCK) };
+        let k_block = k.div_ceil(k.div_ceil(G::DEPTH).max(1)).next_multiple_of(8).max(8);
         let n_block = n.next_multiple_of(PANEL).min(C_COLUMNS);
         let m_block = m.min(C_BLOCK / n_block.max(PANEL)).min(A_BLOCK / (k_block + SKEW)).max(1);
         Blocking { k: k_block, m: m_block, n: n_block, b_whole: n_block * k <= B_BLOCK }

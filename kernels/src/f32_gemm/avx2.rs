@@ -82,6 +82,8 @@ pub struct Avx2;
 
 impl Gemm for Avx2 {
     const ROWS: usize = 6;
+    const DEPTH: usize = 256;
+    const PACK_B_ROWS: usize = 32;
 
     unsafe fn block(block: &Block) {
         let group = |rows| match rows {

@@ -88,6 +88,8 @@ pub struct Avx512;
 
 impl Gemm for Avx512 {
     const ROWS: usize = 14;
+    const DEPTH: usize = 384;
+    const PACK_B_ROWS: usize = usize::MAX;
 
     unsafe fn block(block: &Block) {
         let group = |rows| match rows {

@@ -82,6 +82,8 @@ pub struct Generic;
 
 impl Gemm for Generic {
     const ROWS: usize = 4;
+    const DEPTH: usize = 256;
+    const PACK_B_ROWS: usize = 32;
 
     unsafe fn block(block: &Block) {
         let group = |rows| match rows {

@@ -56,6 +56,10 @@ pub struct Block<'a> {
 pub trait Gemm {
     /// The most rows of a register tile; blocks of a multiple of this many rows are the most efficient.
     const ROWS: usize;
+    /// The longest sum that one block computes efficiently.
+    const DEPTH: usize;
+    /// Rows from which copying B to contiguous panels pays, where its panels are not contiguous in place.
+    const PACK_B_ROWS: usize;
 
     /// Computes a block.
     ///

@@ -90,6 +90,8 @@ pub struct Neon;
 
 impl Gemm for Neon {
     const ROWS: usize = 6;
+    const DEPTH: usize = 256;
+    const PACK_B_ROWS: usize = 32;
 
     unsafe fn block(block: &Block) {
         let group = |rows| if rows <= 2 { 8 } else { 4 };

@@ -57,6 +57,7 @@ pub(super) unsafe fn tile<S: Simd, const R: usize, const V: usize, const WHOLE: 
         let at = |v: usize, panel: isize| (v * S::LANES / PANEL) as isize * panel + (v * S::LANES % PANEL) as isize;
         let whole = |v: usize| WHOLE || v + 1 < V;
 
+        let ahead = if a_row == 1 { AHEAD } else { 0 };
         let mut acc = [[S::splat(0.0); V]; R];
         let mut b = t.b;
         // One loop over all of k that steps from segment to segment: with two nested loops the compiler moves the sums
@@ -79,7 +80,7 @@ pub(super) unsafe fn tile<S: Simd, const R: usize, const V: usize, const WHOLE: 
                     acc[r][v] = x.mul_add(row[v], acc[r][v]);
                 }
             }
-            S::prefetch(a.wrapping_offset(AHEAD * a_row));
+            S::prefetch(a.wrapping_offset(ahead));
             a = a.wrapping_offset(a_k);
             b = b.wrapping_offset(b_k);
             left -= 1;
