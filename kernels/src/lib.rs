@@ -6,9 +6,9 @@
 #![no_std]
 
 pub mod contract;
+pub mod cuda;
 pub mod f32_gemm;
 mod level;
-pub mod cuda;
 pub mod manifest;
 pub mod vmath;
 
