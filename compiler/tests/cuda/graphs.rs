@@ -99,7 +99,9 @@ fn random_graphs_agree_with_the_interpreter() {
             continue;
         }
         entry.name = format!("step{seed}");
-        let mut program = schedule(&entry, &module.storage, joint.max_batch, Options::default()).unwrap_or_else(|e| panic!("{e}")).into_inner();
+        let mut program = schedule(&entry, &module.storage, joint.max_batch, Options::default())
+            .unwrap_or_else(|e| panic!("{e}"))
+            .into_inner();
         let first = joint.storage.len();
         for buffer in &mut program.buffers {
             if let Place::Storage(StorageId(id)) = &mut buffer.place {
