@@ -109,9 +109,7 @@ fn constants_keep_their_bits() {
         for dtype in DType::ALL {
             let numbers: Vec<Number> = match dtype {
                 DType::F32 | DType::F64 => values[..count].iter().map(|x| Number(*x)).collect(),
-                DType::I32 | DType::U32 | DType::U8 | DType::Bool => {
-                    [0.0, 1.0, 7.0, 255.0].map(Number).to_vec()
-                }
+                DType::I32 | DType::U32 | DType::U8 | DType::Bool => [0.0, 1.0, 7.0, 255.0].map(Number).to_vec(),
             };
             let n = numbers.len();
             want.push(encode(dtype, &numbers.iter().map(|n| n.0).collect::<Vec<_>>()));

@@ -1,10 +1,14 @@
 //! The CUDA text of Programs, compiled and run on the host, against values computed here.
 
+mod calls;
+#[path = "../common/mod.rs"]
+mod common;
 #[path = "../cuda_host/mod.rs"]
 mod cuda_host;
 mod graphs;
 mod kernels;
 mod mistakes;
+mod models;
 mod programs;
 mod scalars;
 mod snapshots;

@@ -4,7 +4,7 @@
 
 use crate::ir::scalar::Gives;
 use crate::ir::{BinaryFn, DType, Dim, Number, UnaryFn};
-use crate::schedule::program::Affine;
+use crate::schedule::print::bare;
 
 /// The type of a value in a register.
 pub const fn value_type(dtype: DType) -> &'static str {
@@ -89,47 +89,6 @@ pub fn product(dims: &[Dim], wide: bool) -> String {
         [one] => one.clone(),
         many => format!("({})", many.join(" * ")),
     }
-}
-
-/// The text of an affine form, without parentheses.
-pub fn affine(index: &Affine) -> String {
-    let mut text = String::new();
-    for &(axis, c) in &index.terms {
-        let sign = match (text.is_empty(), c < 0) {
-            (true, false) => "",
-            (true, true) => "-",
-            (false, false) => " + ",
-            (false, true) => " - ",
-        };
-        text.push_str(sign);
-        match c.unsigned_abs() {
-            1 => text.push_str(&format!("i{}", axis.0)),
-            n => text.push_str(&format!("{n} * i{}", axis.0)),
-        }
-    }
-    match (text.is_empty(), index.base) {
-        (true, base) => base.to_string(),
-        (false, 0) => text,
-        (false, base) if base < 0 => format!("{text} - {}", base.unsigned_abs()),
-        (false, base) => format!("{text} + {base}"),
-    }
-}
-
-/// Text without the parentheses around all of it, for places that need none.
-pub fn bare(text: &str) -> &str {
-    let Some(inner) = text.strip_prefix('(').and_then(|t| t.strip_suffix(')')) else { return text };
-    let mut depth = 0i32;
-    for c in inner.chars() {
-        match c {
-            '(' => depth += 1,
-            ')' => depth -= 1,
-            _ => {}
-        }
-        if depth < 0 {
-            return text;
-        }
-    }
-    inner
 }
 
 /// A unary function of an operand of type `from`.
