@@ -27,10 +27,6 @@ impl Set {
         self.0 |= 1 << member;
     }
 
-    pub fn remove(&mut self, member: usize) {
-        self.0 &= !(1 << member);
-    }
-
     pub fn within(self, other: Set) -> bool {
         self.0 & !other.0 == 0
     }

@@ -55,10 +55,6 @@ impl KernelBuilder {
         self.kernel.push(Expr::Load(access(buffer, 0, terms, Some(index))), dtype)
     }
 
-    pub fn index(&mut self, axis: AxisId, dtype: DType) -> ExprId {
-        self.kernel.push(Expr::Index(Affine::axis(axis)), dtype)
-    }
-
     pub fn unary(&mut self, f: UnaryFn, x: ExprId) -> ExprId {
         let dtype = f.row().gives.dtype(self.kernel.expr(x).dtype);
         self.kernel.push(Expr::Unary(f, x), dtype)
@@ -165,10 +161,6 @@ impl ProgramBuilder {
     pub fn storage(&mut self, dtype: DType, shape: Shape) -> u32 {
         let id = self.program.buffers.iter().filter(|b| matches!(b.place, Place::Storage(_))).count();
         self.buffer(dtype, shape, Place::Storage(StorageId(id as u32)))
-    }
-
-    pub fn constant(&mut self, dtype: DType, shape: Shape, values: &[f64]) -> u32 {
-        self.buffer(dtype, shape, Place::Const(values.iter().map(|v| Number(*v)).collect()))
     }
 
     pub fn kernel(&mut self, kernel: KernelBuilder) {
