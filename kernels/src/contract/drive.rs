@@ -146,8 +146,8 @@ impl Driver<'_> {
                 unsafe { self.pack_b::<G>(0, self.p.k, n0, n1) }
             }
             // Blocks of rows of nearly equal height.
-            let units = r1.div_ceil(self.unit) - r0 / self.unit;
-            let blocks = units.div_ceil(self.blocking.m / self.unit);
+            let (unit, most) = (self.unit.max(1), self.blocking.m);
+            let blocks = (r1.div_ceil(unit) - r0 / unit).div_ceil((most / unit).max(1));
             for i in 0..blocks {
                 let (m0, m1) = cut(r0, r1, i, blocks, self.unit);
                 // SAFETY: forwarded.
@@ -225,9 +225,12 @@ impl Driver<'_> {
     unsafe fn rows_in_place<G: Gemm>(&self, block: Block, rect: Rect) {
         let mut list = [const { MaybeUninit::uninit() }; MAX_SEGMENTS];
         let (mut count, mut k) = (0, rect.c0);
-        while k < rect.c1 && count < MAX_SEGMENTS {
+        for slot in &mut list {
+            if k >= rect.c1 {
+                break;
+            }
             let run = self.p.k_a.run(k, rect.c1);
-            list[count].write(Segment { offset: run.offset, len: run.len });
+            slot.write(Segment { offset: run.offset, len: run.len });
             count += 1;
             k += run.len;
         }

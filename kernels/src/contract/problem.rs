@@ -86,9 +86,7 @@ impl Problem {
     #[inline(always)]
     pub fn access_a(&self) -> AccessA {
         let (row, k) = (self.m_a.innermost(), self.k_a.innermost());
-        let runs_of_rows = self.m_a.affine().is_none();
-        let runs_of_k = self.k_a.affine().is_none();
-        if (!runs_of_rows || row.1 >= MIN_ROWS) && (!runs_of_k || k.1 >= MIN_K) {
+        if (self.m_a.is_affine() || row.1 >= MIN_ROWS) && (self.k_a.is_affine() || k.1 >= MIN_K) {
             return AccessA::Direct { row: row.0, k: k.0 };
         }
         if row.0 == 1 && (k.0 != 1 || row.1 > k.1) { AccessA::Slices } else { AccessA::Rows }
@@ -98,7 +96,7 @@ impl Problem {
     #[inline(always)]
     pub fn row_unit(&self, a: AccessA, m_block: usize) -> usize {
         let run = self.m_a.innermost().1;
-        if matches!(a, AccessA::Direct { .. }) && self.m_a.affine().is_none() && run <= m_block { run } else { 1 }
+        if matches!(a, AccessA::Direct { .. }) && !self.m_a.is_affine() && run <= m_block { run } else { 1 }
     }
 
     #[inline(always)]
@@ -137,7 +135,7 @@ impl Blocking {
         const { assert!(G::DEPTH <= K_BLOCK) };
         let k_block = k.div_ceil(k.div_ceil(G::DEPTH).max(1)).next_multiple_of(8).max(8);
         let n_block = n.next_multiple_of(PANEL).min(C_COLUMNS);
-        let m_block = m.min(C_BLOCK / n_block.max(PANEL)).min(A_BLOCK / (k_block + SKEW)).max(1);
+        let m_block = m.min(C_BLOCK / n_block.max(PANEL)).min(A_BLOCK / k_block.saturating_add(SKEW)).max(1);
         Blocking { k: k_block, m: m_block, n: n_block, b_whole: n_block * k <= B_BLOCK }
     }
 
