@@ -65,6 +65,16 @@ fn mlp_trains_with_rmsprop() {
     check(&m, 10);
 }
 
+/// The text of a model with all of its entry points.
+#[cfg(feature = "cuda")]
+pub fn trained_mlp_text() -> cuda::CudaModule {
+    let m = mlp();
+    m.compile(Adam::new(1e-3), SparseCategoricalCrossentropy::from_logits(), [Accuracy]);
+    let module = m.lower().unwrap_or_else(|d| panic!("{d}"));
+    let compiled = compile(module, &Options::default()).unwrap_or_else(|bug| panic!("{bug}"));
+    cuda::print(&compiled.programs.iter().collect::<Vec<_>>(), &compiled.storage)
+}
+
 #[test]
 fn mlp_trains_with_adam() {
     let m = mlp();
