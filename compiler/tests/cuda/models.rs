@@ -88,3 +88,19 @@ fn mlp_trains_with_momentum() {
     m.compile(SGD::new(0.1).momentum(0.9).nesterov(true), SparseCategoricalCrossentropy::from_logits(), [Accuracy]);
     check(&m, 10);
 }
+
+#[test]
+fn convnet_trains_with_adam() {
+    let m = Model::new("conv");
+    m.max_batch(9);
+    let x = m.input("x", [11, 10, 2], F32);
+    let h = Conv2D::new(4, 3).activation(Relu).apply(&x);
+    let h = MaxPooling2D::new(2).apply(&h);
+    let h = Conv2D::new(6, 3).padding(Same).strides(2).activation(Relu).apply(&h);
+    let h = BatchNormalization::new().apply(&h);
+    let h = Flatten.apply(&h);
+    let h = Dropout::new(0.25).apply(&h);
+    m.output(&Dense::new(10).apply(&h));
+    m.compile(Adam::new(1e-3), SparseCategoricalCrossentropy::from_logits(), [Accuracy]);
+    check(&m, 10);
+}
