@@ -9,6 +9,8 @@ mod graphs;
 mod kernels;
 mod mistakes;
 mod models;
+#[cfg(feature = "cuda")]
+mod nvrtc;
 mod programs;
 mod scalars;
 mod snapshots;
