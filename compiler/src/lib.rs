@@ -62,8 +62,10 @@
 pub mod backend;
 pub mod compile;
 pub mod diag;
+pub mod emit;
 pub mod grad;
 pub mod ir;
+pub mod jit;
 pub mod model;
 pub mod pass;
 pub mod report;

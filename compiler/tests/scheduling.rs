@@ -17,6 +17,21 @@ fn mlp() -> Module {
     m.lower().unwrap_or_else(|d| panic!("{d}"))
 }
 
+fn conv() -> Module {
+    let m = Model::new("conv");
+    m.max_batch(9);
+    let x = m.input("x", [13, 13, 1], F32);
+    let h = Conv2D::new(4, 3).activation(Relu).apply(&x);
+    let h = MaxPooling2D::new(2).apply(&h);
+    let h = Conv2D::new(6, 3).padding(Same).activation(Relu).apply(&h);
+    let h = BatchNormalization::new().apply(&h);
+    let h = Flatten.apply(&h);
+    let h = Dropout::new(0.25).apply(&h);
+    m.output(&Dense::new(10).apply(&h));
+    m.compile(Adam::new(1e-3), SparseCategoricalCrossentropy::from_logits(), [Accuracy]);
+    m.lower().unwrap_or_else(|d| panic!("{d}"))
+}
+
 fn check(module: Module) {
     let compiled = compile(module, &Options::default()).unwrap_or_else(|e| panic!("{e}"));
     println!("{}", compiled.report());
@@ -50,4 +65,9 @@ fn check(module: Module) {
 #[test]
 fn mlp_schedules() {
     check(mlp());
+}
+
+#[test]
+fn conv_schedules() {
+    check(conv());
 }

@@ -1,8 +1,7 @@
 //! Instruction set levels: what this CPU executes, and which level a model runs at.
 
-use std::ffi::c_void;
-
 pub use bakelite_kernels::manifest::Level;
+use bakelite_kernels::manifest::{KernelTable, table};
 
 use crate::error::Error;
 
@@ -11,46 +10,12 @@ pub const LEVEL_VARIABLE: &str = "BAKELITE_LEVEL";
 
 /// Whether this CPU, as the operating system set it up, executes code of a level.
 pub fn supported(level: Level) -> bool {
-    match level {
-        Level::Baseline => true,
-        Level::V3 => v3(),
-        Level::V4 => v4(),
-        Level::Neon => cfg!(target_arch = "aarch64"),
-    }
+    kernels(level).is_some()
 }
 
-#[cfg(target_arch = "x86_64")]
-fn v3() -> bool {
-    use std::arch::is_x86_feature_detected as has;
-    has!("avx")
-        && has!("avx2")
-        && has!("bmi1")
-        && has!("bmi2")
-        && has!("f16c")
-        && has!("fma")
-        && has!("lzcnt")
-        && has!("movbe")
-}
-
-#[cfg(target_arch = "x86_64")]
-fn v4() -> bool {
-    use std::arch::is_x86_feature_detected as has;
-    v3() && has!("avx512f") && has!("avx512bw") && has!("avx512cd") && has!("avx512dq") && has!("avx512vl")
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-fn v3() -> bool {
-    false
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-fn v4() -> bool {
-    false
-}
-
-/// The kernel table that generated code of a level calls through, `None` where this build has none for it.
-pub(crate) fn kernels(level: Level) -> Option<*const c_void> {
-    supported(level).then_some(std::ptr::null())
+/// The kernel table that generated code of a level calls through, `None` where this CPU lacks the level.
+pub(crate) fn kernels(level: Level) -> Option<&'static KernelTable> {
+    table(level)
 }
 
 /// The level by its name in reports and in `target_cpu`.

@@ -4,6 +4,8 @@ use std::fmt;
 use std::ptr;
 use std::sync::Arc;
 
+use bakelite_kernels::manifest::KernelTable;
+
 use crate::abi::{self, EntryFn, Image};
 use crate::dtype::{DType, Input, Output};
 use crate::error::Error;
@@ -43,7 +45,7 @@ impl Options {
 pub(crate) struct Program {
     pub signature: Signature,
     level: Level,
-    kernels: *const std::ffi::c_void,
+    kernels: &'static KernelTable,
     /// The code of each entry point at the chosen level.
     code: Vec<EntryFn>,
     /// Keeps the code alive.
@@ -58,11 +60,6 @@ impl Program {
         Ok((EntryId(index), &self.signature.entries[index]))
     }
 }
-
-// SAFETY: the kernel table is immutable static data; everything else is `Send`.
-unsafe impl Send for Program {}
-// SAFETY: as above.
-unsafe impl Sync for Program {}
 
 /// Names an entry point of one model in calls; see [`Model::entry`].
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -112,7 +109,6 @@ impl Model {
         let signature = Signature::read(image.descriptor())?;
         let carried: Vec<Level> = Level::ALL
             .into_iter()
-            .filter(|level| level::kernels(*level).is_some())
             .filter(|level| signature.entries.iter().all(|entry| entry.code[*level as usize].is_some()))
             .collect();
         let forced = match options.level {
@@ -121,7 +117,7 @@ impl Model {
         };
         let level = level::choose(&signature.name, &carried, forced)?;
         let code = signature.entries.iter().filter_map(|entry| entry.code[level as usize]).collect();
-        let kernels = level::kernels(level).unwrap_or(ptr::null());
+        let kernels = level::kernels(level).ok_or(Error::UnsupportedLevel { level })?;
         let program = Program { signature, level, kernels, code, _image: Box::new(image) };
         Model::with_program(Arc::new(program), options.threads.unwrap_or_else(available_threads))
     }
@@ -218,6 +214,17 @@ impl Model {
         self.call_each(entry, inputs.iter().copied(), outputs.iter_mut().map(Output::reborrow), batch)
     }
 
+    /// Calls the entry point `predict`.
+    pub fn predict_into(
+        &mut self,
+        batch: usize,
+        inputs: &[Input<'_>],
+        outputs: &mut [Output<'_>],
+    ) -> Result<(), Error> {
+        let entry = self.entry("predict")?;
+        self.call(entry, inputs, outputs, batch)
+    }
+
     /// [`Model::call`] for arguments that are made one by one.
     #[inline]
     pub(crate) fn call_each<'a>(
@@ -249,7 +256,7 @@ impl Model {
         }
 
         let mut call = abi::Call {
-            kernels: program.kernels,
+            kernels: ptr::from_ref(program.kernels).cast(),
             storage: self.storage.as_ptr(),
             arena: self.arena.as_ptr(),
             scratch: self.scratch.as_ptr(),

@@ -101,7 +101,7 @@ fn evaluation_weighs_by_samples_and_changes_nothing() {
     let data = Data::pair(&x, &y);
     let mut model = open_seeded(2);
     let before = kernel(&model);
-    let whole = model.evaluate(&data, 16).unwrap();
+    let whole = model.evaluate(&data, None).unwrap();
     for batch in [1, 3, 7, 16] {
         let logs = model.evaluate(&data, batch).unwrap();
         assert!((logs["loss"] - whole["loss"]).abs() < 1e-6 * whole["loss"]);
@@ -114,13 +114,13 @@ fn evaluation_weighs_by_samples_and_changes_nothing() {
 fn predictions_cover_all_rows() {
     let (x, y) = samples(ROWS);
     let mut model = open_seeded(2);
-    let one_by_one = model.predict(&Data::new().input(&x), 1).unwrap();
+    let one_by_one = model.predict(&Data::inputs(&x), 1).unwrap();
     assert_eq!((one_by_one.rows, one_by_one.first::<f32>().unwrap().len()), (ROWS, ROWS * OUTPUTS));
     for batch in [7, 16] {
         let predictions = model.predict(&Data::pair(&x, &y), batch).unwrap();
         assert_eq!(predictions.get::<f32>("y"), one_by_one.first());
     }
-    let by_name = model.predict(&Data::new().named("x", &x).named("y", &y), 16).unwrap();
+    let by_name = model.predict(&Data::new().input("x", &x).target("y", &y), 16).unwrap();
     assert_eq!(by_name.get::<f32>("y"), one_by_one.first());
     assert_eq!(one_by_one.get::<i32>("y"), None);
     assert_eq!(one_by_one.get::<f32>("z"), None);
@@ -133,8 +133,8 @@ fn columns_are_fed_by_name_or_by_place_owned_or_borrowed() {
     let expected = fit(1, Fit::epochs(2));
     let rows: Vec<[f32; INPUTS]> = x.chunks(INPUTS).map(|r| [r[0], r[1], r[2]]).collect();
     for data in [
-        Data::new().named("y", &y).named("x", &x),
-        Data::new().target(y.clone()).named("x", x.clone()),
+        Data::new().target("y", &y).input("x", &x),
+        Data::new().target("y", y.clone()).input("x", x.clone()),
         Data::pair(&rows, &y[..]),
     ] {
         let mut model = open_seeded(1);
@@ -166,11 +166,12 @@ fn data_that_does_not_fit_is_named() {
         (Data::pair(&x, &labels), "target `y` is f32, got i32"),
         (Data::pair(&x[1..], &y), "input `x` is [batch, 3] = 12 elements at a batch of 4, got 14"),
         (Data::pair(&x[3..], &y), "input `x` has 4 rows, target `y` has 5"),
-        (Data::new().input(&x), "the data has no column for target `y`, f32[batch, 4]"),
-        (Data::new().target(&y), "the data has no column for input `x`, f32[batch, 3]"),
-        (Data::pair(&x, &y).input(&x), "the data has more than the 1 inputs of `train_step`"),
-        (Data::pair(&x, &y).named("x", &x).named("x", &x), "the data has two columns for `x`"),
-        (Data::pair(&x, &y).named("z", &x), "the data has a column `z`, `train_step` takes `x`, `y`"),
+        (Data::inputs(&x), "the data lacks target `y`, f32[batch, 4]"),
+        (Data::new().target("y", &y), "the data lacks input `x`, f32[batch, 3]"),
+        (Data::pair(&x, &y).target("y", &y), "the data has two columns for target `y`"),
+        (Data::new().input("x", &x).input("x", &x), "the data has two columns for input `x`"),
+        (Data::inputs(&x).input("z", &x), "the data has input `z`, the model takes `x`"),
+        (Data::inputs(&x).target("x", &x), "the data has target `x`, the model takes `y`"),
     ] {
         assert_eq!(refused(&data, fit()), message);
     }
@@ -180,7 +181,7 @@ fn data_that_does_not_fit_is_named() {
     for fraction in [0.0, 1.0, -0.5, f64::NAN] {
         assert!(refused(&data, fit().validation_split(fraction)).contains("lies between 0 and 1"));
     }
-    assert!(refused(&data, fit().validation(&Data::new())).contains("no column for input `x`"));
+    assert!(refused(&data, fit().validation(&Data::new())).contains("lacks input `x`"));
 }
 
 #[test]

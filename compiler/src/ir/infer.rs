@@ -272,12 +272,12 @@ fn gathered(axis: usize, data: &Shape, indices: &TensorType) -> Rule<Shape> {
     sized(DType::U8, Shape(dims.copied().collect())).map(|t| t.shape)
 }
 
+/// Axes of one shape and the axes of another that hold the same elements.
+pub type AxisGroup = (std::ops::Range<usize>, std::ops::Range<usize>);
+
 /// Splits two shapes of equal size into the smallest groups of axes that hold equally many elements, as pairs of
 /// ranges. A batch extent in a group of several axes on either side must lead it, so that strides stay constant.
-pub fn reshape_groups(
-    from: &Shape,
-    to: &Shape,
-) -> Result<Vec<(std::ops::Range<usize>, std::ops::Range<usize>)>, String> {
+pub fn reshape_groups(from: &Shape, to: &Shape) -> Result<Vec<AxisGroup>, String> {
     let differ = || format!("{from} and {to} hold different numbers of elements");
     if from.elements() != to.elements() || from.elements().is_none() {
         return Err(differ());

@@ -116,6 +116,11 @@ pub type UnaryGrad = fn(&mut dyn Emit, Val, Val, Val) -> Val;
 /// Gradient of a binary function: `(emit, x, y, z = f(x, y), dz) -> (dx, dy)`.
 pub type BinaryGrad = fn(&mut dyn Emit, Val, Val, Val, Val) -> (Val, Val);
 
+/// A unary function as a composition of others.
+pub type UnaryExpansion = fn(&mut dyn Emit, Val) -> Val;
+/// A binary function as a composition of others.
+pub type BinaryExpansion = fn(&mut dyn Emit, Val, Val) -> Val;
+
 /// Everything known about a unary function.
 pub struct UnaryRow {
     pub func: UnaryFn,
@@ -130,7 +135,7 @@ pub struct UnaryRow {
     pub grad: Option<UnaryGrad>,
     /// CUDA C++ on an operand `{0}` of any accepted type; the functions it calls are overloaded.
     pub cuda: &'static str,
-    pub lower: Lower<fn(&mut dyn Emit, Val) -> Val>,
+    pub lower: Lower<UnaryExpansion>,
     /// The interval that tests sample.
     pub domain: (f64, f64),
 }
@@ -146,7 +151,7 @@ pub struct BinaryRow {
     pub grad: Option<BinaryGrad>,
     /// CUDA C++ on operands `{0}` and `{1}` of any accepted type; the functions it calls are overloaded.
     pub cuda: &'static str,
-    pub lower: Lower<fn(&mut dyn Emit, Val, Val) -> Val>,
+    pub lower: Lower<BinaryExpansion>,
     /// Whether the operands commute, bit for bit.
     pub commutes: bool,
     /// The interval that tests sample, for each operand.

@@ -50,6 +50,7 @@ impl Dim {
     }
 
     /// Exact quotient by another extent, `None` where there is none.
+    #[allow(clippy::should_implement_trait)]
     pub fn div(self, other: Dim) -> Option<Dim> {
         if other.scale == 0 || (other.batch && !self.batch) || !self.scale.is_multiple_of(other.scale) {
             return None;

@@ -99,7 +99,6 @@ impl Checker<'_> {
         self.found.push(Violation { rule, entry: self.graph.name.clone(), node, subject, reason });
     }
 
-    #[deny(clippy::wildcard_enum_match_arm)]
     fn node(&mut self, id: NodeId) {
         let node = self.graph.node(id);
         let report = |checker: &mut Self, rule, reason| {
@@ -114,6 +113,7 @@ impl Checker<'_> {
             Ok(ty) => report(self, Rule::Type, format!("the operation gives {ty}")),
             Err(error) => report(self, Rule::Type, error.to_string()),
         }
+        // What an operation says beyond its type.
         match &node.op {
             Op::Input { index, ty } => match self.graph.inputs.get(*index) {
                 Some(decl) if decl.ty == *ty => {}
@@ -125,38 +125,16 @@ impl Checker<'_> {
                 Some(cell) => report(self, Rule::Storage, format!("cell `{}` is {}", cell.name, cell.ty)),
                 None => report(self, Rule::Storage, format!("there are {} storage cells", self.cells.len())),
             },
-            Op::Const { value: Literal::Splat(x), ty } => {
-                if !fits(*x, ty.dtype) {
-                    report(self, Rule::Literal, format!("{x} is no {}", ty.dtype));
-                }
-            }
-            Op::Const { value: Literal::Dense(v), ty } => {
-                if let Some(x) = v.iter().find(|x| !fits(**x, ty.dtype)) {
-                    report(self, Rule::Literal, format!("{x} is no {}", ty.dtype));
-                }
-            }
-            Op::Pad { value, .. } => {
-                if !fits(*value, node.ty.dtype) {
-                    report(self, Rule::Literal, format!("{value} is no {}", node.ty.dtype));
-                }
-            }
-            Op::Const { value: Literal::Size(_), .. }
-            | Op::Iota { .. }
-            | Op::Unary(_)
-            | Op::Binary(_)
-            | Op::Select
-            | Op::Cast(_)
-            | Op::Reduce { .. }
-            | Op::Contract(_)
-            | Op::Reshape(_)
-            | Op::Permute(_)
-            | Op::Broadcast { .. }
-            | Op::Slice(_)
-            | Op::Concat { .. }
-            | Op::Window(_)
-            | Op::Fold { .. }
-            | Op::Gather { .. }
-            | Op::ScatterAdd { .. } => {}
+            Op::Const { value: Literal::Splat(x), ty } => self.literal(id, std::slice::from_ref(x), ty.dtype),
+            Op::Const { value: Literal::Dense(v), ty } => self.literal(id, v, ty.dtype),
+            Op::Pad { value, .. } => self.literal(id, std::slice::from_ref(value), node.ty.dtype),
+            _ => {}
+        }
+    }
+
+    fn literal(&mut self, id: NodeId, numbers: &[Number], dtype: DType) {
+        if let Some(x) = numbers.iter().find(|x| !fits(**x, dtype)) {
+            self.report(Rule::Literal, Some(id), node_line(self.graph, id), format!("{x} is no {dtype}"));
         }
     }
 

@@ -24,7 +24,7 @@
 //! of 1 reads a contraction, permuted or not, whose operands hold the positions on one side and the window elements
 //! on the other.
 
-use crate::ir::{ContractAxes, Graph, Node, NodeId, Number, Op, PadAxis, SliceAxis, WindowAxis};
+use crate::ir::{ContractAxes, Graph, Node, NodeId, Number, Op, PadAxis, SliceAxis, TypeError, WindowAxis};
 
 use super::{Ctx, rebuild};
 
@@ -42,11 +42,11 @@ pub fn run(graph: &Graph, ctx: &mut Ctx) -> Graph {
     rebuild(graph, |next, id, op, args| {
         let plain = next.push(op, &args);
         match find(next, plain) {
-            Some(found) if !with_slice.contains(&id) && ctx.fire("backward_data", graph.site(id)) => {
+            Some(found) if !with_slice.contains(&id) => {
                 let first_new = next.nodes().len();
-                let convolution = found.rewrite(next);
+                let convolution = found.rewrite(next).ok();
                 next.derive_sites(first_new, "convolution");
-                convolution
+                convolution.filter(|_| ctx.fire("backward_data", graph.site(id))).unwrap_or(plain)
             }
             _ => plain,
         }
@@ -142,7 +142,8 @@ impl BackwardData {
         Some(BackwardData { windows, pads, left, positions, right, elements, contraction, order })
     }
 
-    fn rewrite(self, g: &mut Graph) -> NodeId {
+    /// Fails where the windows would hold too many elements.
+    fn rewrite(self, g: &mut Graph) -> Result<NodeId, TypeError> {
         let rank = g.ty(self.left).shape.rank();
         let mut pads = vec![PadAxis::default(); rank];
         let mut reversed: Vec<SliceAxis> =
@@ -155,12 +156,12 @@ impl BackwardData {
             windows.push((WindowAxis { axis: self.positions[i], stride: 1, ..*w }, self.elements[i]));
         }
         windows.sort_by_key(|w| w.0.axis);
-        let spread = g.push(Op::Pad { axes: pads, value: Number(0.0) }, &[self.left]);
-        let windowed = g.push(Op::Window(windows.iter().map(|w| w.0).collect()), &[spread]);
-        let kernel = g.push(Op::Slice(reversed), &[self.right]);
+        let spread = g.try_push(Op::Pad { axes: pads, value: Number(0.0) }, &[self.left])?;
+        let windowed = g.try_push(Op::Window(windows.iter().map(|w| w.0).collect()), &[spread])?;
+        let kernel = g.try_push(Op::Slice(reversed), &[self.right])?;
         let mut axes = self.contraction;
         axes.sum.extend(windows.iter().enumerate().map(|(i, w)| (rank + i, w.1)));
-        let product = g.push(Op::Contract(axes), &[windowed, kernel]);
-        g.permute(product, &self.order)
+        let product = g.try_push(Op::Contract(axes), &[windowed, kernel])?;
+        Ok(g.permute(product, &self.order))
     }
 }

@@ -134,7 +134,7 @@ pub struct CompilerBug {
     pub pass: &'static str,
     pub violations: Vec<Violation>,
     /// The last rewrite before, if there was one.
-    pub last: Option<Rewrite>,
+    pub last: Option<Box<Rewrite>>,
     /// The text of the broken entry point.
     pub dump: String,
 }
@@ -263,7 +263,7 @@ impl<'o> Runner<'o> {
         self.runs.push(PassRun { pass: pass.name, entry: name, nodes_before, nodes_after, rewrites, time });
         if self.ctx.options.verify_after {
             verify(entry, cells).map_err(|violations| {
-                let last = self.ctx.log.last().cloned();
+                let last = self.ctx.log.last().cloned().map(Box::new);
                 CompilerBug { pass: pass.name, violations, last, dump: entry.to_string() }
             })?;
         }

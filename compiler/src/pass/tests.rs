@@ -3,10 +3,10 @@
 use super::*;
 use crate::grad::gradients;
 use crate::ir::eval::{Evaluated, Tensor, Values, evaluate};
+use crate::ir::parse::parse_module;
 use crate::ir::random::{self, Rng, TOLERANCE};
 use crate::ir::verify::verify_module;
-use crate::ir::{DType, Dim, PadAxis, Shape, SliceAxis, TensorType, WindowAxis};
-use crate::ir::{NodeId, Number};
+use crate::ir::{DType, Dim, Number, PadAxis, Shape, SliceAxis, TensorType, WindowAxis};
 
 fn options() -> PassOptions {
     PassOptions { verify_after: true, ..PassOptions::default() }
@@ -236,4 +236,24 @@ fn whole_slices_are_dropped() {
     let report = optimize(&mut module, &options()).unwrap();
     assert_eq!(report.rewrites[0].rule, "whole_view");
     assert_eq!(module.entries[0].nodes().len(), 1);
+}
+
+#[test]
+fn any_text_that_verifies_is_optimized() {
+    let mut verified = 0;
+    for seed in 0..300 {
+        let mut rng = Rng::new(seed);
+        let mut text: Vec<u8> = random::module(seed, 15).to_string().into_bytes();
+        let digits: Vec<usize> = (0..text.len()).filter(|&i| text[i].is_ascii_digit()).collect();
+        let at = rng.pick(&digits);
+        text[at] = b'0' + rng.below(10) as u8;
+        let Ok(mut module) = parse_module(&String::from_utf8(text).unwrap()) else {
+            continue;
+        };
+        if verify_module(&module).is_ok() {
+            verified += 1;
+            optimize(&mut module, &options()).unwrap_or_else(|bug| panic!("seed {seed}: {bug}"));
+        }
+    }
+    assert!(verified > 50, "{verified}");
 }

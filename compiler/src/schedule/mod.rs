@@ -9,6 +9,7 @@ mod index;
 mod lower;
 pub mod memory;
 mod order;
+pub(crate) mod print;
 pub mod program;
 mod select;
 #[cfg(test)]

@@ -1,11 +1,11 @@
 //! Programs written by hand: one for each thing that the printer has to get right.
 
 use bakelite_compiler::backend::cuda::Mapping;
-use bakelite_compiler::ir::{DType, Dim, Number, Shape};
-use bakelite_compiler::schedule::program::Place;
+use bakelite_compiler::ir::{BinaryFn, DType, Dim, Number, ReduceFn, Shape};
+use bakelite_compiler::schedule::program::{Expr, Place};
 
 use super::cuda_host::HostModule;
-use super::programs::{self, Build, at, buffer, kernel, set};
+use super::programs::{self, Build, affine, at, at_index, buffer, kernel, set};
 use super::{assert_close, decode, encode, noise, print, run_all_orders};
 
 #[test]
@@ -126,4 +126,44 @@ fn constants_keep_their_bits() {
         let (outputs, _) = run_all_orders(&host, name, &[], &[], 1);
         assert_eq!(outputs, want);
     }
+}
+
+#[test]
+fn indices_beyond_32_bits_are_exact() {
+    let (batch, far) = (6, 3_000_000_000);
+    let mut p = programs::program("wide", batch);
+    let index = programs::input(&mut p, "index", DType::I32, &[]);
+    let points = programs::output(&mut p, "points", DType::F64, &[]);
+    let sums = programs::output(&mut p, "sums", DType::F64, &[]);
+    let table = [5.0, 6.0, 7.0].map(Number).to_vec();
+    let table = buffer(&mut p, "table", DType::F64, Shape::fixed(&[3]), Place::Const(table.into()));
+
+    // Each thread a point: the index itself, and an element at a run-time index.
+    let mut e = kernel("k0_point", &[Dim::BATCH], 1);
+    let number = e.push(Expr::Index(affine(far, &[(0, 7)])), DType::F64);
+    let row = e.load(&p, at(index, &[(0, 1)]));
+    let value = e.load(&p, at_index(table, &[], row, 1, 3));
+    let total = e.binary(BinaryFn::Add, number, value);
+    e.stage(&[], &[], vec![set(at(points, &[(0, 1)]), total)]);
+    p.kernels.push(e);
+
+    // Each block a point: a sum of indices.
+    let mut e = kernel("k1_block", &[Dim::BATCH, Dim::fixed(50), Dim::fixed(2)], 1);
+    let number = e.push(Expr::Index(affine(far, &[(0, 7), (1, 2), (2, 1)])), DType::F64);
+    let sum = e.fold(ReduceFn::Sum, number);
+    e.stage(&[1, 2], &[sum], vec![]);
+    let sum = e.acc(sum);
+    e.stage(&[], &[], vec![set(at(sums, &[(0, 1)]), sum)]);
+    p.kernels.push(e);
+
+    let (module, _) = print(&p);
+    assert!(module.source.contains("const long long i0"));
+    let Some(host) = HostModule::build(&module) else { return };
+    let index = [0.0, 1.0, 2.0, -5.0, 9.0, 1.0];
+    let (outputs, _) = run_all_orders(&host, "wide", &[encode(DType::I32, &index)], &[], batch);
+    let rows = [5.0, 6.0, 7.0, 5.0, 7.0, 6.0];
+    let want: Vec<f64> = (0..batch).map(|b| far as f64 + 7.0 * b as f64 + rows[b]).collect();
+    assert_eq!(decode(DType::F64, &outputs[0]), want);
+    let want: Vec<f64> = (0..batch).map(|b| 100.0 * (far as f64 + 7.0 * b as f64) + 4950.0).collect();
+    assert_eq!(decode(DType::F64, &outputs[1]), want);
 }

@@ -1,10 +1,16 @@
 //! The CUDA text of Programs, compiled and run on the host, against values computed here.
 
+mod calls;
+#[path = "../common/mod.rs"]
+mod common;
 #[path = "../cuda_host/mod.rs"]
 mod cuda_host;
 mod graphs;
 mod kernels;
 mod mistakes;
+mod models;
+#[cfg(feature = "cuda")]
+mod nvrtc;
 mod programs;
 mod scalars;
 mod snapshots;

@@ -1,13 +1,14 @@
 //! The driver: blocks, packing, epilogue.
 
+use core::mem::MaybeUninit;
 use core::ptr::null_mut;
 
 use super::pack::{Rect, gather, move_matrix, scatter};
-use super::partition::{Share, share};
-use super::problem::{AccessA, AccessB, AccessC, Blocking, C_BLOCK, C_COLUMNS, K_BLOCK, Problem};
+use super::partition::{Share, cut, share};
+use super::problem::{AccessA, AccessB, AccessC, Blocking, C_BLOCK, C_COLUMNS, MAX_SEGMENTS, Problem};
 use super::walk::{Walk, elements};
 use super::{ContractCall, ContractPlan, Tile};
-use crate::f32_gemm::{Block, Gemm, PANEL};
+use crate::f32_gemm::{Block, Gemm, PANEL, Segment};
 
 /// Runs the calling thread's share of a contraction with the microkernels of `G`.
 ///
@@ -24,10 +25,11 @@ pub unsafe fn drive<G: Gemm>(_level: G, call: &ContractCall) {
     if p.batch == 0 || p.m == 0 || p.n == 0 {
         return;
     }
-    let (access_a, access_b) = (p.access_a(), p.access_b());
-    let blocking = Blocking::new(p.m, p.n, p.k);
+    let (access_a, access_b) = (p.access_a(), p.access_b::<G>());
+    let blocking = Blocking::new::<G>(p.m, p.n, p.k);
+    let unit = p.row_unit(access_a, blocking.m);
     let part = if call.threads > 1 {
-        share(&p, access_a, access_b, blocking.n, call.thread, call.threads)
+        share(&p, access_a, access_b, blocking.n, unit, call.thread, call.threads)
     } else {
         Share { batch: (0, p.batch), rows: (0, p.m), cols: (0, p.n) }
     };
@@ -41,6 +43,7 @@ pub unsafe fn drive<G: Gemm>(_level: G, call: &ContractCall) {
         access_b,
         access_c: if call.epilogue.is_some() { AccessC::Copied } else { p.access_c() },
         part,
+        unit,
         packed_c: scratch,
         packed_a,
         packed_b: packed_a.wrapping_add(blocking.a_elements()),
@@ -76,7 +79,7 @@ unsafe fn small<G: Gemm>(call: &ContractCall, plan: &ContractPlan) -> bool {
     let (m_axis, n_axis, k_axis) = (&plan.m.axes[0], &plan.n.axes[0], &plan.k.axes[0]);
     let (m, n, k) = (elements(&plan.m, call.batch), elements(&plan.n, call.batch), elements(&plan.k, call.batch));
     let ld = n.next_multiple_of(PANEL);
-    if m == 0 || n == 0 || k > K_BLOCK || n > C_COLUMNS || m > C_BLOCK / C_COLUMNS {
+    if m == 0 || n == 0 || k > G::DEPTH || n > C_COLUMNS || m > C_BLOCK / C_COLUMNS {
         return false;
     }
     let direct = call.epilogue.is_none();
@@ -100,7 +103,8 @@ unsafe fn small<G: Gemm>(call: &ContractCall, plan: &ContractPlan) -> bool {
         }
         let (a, a_row, a_k, c_panel) = (call.a, m_axis.a, k_axis.a, PANEL as isize);
         let accumulate = false;
-        G::block(&Block { rows: m, cols: n, k, a, a_row, a_k, b, b_k, b_panel, c, c_row, c_panel, accumulate });
+        let (rows, cols, segments) = (m, n, &[Segment { offset: 0, len: k }]);
+        G::block(&Block { rows, cols, k, segments, a, a_row, a_k, b, b_k, b_panel, c, c_row, c_panel, accumulate });
         if let Some(epilogue) = call.epilogue {
             epilogue(call.context, &Tile { acc: c, ld, index: 0, m0: 0, m1: m, n0: 0, n1: n });
         }
@@ -117,6 +121,8 @@ struct Driver<'a> {
     access_b: AccessB,
     access_c: AccessC,
     part: Share,
+    /// Blocks of rows are cut at multiples of this.
+    unit: usize,
     packed_a: *mut f32,
     packed_b: *mut f32,
     packed_c: *mut f32,
@@ -140,10 +146,10 @@ impl Driver<'_> {
                 unsafe { self.pack_b::<G>(0, self.p.k, n0, n1) }
             }
             // Blocks of rows of nearly equal height.
-            let blocks = (r1 - r0).div_ceil(self.blocking.m);
+            let (unit, most) = (self.unit.max(1), self.blocking.m);
+            let blocks = (r1.div_ceil(unit) - r0 / unit).div_ceil((most / unit).max(1));
             for i in 0..blocks {
-                let m0 = r0 + (r1 - r0) * i / blocks;
-                let m1 = r0 + (r1 - r0) * (i + 1) / blocks;
+                let (m0, m1) = cut(r0, r1, i, blocks, self.unit);
                 // SAFETY: forwarded.
                 unsafe { self.block::<G>(m0, m1, n0, n1) }
             }
@@ -166,11 +172,37 @@ impl Driver<'_> {
             let k1 = (k0 + step).min(k);
             // SAFETY: the caller vouches for the operands; scratch has room for every packed block.
             unsafe {
-                let (a, a_row, a_k) = self.operand_a::<G>(m0, m1, k0, k1);
                 let (b, b_panel, b_k) = self.operand_b::<G>(k0, k1, n0, n1);
-                let accumulate = k0 > 0;
-                let (rows, cols, k) = (m1 - m0, n1 - n0, k1 - k0);
-                G::block(&Block { rows, cols, k, a, a_row, a_k, b, b_k, b_panel, c, c_row, c_panel, accumulate });
+                let block = Block {
+                    rows: m1 - m0,
+                    cols: n1 - n0,
+                    k: k1 - k0,
+                    segments: &[Segment { offset: 0, len: k1 - k0 }],
+                    a: self.packed_a,
+                    a_row: 1,
+                    a_k: 1,
+                    b,
+                    b_k,
+                    b_panel,
+                    c,
+                    c_row,
+                    c_panel,
+                    accumulate: k0 > 0,
+                };
+                let rect = Rect { r0: m0, r1: m1, c0: k0, c1: k1 };
+                match self.access_a {
+                    AccessA::Direct { row, k } => self.rows_in_place::<G>(Block { a_row: row, a_k: k, ..block }, rect),
+                    AccessA::Rows => {
+                        let ld = self.blocking.row_ld() as isize;
+                        gather::<G>(self.packed_a, (ld, 1), self.a, &self.p.m_a, &self.p.k_a, rect);
+                        G::block(&Block { a_row: ld, ..block });
+                    }
+                    AccessA::Slices => {
+                        let ld = self.blocking.slice_ld() as isize;
+                        gather::<G>(self.packed_a, (1, ld), self.a, &self.p.m_a, &self.p.k_a, rect);
+                        G::block(&Block { a_k: ld, ..block });
+                    }
+                }
             }
             k0 = k1;
             if k0 >= k {
@@ -189,19 +221,30 @@ impl Driver<'_> {
         }
     }
 
-    /// Address and strides (row, k) of a block of A, packed if need be.
-    unsafe fn operand_a<G: Gemm>(&self, m0: usize, m1: usize, k0: usize, k1: usize) -> (*const f32, isize, isize) {
-        let (dst, rect) = (self.packed_a, Rect { r0: m0, r1: m1, c0: k0, c1: k1 });
-        let strides = match self.access_a {
-            AccessA::Direct { row, k } => {
-                return (self.a.wrapping_offset(m0 as isize * row + k0 as isize * k), row, k);
+    /// A block whose A is read in place, one run of rows after the other.
+    unsafe fn rows_in_place<G: Gemm>(&self, block: Block, rect: Rect) {
+        let mut list = [const { MaybeUninit::uninit() }; MAX_SEGMENTS];
+        let (mut count, mut k) = (0, rect.c0);
+        for slot in &mut list {
+            if k >= rect.c1 {
+                break;
             }
-            AccessA::Rows => (self.blocking.row_ld() as isize, 1),
-            AccessA::Slices => (1, self.blocking.slice_ld() as isize),
-        };
-        // SAFETY: the caller vouches for A; scratch has room for the block.
-        unsafe { gather::<G>(dst, strides, self.a, &self.p.m_a, &self.p.k_a, rect) };
-        (dst, strides.0, strides.1)
+            let run = self.p.k_a.run(k, rect.c1);
+            slot.write(Segment { offset: run.offset, len: run.len });
+            count += 1;
+            k += run.len;
+        }
+        // SAFETY: the first `count` elements were written.
+        let segments = unsafe { core::slice::from_raw_parts(list.as_ptr().cast::<Segment>(), count) };
+        let mut r = rect.r0;
+        while r < rect.r1 {
+            let run = self.p.m_a.run(r, rect.r1);
+            let a = self.a.wrapping_offset(run.offset);
+            let c = block.c.wrapping_offset((r - rect.r0) as isize * block.c_row);
+            // SAFETY: forwarded.
+            unsafe { G::block(&Block { rows: run.len, segments, a, c, ..block }) }
+            r += run.len;
+        }
     }
 
     /// Address and strides (panel, k) of a block of B, packed if need be.

@@ -2,10 +2,9 @@
 
 use super::ContractPlan;
 use super::walk::{Walk, elements};
-use crate::f32_gemm::PANEL;
+use crate::f32_gemm::{Gemm, PANEL};
 
-/// The longest block of K: 128-byte rows of a panel times this is about one and a half level-1 caches, of which the
-/// hardware prefetches most from level 2.
+/// The longest block of K at any level.
 pub const K_BLOCK: usize = 384;
 /// Elements of a block of C, which stays in cache while K is summed and the epilogue reads it.
 pub const C_BLOCK: usize = 16 * 1024;
@@ -18,10 +17,16 @@ const B_BLOCK: usize = 256 * 1024;
 /// Packed rows are this much longer than they need be, so that they do not fall into the same cache sets.
 const SKEW: usize = 16;
 
+/// The shortest runs of rows and of `k` in A that are worth reading in place.
+const MIN_ROWS: usize = 6;
+const MIN_K: usize = 3;
+/// The most runs of `k` in a block of K that is read in place.
+pub const MAX_SEGMENTS: usize = K_BLOCK / MIN_K + 2;
+
 /// How the microkernel reaches A.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AccessA {
-    /// In place, with one stride for rows and one for `k`.
+    /// In place, with one stride inside of runs of rows and one inside of runs of `k`.
     Direct { row: isize, k: isize },
     /// Packed as rows with `k` contiguous.
     Rows,
@@ -80,16 +85,24 @@ impl Problem {
 
     #[inline(always)]
     pub fn access_a(&self) -> AccessA {
-        if let (Some(row), Some(k)) = (self.m_a.affine(), self.k_a.affine()) {
-            return AccessA::Direct { row, k };
-        }
         let (row, k) = (self.m_a.innermost(), self.k_a.innermost());
+        if (self.m_a.is_affine() || row.1 >= MIN_ROWS) && (self.k_a.is_affine() || k.1 >= MIN_K) {
+            return AccessA::Direct { row: row.0, k: k.0 };
+        }
         if row.0 == 1 && (k.0 != 1 || row.1 > k.1) { AccessA::Slices } else { AccessA::Rows }
     }
 
+    /// What numbers of rows are best cut at, so that runs of rows in place stay whole.
     #[inline(always)]
-    pub fn access_b(&self) -> AccessB {
+    pub fn row_unit(&self, a: AccessA, m_block: usize) -> usize {
+        let run = self.m_a.innermost().1;
+        if matches!(a, AccessA::Direct { .. }) && !self.m_a.is_affine() && run <= m_block { run } else { 1 }
+    }
+
+    #[inline(always)]
+    pub fn access_b<G: Gemm>(&self) -> AccessB {
         match (self.n_b.panels(PANEL), self.k_b.affine()) {
+            (_, Some(k)) if k != PANEL as isize && self.m >= G::PACK_B_ROWS => AccessB::Packed,
             (Some(panel), Some(k)) => AccessB::Direct { panel, k },
             _ => AccessB::Packed,
         }
@@ -118,10 +131,11 @@ pub struct Blocking {
 
 impl Blocking {
     #[inline(always)]
-    pub fn new(m: usize, n: usize, k: usize) -> Blocking {
-        let k_block = k.div_ceil(k.div_ceil(K_BLOCK).max(1)).next_multiple_of(8).max(8);
+    pub fn new<G: Gemm>(m: usize, n: usize, k: usize) -> Blocking {
+        const { assert!(G::DEPTH <= K_BLOCK) };
+        let k_block = k.div_ceil(k.div_ceil(G::DEPTH).max(1)).next_multiple_of(8).max(8);
         let n_block = n.next_multiple_of(PANEL).min(C_COLUMNS);
-        let m_block = m.min(C_BLOCK / n_block.max(PANEL)).min(A_BLOCK / (k_block + SKEW)).max(1);
+        let m_block = m.min(C_BLOCK / n_block.max(PANEL)).min(A_BLOCK / k_block.saturating_add(SKEW)).max(1);
         Blocking { k: k_block, m: m_block, n: n_block, b_whole: n_block * k <= B_BLOCK }
     }
 

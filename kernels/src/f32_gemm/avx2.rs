@@ -50,6 +50,11 @@ impl Simd for F32x8 {
         unsafe { F32x8(_mm256_add_ps(self.0, other.0)) }
     }
     #[inline(always)]
+    unsafe fn prefetch(p: *const f32) {
+        // SAFETY: a prefetch never faults.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
+    }
+    #[inline(always)]
     unsafe fn mul_add(self, x: F32x8, sum: F32x8) -> F32x8 {
         // SAFETY: callers of this trait have AVX2 and FMA.
         unsafe { F32x8(_mm256_fmadd_ps(self.0, x.0, sum.0)) }
@@ -77,6 +82,8 @@ pub struct Avx2;
 
 impl Gemm for Avx2 {
     const ROWS: usize = 6;
+    const DEPTH: usize = 256;
+    const PACK_B_ROWS: usize = 32;
 
     unsafe fn block(block: &Block) {
         let group = |rows| match rows {

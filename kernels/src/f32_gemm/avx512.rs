@@ -48,6 +48,11 @@ impl Simd for F32x16 {
         unsafe { F32x16(_mm512_add_ps(self.0, other.0)) }
     }
     #[inline(always)]
+    unsafe fn prefetch(p: *const f32) {
+        // SAFETY: a prefetch never faults.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
+    }
+    #[inline(always)]
     unsafe fn mul_add(self, x: F32x16, sum: F32x16) -> F32x16 {
         // SAFETY: callers of this trait have AVX-512.
         unsafe { F32x16(_mm512_fmadd_ps(self.0, x.0, sum.0)) }
@@ -83,6 +88,8 @@ pub struct Avx512;
 
 impl Gemm for Avx512 {
     const ROWS: usize = 14;
+    const DEPTH: usize = 384;
+    const PACK_B_ROWS: usize = usize::MAX;
 
     unsafe fn block(block: &Block) {
         let group = |rows| match rows {

@@ -56,6 +56,8 @@ impl Simd for F32x4 {
         F32x4([a[0] + b[0], a[1] + b[1], a[2] + b[2], a[3] + b[3]])
     }
     #[inline(always)]
+    unsafe fn prefetch(_: *const f32) {}
+    #[inline(always)]
     unsafe fn mul_add(self, x: F32x4, sum: F32x4) -> F32x4 {
         let (a, b, c) = (self.0, x.0, sum.0);
         F32x4([a[0] * b[0] + c[0], a[1] * b[1] + c[1], a[2] * b[2] + c[2], a[3] * b[3] + c[3]])
@@ -80,6 +82,8 @@ pub struct Generic;
 
 impl Gemm for Generic {
     const ROWS: usize = 4;
+    const DEPTH: usize = 256;
+    const PACK_B_ROWS: usize = 32;
 
     unsafe fn block(block: &Block) {
         let group = |rows| match rows {

@@ -19,16 +19,26 @@ mod tile;
 /// Columns of a panel.
 pub const PANEL: usize = 32;
 
+/// Consecutive `k` of which A holds one element every `a_k`, beginning at `offset`.
+#[derive(Clone, Copy, Debug)]
+pub struct Segment {
+    pub offset: isize,
+    pub len: usize,
+}
+
 /// `C[r, n] = sum over k of A[r, k] * B[k, n]`, or that added to C.
 ///
-/// Element `(r, k)` of A is `a[r * a_row + k * a_k]`. Column `n` of B and C lies in panel `n / PANEL`, where columns
-/// are neighbours: `b[k * b_k + n / PANEL * b_panel + n % PANEL]` and `c[r * c_row + n / PANEL * c_panel + n % PANEL]`.
-/// Nothing outside of `rows`, `cols` and `k` is touched.
+/// `k` runs through the segments one after the other: the element of A in row `r` at position `i` of a segment is
+/// `a[r * a_row + offset + i * a_k]`. Column `n` of B and C lies in panel `n / PANEL`, where columns are neighbours:
+/// `b[k * b_k + n / PANEL * b_panel + n % PANEL]` and `c[r * c_row + n / PANEL * c_panel + n % PANEL]`. Nothing
+/// outside of `rows`, `cols` and the segments is read or written.
 #[derive(Clone, Copy, Debug)]
-pub struct Block {
+pub struct Block<'a> {
     pub rows: usize,
     pub cols: usize,
+    /// The sum of the lengths of the segments, none of which is empty.
     pub k: usize,
+    pub segments: &'a [Segment],
     pub a: *const f32,
     pub a_row: isize,
     pub a_k: isize,
@@ -46,6 +56,10 @@ pub struct Block {
 pub trait Gemm {
     /// The most rows of a register tile; blocks of a multiple of this many rows are the most efficient.
     const ROWS: usize;
+    /// The longest sum that one block computes efficiently.
+    const DEPTH: usize;
+    /// Rows from which copying B to contiguous panels pays, where its panels are not contiguous in place.
+    const PACK_B_ROWS: usize;
 
     /// Computes a block.
     ///

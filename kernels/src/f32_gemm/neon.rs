@@ -62,6 +62,8 @@ impl Simd for F32x4 {
         unsafe { F32x4(vaddq_f32(self.0, other.0)) }
     }
     #[inline(always)]
+    unsafe fn prefetch(_: *const f32) {}
+    #[inline(always)]
     unsafe fn mul_add(self, x: F32x4, sum: F32x4) -> F32x4 {
         // SAFETY: baseline instruction.
         unsafe { F32x4(vfmaq_f32(sum.0, self.0, x.0)) }
@@ -88,6 +90,8 @@ pub struct Neon;
 
 impl Gemm for Neon {
     const ROWS: usize = 6;
+    const DEPTH: usize = 256;
+    const PACK_B_ROWS: usize = 32;
 
     unsafe fn block(block: &Block) {
         let group = |rows| if rows <= 2 { 8 } else { 4 };

@@ -20,19 +20,25 @@ pub(super) trait Simd: Copy {
     /// Writes the selected elements only.
     unsafe fn store_part(self, p: *mut f32, mask: Self::Mask);
     unsafe fn add(self, other: Self) -> Self;
+    /// Hints that an address, valid or not, may be read soon.
+    unsafe fn prefetch(p: *const f32);
     /// `self * x + sum`, rounded once where the instruction set can.
     unsafe fn mul_add(self, x: Self, sum: Self) -> Self;
 }
 
 /// One register tile's place in a block. Its rows and vectors are parameters of the function that runs it.
 pub(super) struct Tile<'a> {
-    pub block: &'a Block,
+    pub block: &'a Block<'a>,
     pub a: *const f32,
     pub b: *const f32,
     pub c: *mut f32,
     /// Columns of the last vector.
     pub last: usize,
 }
+
+/// How many rows below its own elements of A a tile prefetches: the ones of the next tiles, which no hardware prefetcher
+/// finds where rows are neighbours and steps of `k` are pages apart.
+const AHEAD: isize = 32;
 
 /// A register tile of known shape.
 pub(super) type TileFn = unsafe fn(&Tile);
@@ -51,9 +57,18 @@ pub(super) unsafe fn tile<S: Simd, const R: usize, const V: usize, const WHOLE: 
         let at = |v: usize, panel: isize| (v * S::LANES / PANEL) as isize * panel + (v * S::LANES % PANEL) as isize;
         let whole = |v: usize| WHOLE || v + 1 < V;
 
+        let ahead = if a_row == 1 { AHEAD } else { 0 };
         let mut acc = [[S::splat(0.0); V]; R];
-        let (mut a, mut b) = (t.a, t.b);
+        let mut b = t.b;
+        // One loop over all of k that steps from segment to segment: with two nested loops the compiler moves the sums
+        // between registers.
+        let mut segments = t.block.segments.iter();
+        let (mut a, mut left) = (t.a, 0);
         for _ in 0..k {
+            if left == 0 {
+                let segment = segments.next().unwrap_unchecked();
+                (a, left) = (t.a.wrapping_offset(segment.offset), segment.len);
+            }
             let mut row = [S::splat(0.0); V];
             for v in 0..V {
                 let p = b.wrapping_offset(at(v, b_panel));
@@ -65,8 +80,10 @@ pub(super) unsafe fn tile<S: Simd, const R: usize, const V: usize, const WHOLE: 
                     acc[r][v] = x.mul_add(row[v], acc[r][v]);
                 }
             }
+            S::prefetch(a.wrapping_offset(ahead));
             a = a.wrapping_offset(a_k);
             b = b.wrapping_offset(b_k);
+            left -= 1;
         }
 
         for r in 0..R {

@@ -6,7 +6,6 @@ use std::ops::Range;
 
 use crate::dtype::{DType, Element, Input, Output};
 use crate::error::Error;
-use crate::model::Model;
 use crate::signature::{Entry, Port};
 
 macro_rules! values {
@@ -138,12 +137,12 @@ impl Values<'_> {
     }
 }
 
-/// What a column feeds.
-#[derive(Clone, PartialEq, Eq, Debug)]
-enum Role {
-    Input,
-    Target,
-    Named(String),
+#[derive(Clone, Debug)]
+struct Source<'a> {
+    /// `None` feeds the first input, or target, that is not fed by name.
+    name: Option<String>,
+    target: bool,
+    values: Values<'a>,
 }
 
 /// Inputs and targets, each a flat array of rows. How long a row is, the model knows.
@@ -151,12 +150,12 @@ enum Role {
 /// ```
 /// use bakelite::Data;
 /// let (images, digits) = (vec![0.0f32; 10 * 64], vec![0i32; 10]);
-/// let train = Data::pair(&images, &digits);
-/// let more = Data::new().named("left", &images).named("right", &images).target(&digits);
+/// let train = Data::new().input("image", &images).target("digit", &digits);
+/// let same = Data::pair(&images, &digits);
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct Data<'a> {
-    columns: Vec<(Role, Values<'a>)>,
+    sources: Vec<Source<'a>>,
 }
 
 impl<'a> Data<'a> {
@@ -165,64 +164,60 @@ impl<'a> Data<'a> {
         Data::default()
     }
 
-    /// One input and one target.
+    /// For a model with one input: without names, and without a target.
+    pub fn inputs(input: impl Into<Values<'a>>) -> Data<'a> {
+        Data { sources: vec![Source { name: None, target: false, values: input.into() }] }
+    }
+
+    /// For a model with one input and one target, without names.
     pub fn pair(input: impl Into<Values<'a>>, target: impl Into<Values<'a>>) -> Data<'a> {
-        Data::new().input(input).target(target)
+        let mut data = Data::inputs(input);
+        data.sources.push(Source { name: None, target: true, values: target.into() });
+        data
     }
 
-    /// Feeds the model's next input that is not fed by name.
-    pub fn input(mut self, values: impl Into<Values<'a>>) -> Data<'a> {
-        self.columns.push((Role::Input, values.into()));
+    /// Adds the rows of an input.
+    pub fn input(mut self, name: impl Into<String>, values: impl Into<Values<'a>>) -> Data<'a> {
+        self.sources.push(Source { name: Some(name.into()), target: false, values: values.into() });
         self
     }
 
-    /// Feeds the next target that is not fed by name.
-    pub fn target(mut self, values: impl Into<Values<'a>>) -> Data<'a> {
-        self.columns.push((Role::Target, values.into()));
-        self
-    }
-
-    /// Feeds the input or target with this name.
-    pub fn named(mut self, name: impl Into<String>, values: impl Into<Values<'a>>) -> Data<'a> {
-        self.columns.push((Role::Named(name.into()), values.into()));
+    /// Adds the rows of a target, which is named as the output that it is for.
+    pub fn target(mut self, name: impl Into<String>, values: impl Into<Values<'a>>) -> Data<'a> {
+        self.sources.push(Source { name: Some(name.into()), target: true, values: values.into() });
         self
     }
 
     /// Matches the columns with the inputs of an entry point. The first `inputs` of them are inputs of the model, the
     /// others are targets; a prediction has no targets and leaves the data's unused.
-    pub(super) fn bind<'d>(&'d self, model: &Model, entry: &'d Entry, inputs: usize) -> Result<Bound<'d>, Error> {
+    pub(super) fn bind<'d>(&'d self, entry: &'d Entry, inputs: usize) -> Result<Bound<'d>, Error> {
         let ports = &entry.inputs;
-        let training = ports.len() > inputs;
         let fail = |what: String| Err(Error::Data { what });
         let mut fed: Vec<Option<&Values<'_>>> = vec![None; ports.len()];
-        for (role, values) in &self.columns {
-            let Role::Named(name) = role else { continue };
-            match ports.iter().position(|port| port.name == *name) {
-                Some(i) if fed[i].is_some() => return fail(format!("the data has two columns for `{name}`")),
-                Some(i) => fed[i] = Some(values),
-                None if !training && model.is_target(name) => {}
-                None => {
-                    let known = Error::names(ports.iter().map(|port| port.name.as_str()));
-                    return fail(format!("the data has a column `{name}`, `{}` takes {known}", entry.name));
+        let training = ports.len() > inputs;
+        for Source { name, target, values } in self.sources.iter().filter(|s| training || !s.target) {
+            let (kind, range) = if *target { ("target", inputs..ports.len()) } else { ("input", 0..inputs) };
+            let Some(name) = name else {
+                match range.clone().find(|i| fed[*i].is_none()) {
+                    Some(i) => fed[i] = Some(values),
+                    None => return fail(format!("the data has more than the {} {kind}s of the model", range.len())),
                 }
-            }
-        }
-        for (role, values) in &self.columns {
-            let (range, kind) = match role {
-                Role::Input => (0..inputs, "inputs"),
-                Role::Target if training => (inputs..ports.len(), "targets"),
-                Role::Target | Role::Named(_) => continue,
+                continue;
             };
-            match range.clone().find(|i| fed[*i].is_none()) {
+            match range.clone().find(|i| ports[*i].name == *name) {
+                Some(i) if fed[i].is_some() => return fail(format!("the data has two columns for {kind} `{name}`")),
                 Some(i) => fed[i] = Some(values),
-                None => return fail(format!("the data has more than the {} {kind} of `{}`", range.len(), entry.name)),
+                None => {
+                    let known = Error::names(ports[range].iter().map(|port| port.name.as_str()));
+                    return fail(format!("the data has {kind} `{name}`, the model takes {known}"));
+                }
             }
         }
         let mut columns = Vec::with_capacity(ports.len());
         for (i, (port, values)) in ports.iter().zip(fed).enumerate() {
             let what = format!("{} `{}`", if i < inputs { "input" } else { "target" }, port.name);
             let Some(values) = values else {
-                return fail(format!("the data has no column for {what}, {}{}", port.dtype, port.shape_text()));
+                return fail(format!("the data lacks {what}, {}{}", port.dtype, port.shape_text()));
             };
             columns.push(Column::new(port, values, what)?);
         }

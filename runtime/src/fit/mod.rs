@@ -18,6 +18,7 @@ use std::ops::Range;
 pub use callback::{Callback, CallbackResult, Moment};
 pub use data::{Data, Values};
 pub use history::{History, Logs};
+pub use shuffle::shuffle;
 
 use crate::dtype::Element;
 use crate::error::Error;
@@ -184,7 +185,8 @@ impl Model {
                 break;
             }
             if let Some(seed) = seed {
-                shuffle::shuffle(&mut order, seed, epoch);
+                order.iter_mut().enumerate().for_each(|(i, row)| *row = i);
+                shuffle::shuffle_epoch(&mut order, seed, epoch);
             }
             logs = Logs::default();
             hook!(on_epoch_begin, epoch, 0);
@@ -223,10 +225,10 @@ impl Model {
         Ok(history)
     }
 
-    /// Loss and metrics over the rows of `data`, in batches of at most `batch` rows.
-    pub fn evaluate(&mut self, data: &Data<'_>, batch: usize) -> Result<Logs, Error> {
+    /// Loss and metrics over the rows of `data`, in batches of at most `batch` rows (`None`: as [`Fit::epochs`] says).
+    pub fn evaluate(&mut self, data: &Data<'_>, batch: impl Into<Option<usize>>) -> Result<Logs, Error> {
         let program = self.program();
-        let batch = self.checked_batch(EVALUATE_STEP, Some(batch))?;
+        let batch = self.checked_batch(EVALUATE_STEP, batch.into())?;
         let mut step = Step::new(self, program.entry(EVALUATE_STEP)?, data, 0)?;
         some_rows("evaluation", step.rows())?;
         step.run_all(self, 0..step.rows(), batch)?;
@@ -235,12 +237,13 @@ impl Model {
         Ok(logs)
     }
 
-    /// The predictions for all rows of `data`, in batches of at most `batch` rows; targets in it are left unused.
-    pub fn predict(&mut self, data: &Data<'_>, batch: usize) -> Result<Predictions, Error> {
+    /// The predictions for all rows of `data`, in batches of at most `batch` rows (`None`: as [`Fit::epochs`] says).
+    /// Targets in the data are left unused.
+    pub fn predict(&mut self, data: &Data<'_>, batch: impl Into<Option<usize>>) -> Result<Predictions, Error> {
         let program = self.program();
-        let batch = self.checked_batch(PREDICT, Some(batch))?;
+        let batch = self.checked_batch(PREDICT, batch.into())?;
         let (id, entry) = program.entry(PREDICT)?;
-        let bound = data.bind(self, entry, entry.inputs.len())?;
+        let bound = data.bind(entry, entry.inputs.len())?;
         let mut outputs = entry
             .outputs
             .iter()
@@ -273,12 +276,6 @@ impl Model {
 
     fn form_error(&self, entry: &str, what: String) -> Error {
         Error::EntryForm { model: self.name().to_string(), entry: entry.to_string(), what }
-    }
-
-    /// Whether training takes a target by this name.
-    fn is_target(&self, name: &str) -> bool {
-        let targets = |e: &crate::Entry| e.name == TRAIN_STEP && e.inputs.iter().any(|port| port.name == name);
-        self.entries().iter().any(targets)
     }
 }
 

@@ -32,12 +32,16 @@ fn mix(mut z: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// Fills `order` with the rows of an epoch.
-pub(super) fn shuffle(order: &mut [usize], seed: u64, epoch: usize) {
+/// Puts items in an order that depends on their number and the seed alone, the same on every machine.
+pub fn shuffle<T>(items: &mut [T], seed: u64) {
+    shuffle_epoch(items, seed, 0);
+}
+
+/// Puts items in the order of an epoch.
+pub(super) fn shuffle_epoch<T>(items: &mut [T], seed: u64, epoch: usize) {
     let mut random = SplitMix64(mix(mix(seed).wrapping_add(epoch as u64)));
-    order.iter_mut().enumerate().for_each(|(i, row)| *row = i);
-    for i in (1..order.len()).rev() {
-        order.swap(i, random.below(i as u64 + 1) as usize);
+    for i in (1..items.len()).rev() {
+        items.swap(i, random.below(i as u64 + 1) as usize);
     }
 }
 
@@ -46,8 +50,8 @@ mod tests {
     use super::*;
 
     fn order(rows: usize, seed: u64, epoch: usize) -> Vec<usize> {
-        let mut order = vec![0; rows];
-        shuffle(&mut order, seed, epoch);
+        let mut order: Vec<usize> = (0..rows).collect();
+        shuffle_epoch(&mut order, seed, epoch);
         order
     }
 
@@ -72,6 +76,9 @@ mod tests {
 
     #[test]
     fn the_order_never_changes() {
+        let mut letters = *b"abcdefgh";
+        shuffle(&mut letters, 42);
+        assert_eq!(&letters, b"gahcfbde");
         assert_eq!(order(8, 42, 0), [6, 0, 7, 2, 5, 1, 3, 4]);
     }
 

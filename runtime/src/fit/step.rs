@@ -40,7 +40,7 @@ impl<'d> Step<'d> {
         if inputs > entry.inputs.len() {
             return Err(model.form_error(&entry.name, "has fewer inputs than the prediction".into()));
         }
-        let data = data.bind(model, entry, inputs)?;
+        let data = data.bind(entry, inputs)?;
         let buffers = data.buffers(gathered);
         let scores = vec![0.0; entry.outputs.len()];
         let sums = vec![0.0; entry.outputs.len()];

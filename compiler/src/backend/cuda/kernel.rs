@@ -6,6 +6,7 @@ use super::mapping::Mapping;
 use super::stage::{Names, is_trivial};
 use super::{Arg, Launch, spelling, width};
 use crate::ir::{BinaryFn, DType, Dim};
+use crate::schedule::print::bare;
 use crate::schedule::program::{
     Acc, Access, Affine, AxisId, BufferId, Expr, ExprId, Indirect, Kernel, Place, Program, StorageLayout, StoreMode,
     TypedExpr,
@@ -181,7 +182,7 @@ impl Printer<'_> {
             Mapping::Thread => {
                 self.line(format!("const {ty} point = {block} * {threads} + (int)threadIdx.x;"));
                 let total = spelling::product(points, self.wide);
-                self.line(format!("if (point >= {}) return;", spelling::bare(&total)));
+                self.line(format!("if (point >= {}) return;", bare(&total)));
             }
             Mapping::Block(_) if axes.iter().any(|a| a.1) => self.line(format!("const {ty} point = {block};")),
             Mapping::Block(_) => {}
@@ -216,7 +217,7 @@ impl Printer<'_> {
         for &acc in &stage.accs {
             let Acc { f, dtype, .. } = self.kernel.accs[acc.index()];
             let neutral = spelling::literal(f.neutral(dtype), dtype);
-            self.line(format!("{} acc{} = {};", spelling::value_type(dtype), acc.0, spelling::bare(&neutral)));
+            self.line(format!("{} acc{} = {};", spelling::value_type(dtype), acc.0, bare(&neutral)));
         }
         // A loop that never runs, whose body might read from buffers without elements.
         if stage.axes.iter().any(|a| self.kernel.extent(*a).scale == 0) {
@@ -250,7 +251,7 @@ impl Printer<'_> {
         for (depth, axis) in stage.axes.iter().enumerate() {
             let extent = spelling::size(self.kernel.extent(*axis));
             let i = format!("i{}", axis.0);
-            self.open(format!("for ({ty} {i} = 0; {i} < {}; ++{i}) {{", spelling::bare(&extent)));
+            self.open(format!("for ({ty} {i} = 0; {i} < {}; ++{i}) {{", bare(&extent)));
             self.names(at, depth + 1);
         }
         self.accumulate(at);
@@ -286,7 +287,7 @@ impl Printer<'_> {
         self.names(at, 0);
         let extents: Vec<Dim> = stage.axes.iter().map(|a| self.kernel.extent(*a)).collect();
         let total = spelling::product(&extents, self.wide);
-        self.open(format!("for ({ty} p = (int)threadIdx.x; p < {}; p += {threads}) {{", spelling::bare(&total)));
+        self.open(format!("for ({ty} p = (int)threadIdx.x; p < {}; p += {threads}) {{", bare(&total)));
         let axes: Vec<(AxisId, bool)> = stage.axes.iter().map(|a| (*a, self.stages[at].axes().contains(a))).collect();
         self.coordinates("p", &axes);
         self.names(at, 1);
@@ -297,7 +298,7 @@ impl Printer<'_> {
             let Acc { f, dtype, .. } = self.kernel.accs[acc.index()];
             let ty = spelling::value_type(dtype);
             let combined = spelling::binary(f.combine(), "x", "y", dtype);
-            let combined = spelling::bare(&combined);
+            let combined = bare(&combined);
             self.line(format!("acc{0} = bk_fold(acc{0}, []({ty} x, {ty} y) {{ return {combined}; }});", acc.0));
         }
     }
@@ -308,7 +309,7 @@ impl Printer<'_> {
         for id in ids {
             let ty = spelling::value_type(self.kernel.expr(id).dtype);
             let value = self.spell(at, id);
-            self.line(format!("const {ty} v{} = {};", id.0, spelling::bare(&value)));
+            self.line(format!("const {ty} v{} = {};", id.0, bare(&value)));
         }
     }
 
@@ -318,7 +319,7 @@ impl Printer<'_> {
             let Acc { f, value, dtype } = self.kernel.accs[acc.index()];
             let name = format!("acc{}", acc.0);
             let folded = spelling::binary(f.combine(), &name, &self.value(at, value), dtype);
-            self.line(format!("{name} = {};", spelling::bare(&folded)));
+            self.line(format!("{name} = {};", bare(&folded)));
         }
     }
 
@@ -334,16 +335,16 @@ impl Printer<'_> {
                 values.push(value);
             } else {
                 let ty = spelling::value_type(typed.dtype);
-                self.line(format!("const {ty} s{i} = {};", spelling::bare(&value)));
+                self.line(format!("const {ty} s{i} = {};", bare(&value)));
                 values.push(format!("s{i}"));
             }
         }
         for (store, value) in stores.iter().zip(values) {
             let mut guard = String::new();
-            let mut address = spelling::affine(&store.access.index);
+            let mut address = store.access.index.to_string();
             if let Some(Indirect { index, stride, extent }) = &store.access.indirect {
                 let index = self.value(at, *index);
-                guard = format!("if (bk_inside({}, {extent})) ", spelling::bare(&index));
+                guard = format!("if (bk_inside({}, {extent})) ", bare(&index));
                 address = self.offset(&address, *stride, &format!("(int){index}"));
             }
             let buffer = self.program.buffer(store.access.buffer);
@@ -352,7 +353,7 @@ impl Printer<'_> {
                 StoreMode::Set => value,
                 StoreMode::Add => spelling::binary(BinaryFn::Add, &read(&slot, buffer.dtype), &value, buffer.dtype),
             };
-            self.line(format!("{guard}{slot} = {};", spelling::bare(&value)));
+            self.line(format!("{guard}{slot} = {};", bare(&value)));
         }
     }
 
@@ -385,7 +386,7 @@ impl Printer<'_> {
         let text = match (index.terms.as_slice(), index.base) {
             ([], base) if base >= 0 => base.to_string(),
             ([(axis, 1)], 0) => format!("i{}", axis.0),
-            _ => format!("({})", spelling::affine(index)),
+            _ => format!("({index})"),
         };
         match dtype {
             DType::I32 if self.wide => format!("((int){text})"),
@@ -396,10 +397,10 @@ impl Printer<'_> {
     }
 
     fn load(&self, at: usize, access: &Access) -> String {
-        let mut address = spelling::affine(&access.index);
+        let mut address = access.index.to_string();
         if let Some(Indirect { index, stride, extent }) = &access.indirect {
             let index = self.value(at, *index);
-            address = self.offset(&address, *stride, &format!("bk_clamp({}, {extent})", spelling::bare(&index)));
+            address = self.offset(&address, *stride, &format!("bk_clamp({}, {extent})", bare(&index)));
         }
         let name = buffer_name(self.program, access.buffer);
         read(&format!("{name}[{address}]"), self.program.buffer(access.buffer).dtype)

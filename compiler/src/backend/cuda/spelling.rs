@@ -4,7 +4,7 @@
 
 use crate::ir::scalar::Gives;
 use crate::ir::{BinaryFn, DType, Dim, Number, UnaryFn};
-use crate::schedule::program::Affine;
+use crate::schedule::print::bare;
 
 /// The type of a value in a register.
 pub const fn value_type(dtype: DType) -> &'static str {
@@ -91,54 +91,11 @@ pub fn product(dims: &[Dim], wide: bool) -> String {
     }
 }
 
-/// The text of an affine form, without parentheses.
-pub fn affine(index: &Affine) -> String {
-    let mut text = String::new();
-    for &(axis, c) in &index.terms {
-        let sign = match (text.is_empty(), c < 0) {
-            (true, false) => "",
-            (true, true) => "-",
-            (false, false) => " + ",
-            (false, true) => " - ",
-        };
-        text.push_str(sign);
-        match c.unsigned_abs() {
-            1 => text.push_str(&format!("i{}", axis.0)),
-            n => text.push_str(&format!("{n} * i{}", axis.0)),
-        }
-    }
-    match (text.is_empty(), index.base) {
-        (true, base) => base.to_string(),
-        (false, 0) => text,
-        (false, base) if base < 0 => format!("{text} - {}", base.unsigned_abs()),
-        (false, base) => format!("{text} + {base}"),
-    }
-}
-
-/// Text without the parentheses around all of it, for places that need none.
-pub fn bare(text: &str) -> &str {
-    let Some(inner) = text.strip_prefix('(').and_then(|t| t.strip_suffix(')')) else { return text };
-    let mut depth = 0i32;
-    for c in inner.chars() {
-        match c {
-            '(' => depth += 1,
-            ')' => depth -= 1,
-            _ => {}
-        }
-        if depth < 0 {
-            return text;
-        }
-    }
-    inner
-}
-
 /// A unary function of an operand of type `from`.
 pub fn unary(f: UnaryFn, x: &str, from: DType) -> String {
     let apply = |x: &str| f.row().cuda.replace("({0})", &format!("({})", bare(x))).replace("{0}", x);
-    match f {
-        UnaryFn::Neg | UnaryFn::Square if from == DType::I32 => format!("((int){})", apply(&unsigned(x))),
-        _ => narrow(apply(x), f.row().gives, from),
-    }
+    let wraps = from == DType::I32 && matches!(f, UnaryFn::Neg | UnaryFn::Square);
+    if wraps { format!("((int){})", apply(&unsigned(x))) } else { narrow(apply(x), f.row().gives, from) }
 }
 
 /// A binary function of operands of type `from`.
@@ -147,11 +104,10 @@ pub fn binary(f: BinaryFn, x: &str, y: &str, from: DType) -> String {
         let call = f.row().cuda.replace("({0}, {1})", &format!("({}, {})", bare(x), bare(y)));
         call.replace("{0}", x).replace("{1}", y)
     };
-    match f {
-        BinaryFn::Add | BinaryFn::Sub | BinaryFn::Mul if from == DType::I32 => {
-            format!("((int){})", apply(&unsigned(x), &unsigned(y)))
-        }
-        _ => narrow(apply(x, y), f.row().gives, from),
+    let wraps = from == DType::I32 && matches!(f, BinaryFn::Add | BinaryFn::Sub | BinaryFn::Mul);
+    match wraps {
+        true => format!("((int){})", apply(&unsigned(x), &unsigned(y))),
+        false => narrow(apply(x, y), f.row().gives, from),
     }
 }
 
@@ -179,5 +135,49 @@ pub fn cast(x: &str, from: DType, to: DType) -> String {
         DType::U8 if from.is_float() => format!("bk_to_u8({})", bare(x)),
         DType::Bool => format!("({x} != 0)"),
         DType::F32 | DType::F64 | DType::I32 | DType::U32 | DType::U8 => format!("(({}){x})", value_type(to)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn literals_are_operands_of_their_type() {
+        let cases = [
+            (1.0, DType::F32, "1.0f"),
+            (-0.5, DType::F32, "(-0.5f)"),
+            (0.1, DType::F32, "0.1f"),
+            (0.1, DType::F64, "0.1"),
+            (1e-30, DType::F32, "1e-30f"),
+            (1e300, DType::F32, "BK_INF"),
+            (f64::NEG_INFINITY, DType::F32, "(-BK_INF)"),
+            (f64::NAN, DType::F64, "((double)BK_NAN)"),
+            (-7.0, DType::I32, "(-7)"),
+            (-2147483648.0, DType::I32, "BK_I32_MIN"),
+            (4294967295.0, DType::U32, "4294967295u"),
+            (7.0, DType::U8, "((unsigned char)7)"),
+            (1.0, DType::Bool, "true"),
+        ];
+        for (x, dtype, text) in cases {
+            assert_eq!(literal(x, dtype), text);
+        }
+    }
+
+    #[test]
+    fn products_name_the_batch_once_for_each_factor() {
+        let rows = Dim { scale: 4, batch: true };
+        assert_eq!(product(&[], false), "1");
+        assert_eq!(product(&[Dim::fixed(3), Dim::fixed(5)], false), "15");
+        assert_eq!(product(&[Dim::BATCH], false), "batch");
+        assert_eq!(product(&[rows, Dim::fixed(5)], false), "(20 * batch)");
+        assert_eq!(product(&[rows, Dim::BATCH], true), "(4 * (long long)batch * batch)");
+    }
+
+    #[test]
+    fn only_the_outermost_parentheses_go() {
+        assert_eq!(bare("(a + b)"), "a + b");
+        assert_eq!(bare("(a) + (b)"), "(a) + (b)");
+        assert_eq!(bare("f(a)"), "f(a)");
     }
 }

@@ -27,7 +27,7 @@ pub fn reduce_of_reduce(g: &mut Graph, id: NodeId) -> Option<NodeId> {
     Some(g.reduce(f, x, &axes))
 }
 
-/// Repeated elements are reduced by counting them: a sum multiplies by their number, `max` and `min` ignore it.
+/// What repeats is reduced before: a sum over repeated elements multiplies by their number, `max` and `min` ignore it.
 pub fn reduce_of_broadcast(g: &mut Graph, id: NodeId) -> Option<NodeId> {
     let Node { op: Op::Reduce { f, axes: reduced }, args, ty } = g.node(id).clone() else { return None };
     let Node { op: Op::Broadcast { axes: places, shape }, args, .. } = g.node(args[0]).clone() else { return None };
@@ -36,7 +36,7 @@ pub fn reduce_of_broadcast(g: &mut Graph, id: NodeId) -> Option<NodeId> {
     let source = |a: usize| places.iter().position(|&p| p == a);
     let repeats = |a: &usize| source(*a).is_none_or(|i| from[i] != shape[*a]);
     let count = reduced.iter().filter(|a| repeats(a)).try_fold(Dim::ONE, |n, &a| n.times(shape[a]))?;
-    if !reduced.iter().any(|a| repeats(a)) || count.scale == 0 {
+    if count.scale == 0 || from.elements() == shape.elements() {
         return None;
     }
     let sum = f == ReduceFn::Sum;

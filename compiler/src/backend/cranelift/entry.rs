@@ -1,0 +1,124 @@
+//! The entry point: calls its kernels in order, on one thread or on all, with barriers where data is handed on.
+
+use bakelite::abi::Call;
+use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::{Block, FuncRef, InstBuilder, Value, types};
+use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
+use cranelift_module::{FuncId, Module};
+
+use crate::backend::BackendError;
+use crate::schedule::program::{Kernel, Program};
+
+use super::facts::may_alias;
+use super::function::{field, open, pointers};
+use super::target::Variant;
+
+/// What the entry function does at one kernel.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Slot {
+    /// All threads run the kernel, each its share; otherwise the first one runs it alone.
+    pub parallel: bool,
+    /// Threads wait for each other before the kernel.
+    pub barrier: bool,
+}
+
+/// Decides where threads must wait: before a kernel that touches memory which another thread may have written, or
+/// that writes memory which another thread may still read. `parallel` says which kernels all threads share.
+pub fn order(program: &Program, kernels: &[&Kernel], parallel: &[bool]) -> Vec<Slot> {
+    let mut since: Vec<usize> = Vec::new();
+    let mut slots = Vec::new();
+    for (at, kernel) in kernels.iter().enumerate() {
+        let barrier = since.iter().any(|&before| {
+            // The first thread runs serial kernels in order by itself.
+            (parallel[before] || parallel[at]) && conflict(program, kernels[before], kernel)
+        });
+        if barrier {
+            since.clear();
+        }
+        since.push(at);
+        slots.push(Slot { parallel: parallel[at], barrier });
+    }
+    slots
+}
+
+fn conflict(program: &Program, x: &Kernel, y: &Kernel) -> bool {
+    let (reads_x, writes_x) = x.touches();
+    let (reads_y, writes_y) = y.touches();
+    let meet = |a: &[_], b: &[_]| a.iter().any(|a| b.iter().any(|b| may_alias(program, *a, *b)));
+    meet(&writes_x, &reads_y) || meet(&writes_x, &writes_y) || meet(&reads_x, &writes_y)
+}
+
+/// Builds the entry function over the kernels' functions. Each thread has `scratch` bytes.
+pub fn build(
+    module: &mut impl Module,
+    variant: &Variant,
+    kernels: &[(FuncId, Slot)],
+    scratch: usize,
+    ctx: &mut cranelift_codegen::Context,
+    fctx: &mut FunctionBuilderContext,
+) -> Result<(), BackendError> {
+    ctx.func.signature = pointers(variant.isa.default_call_conv(), 3);
+    let mut b = FunctionBuilder::new(&mut ctx.func, fctx);
+    let params = open(&mut b);
+    let (call, thread, threads) = (params[0], params[1], params[2]);
+    let start = field(&mut b, call, std::mem::offset_of!(Call, scratch));
+    let offset = b.ins().imul_imm_s(thread, scratch as i64);
+    let scratch = b.ins().iadd(start, offset);
+    let one = b.ins().iconst(types::I64, 1);
+    let zero = b.ins().iconst(types::I64, 0);
+    // The block where the first thread's part ends, while one is open.
+    let mut alone: Option<Block> = None;
+    for &(id, slot) in kernels {
+        if slot.parallel || slot.barrier {
+            join(&mut b, alone.take());
+        }
+        if slot.barrier {
+            wait(&mut b, call, threads);
+        }
+        let function = module.declare_func_in_func(id, b.func);
+        if slot.parallel {
+            run(&mut b, function, [call, scratch, thread, threads]);
+            continue;
+        }
+        if alone.is_none() {
+            let (first, done) = (b.create_block(), b.create_block());
+            b.ins().brif(thread, done, &[], first, &[]);
+            b.switch_to_block(first);
+            b.seal_block(first);
+            alone = Some(done);
+        }
+        run(&mut b, function, [call, scratch, zero, one]);
+    }
+    join(&mut b, alone);
+    b.ins().return_(&[]);
+    b.finalize(module.target_config());
+    Ok(())
+}
+
+fn run(b: &mut FunctionBuilder, function: FuncRef, args: [Value; 4]) {
+    b.ins().call(function, &args);
+}
+
+fn join(b: &mut FunctionBuilder, block: Option<Block>) {
+    if let Some(done) = block {
+        b.ins().jump(done, &[]);
+        b.switch_to_block(done);
+        b.seal_block(done);
+    }
+}
+
+fn wait(b: &mut FunctionBuilder, call: Value, threads: Value) {
+    let (several, done) = (b.create_block(), b.create_block());
+    let more = b.ins().icmp_imm_s(IntCC::NotEqual, threads, 1);
+    b.ins().brif(more, several, &[], done, &[]);
+    b.switch_to_block(several);
+    b.seal_block(several);
+    let function = field(b, call, std::mem::offset_of!(Call, wait));
+    let barrier = field(b, call, std::mem::offset_of!(Call, barrier));
+    let signature = pointers(b.func.signature.call_conv, 1);
+    let signature = b.import_signature(signature);
+    b.ins().call_indirect(signature, function, &[barrier]);
+    b.ins().jump(done, &[]);
+    b.switch_to_block(done);
+    b.seal_block(done);
+}
