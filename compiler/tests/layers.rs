@@ -1,87 +1,15 @@
-//! One row a layer: it lowers, the graph verifies, and its gradients with respect to inputs and weights are those of
-//! finite differences, in training and in prediction, at batch 1 and 7.
+//! Every layer of `common/rows.rs`: it lowers, the graph verifies, its gradients with respect to inputs and weights are
+//! those of finite differences, in training and in prediction, at batch 1 and 7, and its programs compute its graph.
 
 mod common;
 
-use bakelite_compiler::ir::eval::Tensor as Value;
-use bakelite_compiler::ir::{StorageKind, verify};
+use bakelite_compiler::compile::{Options, compile};
+use bakelite_compiler::ir::eval::{Tensor as Value, evaluate};
+use bakelite_compiler::ir::{TensorType, verify};
 use bakelite_compiler::prelude::*;
-use common::{Interpreted, Numbers, scalar};
-
-type Build = fn(&[Tensor]) -> Tensor;
-
-/// Name, shapes of the inputs' items, shape of the result's items, and the layer.
-struct Row(&'static str, &'static [&'static [usize]], &'static [usize], Build);
-
-#[rustfmt::skip]
-const ROWS: &[Row] = &[
-    Row("dense", &[&[5]], &[3], |x| Dense::new(3).apply(&x[0])),
-    Row("dense on sequences", &[&[3, 5]], &[3, 2], |x| Dense::new(2).activation(Tanh).apply(&x[0])),
-    Row("dense without bias", &[&[5]], &[3], |x| Dense::new(3).use_bias(false).apply(&x[0])),
-    Row("shared dense", &[&[5], &[5]], &[3], |x| {
-        let d = Dense::new(3).activation(Sigmoid);
-        d.apply(&x[0]) * d.apply(&x[1])
-    }),
-    Row("conv2d", &[&[5, 7, 3]], &[3, 5, 4], |x| Conv2D::new(4, 3).apply(&x[0])),
-    Row("conv2d same", &[&[5, 7, 3]], &[5, 7, 2], |x| Conv2D::new(2, (2, 3)).padding(Same).apply(&x[0])),
-    Row("conv2d strides", &[&[7, 6, 2]], &[3, 2, 3], |x| Conv2D::new(3, 3).strides((2, 3)).apply(&x[0])),
-    Row("conv2d same strides", &[&[7, 5, 2]], &[4, 3, 3], |x| Conv2D::new(3, 3).strides(2).padding(Same).apply(&x[0])),
-    Row("conv2d dilation", &[&[7, 7, 2]], &[3, 3, 2], |x| Conv2D::new(2, 3).dilation_rate(2).apply(&x[0])),
-    Row("conv2d groups", &[&[4, 5, 6]], &[3, 4, 4], |x| Conv2D::new(4, 2).groups(2).apply(&x[0])),
-    Row("max pooling", &[&[6, 7, 3]], &[3, 3, 3], |x| MaxPooling2D::new(2).apply(&x[0])),
-    Row("max pooling same", &[&[5, 7, 2]], &[3, 4, 2], |x| MaxPooling2D::new(2).padding(Same).apply(&x[0])),
-    Row("max pooling overlapping", &[&[7, 7, 2]], &[3, 3, 2], |x| MaxPooling2D::new(3).strides(2).apply(&x[0])),
-    Row("average pooling", &[&[6, 7, 3]], &[3, 3, 3], |x| AveragePooling2D::new(2).apply(&x[0])),
-    Row("average pooling same", &[&[5, 7, 2]], &[3, 4, 2], |x| AveragePooling2D::new(2).padding(Same).apply(&x[0])),
-    Row("global average pooling", &[&[3, 5, 4]], &[4], |x| GlobalAveragePooling2D.apply(&x[0])),
-    Row("global max pooling", &[&[3, 5, 4]], &[4], |x| GlobalMaxPooling2D.apply(&x[0])),
-    Row("batch normalization", &[&[3, 5, 2]], &[3, 5, 2], |x| BatchNormalization::new().apply(&x[0])),
-    Row("batch normalization axis", &[&[3, 5]], &[3, 5], |x| BatchNormalization::new().axis(1).scale(false).apply(&x[0])),
-    Row("dropout", &[&[9]], &[9], |x| Dropout::new(0.4).apply(&x[0])),
-    Row("dropout on images", &[&[3, 2, 5]], &[3, 2, 5], |x| Dropout::new(0.5).apply(&x[0])),
-    Row("flatten", &[&[2, 3, 2]], &[12], |x| Flatten.apply(&x[0])),
-    Row("flatten scalars", &[&[]], &[1], |x| Flatten.apply(&x[0])),
-    Row("reshape", &[&[2, 6]], &[3, 4], |x| Reshape::new([3, -1]).apply(&x[0])),
-    Row("rescaling", &[&[4]], &[4], |x| Rescaling::new(0.5).offset(-1.0).apply(&x[0])),
-    Row("add", &[&[3, 4], &[3, 4], &[1, 4]], &[3, 4], |x| Add.apply_many(&[&x[0], &x[1], &x[2]])),
-    Row("multiply", &[&[3], &[3]], &[3], |x| Multiply.apply_many(&[&x[0], &x[1]])),
-    Row("average", &[&[3], &[3]], &[3], |x| Average.apply_many(&[&x[0], &x[1]])),
-    Row("maximum", &[&[3], &[3]], &[3], |x| Maximum.apply_many(&[&x[0], &x[1]])),
-    Row("minimum", &[&[3], &[3]], &[3], |x| Minimum.apply_many(&[&x[0], &x[1]])),
-    Row("concatenate", &[&[2, 3], &[2, 1]], &[2, 4], |x| Concatenate::new().apply_many(&[&x[0], &x[1]])),
-    Row("concatenate axis", &[&[2, 3], &[1, 3]], &[3, 3], |x| Concatenate::new().axis(1).apply_many(&[&x[0], &x[1]])),
-    Row("expressions", &[&[4], &[4]], &[], |x| {
-        let a = (&x[0] - &x[1]).square() / 2.0 + x[0].exp() * 0.1;
-        let b = 1.0 / (&x[1] * &x[1] + 2.0).sqrt() - (&x[0] + 3.0).log();
-        (a * b.sin()).sum(&[-1]) + x[0].slice(1, 1, 3).max(&[1]) + (-&x[0]).tanh().mean(&[1])
-    }),
-    Row("a model", &[&[4]], &[2], |x| {
-        let inner = Sequential::new("inner").add(Dense::new(3).activation(Tanh)).add(Dense::new(2));
-        inner.apply(&x[0]) + inner.apply(&(&x[0] * 0.5))
-    }),
-];
-
-/// A model of one layer, with an entry point that has a scalar, its gradients with respect to the inputs, and one
-/// plain step of gradient descent with rate 1, which shows the gradients with respect to the weights.
-fn model_of(inputs: &[&[usize]], training: bool, build: impl Fn(&[Tensor]) -> Tensor) -> (Model, Option<Vec<usize>>) {
-    let m = Model::new("row");
-    let x: Vec<Tensor> = inputs.iter().enumerate().map(|(i, s)| m.input(format!("x{i}"), s.to_vec(), F32)).collect();
-    let y = build(&x);
-    m.output_as("y", &y);
-    let loss = (&y * &y).mean_all() + (y.sin() * 0.3).mean_all();
-    let wrt: Vec<&Tensor> = x.iter().collect();
-    let mut entry = m.entry("probe").output("loss", &loss).training(training);
-    for (i, g) in loss.gradients(&wrt).iter().enumerate() {
-        entry = entry.output(format!("dx{i}"), g);
-    }
-    let names: Vec<String> = m.layer_names();
-    let weighted = m.lower().map(|l| l.storage.iter().any(|c| c.kind == StorageKind::Param)).unwrap_or(false);
-    if weighted {
-        let names: Vec<&str> = names.iter().map(|n| n.as_str()).collect();
-        entry.minimize(&loss, &names, SGD::new(1.0));
-    }
-    (m, y.item_shape())
-}
+use bakelite_compiler::schedule;
+use common::rows::for_each;
+use common::{Interpreted, Numbers, assert_close, scalar};
 
 fn dot(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(x, y)| x * y).sum()
@@ -136,23 +64,47 @@ fn check_gradients(name: &str, model: &Model, inputs: &[&[usize]], batch: usize)
 
 #[test]
 fn every_layer_has_the_gradient_of_finite_differences() {
-    let check = |name: &str, inputs: &[&[usize]], result: &[usize], build: &dyn Fn(&[Tensor]) -> Tensor| {
-        for training in [true, false] {
-            let (model, shape) = model_of(inputs, training, build);
-            let module = model.lower().unwrap_or_else(|e| panic!("{name}: {e}"));
-            verify::verify_module(&module).unwrap_or_else(|e| panic!("{name}: {e:?}"));
-            assert_eq!(shape.as_deref(), Some(result), "{name}");
-            for batch in [1, 7] {
-                check_gradients(name, &model, inputs, batch);
+    for_each(|name, model, inputs, shape, result| {
+        let module = model.lower().unwrap_or_else(|e| panic!("{name}: {e}"));
+        verify::verify_module(&module).unwrap_or_else(|e| panic!("{name}: {e:?}"));
+        assert_eq!(shape.as_deref(), Some(result), "{name}");
+        for batch in [1, 7] {
+            check_gradients(name, model, inputs, batch);
+        }
+    });
+}
+
+/// The programs of every entry point, run by their interpreter, against the graphs.
+#[test]
+fn every_layer_passes_through_the_schedule() {
+    for_each(|name, model, _, _, _| {
+        model.max_batch(7);
+        let module = model.lower().unwrap_or_else(|e| panic!("{name}: {e}"));
+        let compiled = compile(module, &Options::default()).unwrap_or_else(|e| panic!("{name}: {e}"));
+        for (entry, program) in compiled.module.entries.iter().zip(&compiled.programs) {
+            for batch in [1, 3, 7] {
+                let mut numbers = Numbers::new(batch as u64);
+                let mut draw = |ty: &TensorType| match ty.dtype.is_float() {
+                    true => numbers.tensor(&ty.shape.at(batch), 0.1, 1.0),
+                    false => {
+                        let labels = numbers.labels(&ty.shape.at(batch), 9).to_numbers();
+                        Value::from_numbers(ty.dtype, &ty.shape.at(batch), &labels)
+                    }
+                };
+                let inputs: Vec<Value> = entry.inputs.iter().map(|i| draw(&i.ty)).collect();
+                let mut cells: Vec<Value> = compiled.module.storage.iter().map(|c| draw(&c.ty)).collect();
+                let expected = evaluate(entry, batch, &inputs, &cells).unwrap_or_else(|e| panic!("{name}: {e}"));
+                let (outputs, after) = schedule::eval::run(program, batch, &inputs, &cells);
+                for (id, value) in expected.assigns {
+                    cells[id.0 as usize] = value;
+                }
+                for (got, want) in outputs.iter().zip(&expected.outputs).chain(after.iter().zip(&cells)) {
+                    let what = format!("{name}, {} at batch {batch}", entry.name);
+                    assert_close(&got.to_numbers(), &want.to_numbers(), 1e-9, &what);
+                }
             }
         }
-    };
-    for Row(name, inputs, result, build) in ROWS {
-        check(name, inputs, result, build);
-    }
-    for f in Activation::ALL {
-        check(&format!("{f:?}"), &[&[6]], &[6], &|x| f.apply(&x[0]));
-    }
+    });
 }
 
 #[test]

@@ -321,7 +321,9 @@ impl Model {
     #[track_caller]
     pub fn freeze(&self, path: &str) -> &Model {
         let mut net = self.net.borrow_mut();
-        if !set_trainable(&net.graph, path, false) {
+        // A layer that was refused has been reported already.
+        let refused = !net.problems.is_empty() && net.taken.contains_key(path.split('/').next().unwrap_or(path));
+        if !set_trainable(&net.graph, path, false) && !refused {
             let names: Vec<&str> = net.graph.layers().iter().map(|(name, _)| *name).collect();
             let problem = Problem::new(Code::Unknown, format!("no layer `{path}` to freeze"))
                 .help(format!("layers so far: {}", names.join(", ")));

@@ -194,6 +194,8 @@ impl<'a> CallCx<'a> {
         let mut updates: Vec<(StorageId, NodeId)> = self.updates.iter().map(|id| (*id, self.updated[id])).collect();
         if !self.draws.is_empty() {
             let (_, step) = self.store.random();
+            let site = self.graph.site_id(&self.store.cell(step).site);
+            self.graph.set_site(site);
             let count = self.store.read(self.graph, step);
             let next = self.graph.add_s(count, 1.0);
             updates.push((step, next));

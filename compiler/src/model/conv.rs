@@ -2,7 +2,7 @@
 
 use super::CallCx;
 use super::activation::Activation;
-use super::initializer::{self, Initializer};
+use super::initializer::Initializer;
 use super::layer::{BuildCx, Layer, LayerDef, Weight};
 use super::regularizer::Regularizer;
 use super::window::{Padding, Pair, Windows};
@@ -106,8 +106,7 @@ impl LayerDef for Conv2D {
             return Err(Problem::value("Conv2D has two spatial axes"));
         };
         let shape = [rows, columns, channels / groups, self.filters];
-        let mut kernel = Weight::new("kernel", shape, self.kernel_initializer);
-        kernel.fans = initializer::fans(&shape);
+        let kernel = Weight::new("kernel", shape, self.kernel_initializer);
         cx.weight(kernel.regularizer(self.kernel_regularizer))?;
         if self.use_bias {
             let bias = Weight::new("bias", [self.filters], self.bias_initializer);

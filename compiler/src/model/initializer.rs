@@ -2,7 +2,7 @@
 
 use super::random::{self, Key};
 use crate::diag::Problem;
-use crate::ir::{Graph, NodeId, TensorType};
+use crate::ir::{Dim, Graph, NodeId, TensorType};
 
 /// How a weight begins. The random ones draw by the model's seed and the weight's path.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -91,8 +91,8 @@ impl Initializer {
         }
     }
 
-    /// The initial value of a weight of the given type. `fans` are those of [`fans`] unless the layer knows better.
-    pub fn value(&self, g: &mut Graph, key: Key, ty: &TensorType, fans: (f64, f64)) -> NodeId {
+    /// The initial value of a weight of the given type.
+    pub fn value(&self, g: &mut Graph, key: Key, ty: &TensorType) -> NodeId {
         use Distribution::{TruncatedNormal as Truncated, Uniform, UntruncatedNormal};
         let shape = &ty.shape;
         let scaled = |scale, mode, distribution| Initializer::VarianceScaling { scale, mode, distribution };
@@ -104,10 +104,11 @@ impl Initializer {
             Initializer::RandomNormal { mean, stddev } => random::normal(g, key, shape, mean, stddev),
             Initializer::TruncatedNormal { mean, stddev } => random::truncated_normal(g, key, shape, mean, stddev),
             Initializer::VarianceScaling { scale, mode, distribution } => {
+                let (inputs, outputs) = fans(shape);
                 let fan = match mode {
-                    Fan::In => fans.0,
-                    Fan::Out => fans.1,
-                    Fan::Avg => (fans.0 + fans.1) / 2.0,
+                    Fan::In => inputs,
+                    Fan::Out => outputs,
+                    Fan::Avg => (inputs + outputs) / 2.0,
                 };
                 let variance = scale / fan.max(1.0);
                 match distribution {
@@ -119,25 +120,26 @@ impl Initializer {
                     }
                 }
             }
-            Initializer::GlorotUniform => scaled(1.0, Fan::Avg, Uniform).value(g, key, ty, fans),
-            Initializer::GlorotNormal => scaled(1.0, Fan::Avg, Truncated).value(g, key, ty, fans),
-            Initializer::HeUniform => scaled(2.0, Fan::In, Uniform).value(g, key, ty, fans),
-            Initializer::HeNormal => scaled(2.0, Fan::In, Truncated).value(g, key, ty, fans),
-            Initializer::LecunUniform => scaled(1.0, Fan::In, Uniform).value(g, key, ty, fans),
-            Initializer::LecunNormal => scaled(1.0, Fan::In, Truncated).value(g, key, ty, fans),
+            Initializer::GlorotUniform => scaled(1.0, Fan::Avg, Uniform).value(g, key, ty),
+            Initializer::GlorotNormal => scaled(1.0, Fan::Avg, Truncated).value(g, key, ty),
+            Initializer::HeUniform => scaled(2.0, Fan::In, Uniform).value(g, key, ty),
+            Initializer::HeNormal => scaled(2.0, Fan::In, Truncated).value(g, key, ty),
+            Initializer::LecunUniform => scaled(1.0, Fan::In, Uniform).value(g, key, ty),
+            Initializer::LecunNormal => scaled(1.0, Fan::In, Truncated).value(g, key, ty),
         }
     }
 }
 
 /// Connections into and out of a unit for a weight of the given extents: `[in, out]`, or a convolution kernel
 /// `[window..., in, out]`.
-pub fn fans(shape: &[usize]) -> (f64, f64) {
+fn fans(shape: &[Dim]) -> (f64, f64) {
+    let size = |d: &Dim| d.scale as f64;
     match shape {
         [] => (1.0, 1.0),
-        [n] => (*n as f64, *n as f64),
+        [n] => (size(n), size(n)),
         [window @ .., inputs, outputs] => {
-            let field: f64 = window.iter().map(|&n| n as f64).product();
-            (field * *inputs as f64, field * *outputs as f64)
+            let field: f64 = window.iter().map(size).product();
+            (field * size(inputs), field * size(outputs))
         }
     }
 }

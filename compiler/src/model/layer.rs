@@ -14,7 +14,7 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::call::CallCx;
-use super::initializer::{self, Initializer};
+use super::initializer::Initializer;
 use super::regularizer::Regularizer;
 use super::tensor::Tensor;
 use crate::diag::{Code, Problem, count};
@@ -59,16 +59,13 @@ pub struct Weight {
     pub kind: StorageKind,
     pub initializer: Initializer,
     pub regularizer: Option<Regularizer>,
-    /// Connections into and out of a unit, for initializers that scale by them.
-    pub fans: (f64, f64),
 }
 
 impl Weight {
     /// A trained weight.
     pub fn new(name: impl Into<String>, shape: impl Into<Vec<usize>>, initializer: Initializer) -> Weight {
-        let shape = shape.into();
-        let fans = initializer::fans(&shape);
-        Weight { name: name.into(), shape, kind: StorageKind::Param, initializer, regularizer: None, fans }
+        let kind = StorageKind::Param;
+        Weight { name: name.into(), shape: shape.into(), kind, initializer, regularizer: None }
     }
 
     /// State that the layer updates in training and reads in prediction.

@@ -8,7 +8,7 @@
 //! # Adding a layer
 //!
 //! A file with a struct, its builder methods and its [`LayerDef`]; its line in the list below; its row in
-//! `tests/layers.rs`.
+//! `tests/common/rows.rs`.
 
 mod activation;
 mod builder;
@@ -63,6 +63,5 @@ pub use random::Key;
 pub use regularizer::Regularizer;
 pub use reshape::{Flatten, Rescaling, Reshape};
 pub use sequential::Sequential;
-pub use store::{SEED, STEP};
 pub use tensor::Tensor;
 pub use window::{Padding, Pair};

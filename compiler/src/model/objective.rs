@@ -32,10 +32,14 @@ pub(crate) fn resolve(net: &Net, compiled: &Compiled, report: &mut Report<'_>) -
     if net.graph.outputs.is_empty() {
         return Vec::new();
     }
-    references(net, compiled, report);
+    // An output that was refused has been reported where it was made.
+    let sound = net.problems.is_empty();
+    if sound {
+        references(net, compiled, report);
+    }
     let outputs = net.graph.outputs.iter().enumerate();
     let list: Vec<Objective> = outputs.filter_map(|(i, o)| objective(net, compiled, i, o, report)).collect();
-    if list.iter().all(|o| o.loss.is_none()) {
+    if sound && list.iter().all(|o| o.loss.is_none()) {
         report.problem(Problem::new(Code::Loss, "no output has a loss"), "", source);
     }
     let mut seen = HashSet::from(["loss".to_string()]);

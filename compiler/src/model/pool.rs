@@ -4,7 +4,7 @@ use super::CallCx;
 use super::layer::{BuildCx, Layer, LayerDef};
 use super::window::{Padding, Pair, Windows};
 use crate::diag::Problem;
-use crate::ir::{DType, NodeId, ReduceFn, Shape};
+use crate::ir::{DType, NodeId, ReduceFn, Shape, TensorType};
 
 macro_rules! pooling {
     ($(#[doc = $doc:literal])+ $name:ident) => {
@@ -100,15 +100,18 @@ impl LayerDef for AveragePooling2D {
         let extents: Vec<usize> = cx.ty(x[0]).shape[1..3].iter().map(|d| d.scale).collect();
         let windows = self.windows.over(cx, x[0], 0.0);
         let sum = cx.sum(windows, &[4, 5]);
+        if self.windows.padding == Padding::Valid {
+            return vec![cx.mul_s(sum, 1.0 / self.windows.size.iter().product::<usize>() as f64)];
+        }
         let shape = cx.ty(sum).shape.clone();
-        vec![match self.windows.padding {
-            Padding::Valid => cx.mul_s(sum, 1.0 / self.windows.size.iter().product::<usize>() as f64),
-            Padding::Same => {
-                let counts = self.windows.counts(cx, &extents);
-                let counts = cx.broadcast(counts, &[1, 2], shape);
-                cx.div(sum, counts)
-            }
-        }]
+        let mut mean = sum;
+        for (axis, counts) in self.windows.counts(&extents).into_iter().enumerate() {
+            let ty = TensorType::new(DType::F32, Shape::fixed(&[counts.len()]));
+            let shares = cx.dense(ty, counts.into_iter().map(|n| 1.0 / n));
+            let shares = cx.broadcast(shares, &[axis + 1], shape.clone());
+            mean = cx.mul(mean, shares);
+        }
+        vec![mean]
     }
 }
 

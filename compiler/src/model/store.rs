@@ -10,8 +10,8 @@ use crate::ir::{DType, Graph, NodeId, Site, SourceLine, Storage, StorageId, Stor
 /// How a cell begins.
 #[derive(Clone, Debug)]
 enum Start {
-    /// Drawn or filled by an initializer, with the connections that scale it.
-    Weight(Initializer, (f64, f64)),
+    /// Drawn or filled by an initializer.
+    Weight(Initializer),
     Splat(f64),
     /// The argument of `init`.
     Seed,
@@ -29,9 +29,9 @@ pub(crate) struct Store {
 }
 
 /// The name of the cell that holds the seed of every random draw.
-pub const SEED: &str = "random/seed";
+pub(crate) const SEED: &str = "random/seed";
 /// The name of the cell that counts the calls that drew random numbers.
-pub const STEP: &str = "random/step";
+pub(crate) const STEP: &str = "random/step";
 
 impl Store {
     fn add(&mut self, cell: Storage, start: Start) -> StorageId {
@@ -61,7 +61,7 @@ impl Store {
             trainable: trainable && weight.kind == StorageKind::Param,
             site: Site { path: path.to_string(), source: source.clone(), derived: Vec::new() },
         };
-        let id = self.add(cell, Start::Weight(weight.initializer, weight.fans));
+        let id = self.add(cell, Start::Weight(weight.initializer));
         self.owned.insert((layer, weight.name.clone()), id);
         self.weights.insert(id, weight.clone());
         id
@@ -127,9 +127,9 @@ impl Store {
             let value = match start {
                 Start::Splat(x) => g.splat_of(*x, cell.ty.clone()),
                 Start::Seed => seed,
-                Start::Weight(initializer, fans) => {
+                Start::Weight(initializer) => {
                     let key = root.derive(&mut g, &cell.name, None);
-                    initializer.value(&mut g, key, &cell.ty, *fans)
+                    initializer.value(&mut g, key, &cell.ty)
                 }
             };
             g.assign(StorageId(i as u32), value);

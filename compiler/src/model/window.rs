@@ -1,9 +1,8 @@
 //! Sliding windows over the spatial axes of channels-last items: what convolution and pooling share.
 
-use super::CallCx;
 use super::layer::BuildCx;
 use crate::diag::Problem;
-use crate::ir::{DType, Dim, Graph, NodeId, Number, Op, PadAxis, Shape, WindowAxis};
+use crate::ir::{Graph, NodeId, Number, Op, PadAxis, WindowAxis};
 
 /// What happens at the edges.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -130,14 +129,15 @@ impl Windows {
         g.push(Op::Window(self.axes(1)), &[padded])
     }
 
-    /// How many elements of each window lie inside, as `f32` in the shape of the spatial positions.
-    pub fn counts(&self, cx: &mut CallCx<'_>, extents: &[usize]) -> NodeId {
-        let shape: Vec<Dim> = [1].iter().chain(extents).chain(&[1]).map(|&n| Dim::fixed(n)).collect();
-        let one = cx.scalar(DType::F32, 1.0);
-        let ones = cx.broadcast(one, &[], Shape(shape));
-        let windows = self.over(cx, ones, 0.0);
-        let rank = cx.ty(windows).shape.rank();
-        let rest: Vec<usize> = [0].into_iter().chain(rank - self.size.len() - 1..rank).collect();
-        cx.sum(windows, &rest)
+    /// How many elements of a window lie inside along each axis, for each of its positions.
+    pub fn counts(&self, extents: &[usize]) -> Vec<Vec<f64>> {
+        let axis = |(window, (pad, &extent)): (&WindowAxis, (&PadAxis, &usize))| -> Vec<f64> {
+            let inside = |position: usize| {
+                let places = (0..window.size).map(|i| position * window.stride + i * window.dilation);
+                places.filter(|place| (pad.low..pad.low + extent).contains(place)).count() as f64
+            };
+            (0..window.positions(pad.apply(extent))).map(inside).collect()
+        };
+        self.axes(0).iter().zip(self.pads(extents).iter().zip(extents)).map(axis).collect()
     }
 }

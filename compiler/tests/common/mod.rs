@@ -1,6 +1,8 @@
 //! Models run by the reference interpreter.
 #![allow(dead_code, reason = "each test binary uses a part")]
 
+pub mod rows;
+
 use bakelite_compiler::ir::eval::{Evaluated, Tensor, evaluate};
 use bakelite_compiler::ir::{DType, Graph, Module};
 use bakelite_compiler::model::Model;

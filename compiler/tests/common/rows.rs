@@ -1,0 +1,98 @@
+//! One row a layer: what the tests of layers run through every runtime.
+
+use bakelite_compiler::ir::StorageKind;
+use bakelite_compiler::prelude::*;
+
+pub type Build = fn(&[Tensor]) -> Tensor;
+
+/// Name, shapes of the inputs' items, shape of the result's items, and the layer.
+pub struct Row(pub &'static str, pub &'static [&'static [usize]], pub &'static [usize], pub Build);
+
+#[rustfmt::skip]
+pub const ROWS: &[Row] = &[
+    Row("dense", &[&[5]], &[3], |x| Dense::new(3).apply(&x[0])),
+    Row("dense on sequences", &[&[3, 5]], &[3, 2], |x| Dense::new(2).activation(Tanh).apply(&x[0])),
+    Row("dense without bias", &[&[5]], &[3], |x| Dense::new(3).use_bias(false).apply(&x[0])),
+    Row("shared dense", &[&[5], &[5]], &[3], |x| {
+        let d = Dense::new(3).activation(Sigmoid);
+        d.apply(&x[0]) * d.apply(&x[1])
+    }),
+    Row("conv2d", &[&[5, 7, 3]], &[3, 5, 4], |x| Conv2D::new(4, 3).apply(&x[0])),
+    Row("conv2d same", &[&[5, 7, 3]], &[5, 7, 2], |x| Conv2D::new(2, (2, 3)).padding(Same).apply(&x[0])),
+    Row("conv2d strides", &[&[7, 6, 2]], &[3, 2, 3], |x| Conv2D::new(3, 3).strides((2, 3)).apply(&x[0])),
+    Row("conv2d same strides", &[&[7, 5, 2]], &[4, 3, 3], |x| Conv2D::new(3, 3).strides(2).padding(Same).apply(&x[0])),
+    Row("conv2d dilation", &[&[7, 7, 2]], &[3, 3, 2], |x| Conv2D::new(2, 3).dilation_rate(2).apply(&x[0])),
+    Row("conv2d groups", &[&[4, 5, 6]], &[3, 4, 4], |x| Conv2D::new(4, 2).groups(2).apply(&x[0])),
+    Row("max pooling", &[&[6, 7, 3]], &[3, 3, 3], |x| MaxPooling2D::new(2).apply(&x[0])),
+    Row("max pooling same", &[&[5, 7, 2]], &[3, 4, 2], |x| MaxPooling2D::new(2).padding(Same).apply(&x[0])),
+    Row("max pooling overlapping", &[&[7, 7, 2]], &[3, 3, 2], |x| MaxPooling2D::new(3).strides(2).apply(&x[0])),
+    Row("average pooling", &[&[6, 7, 3]], &[3, 3, 3], |x| AveragePooling2D::new(2).apply(&x[0])),
+    Row("average pooling same", &[&[5, 7, 2]], &[3, 4, 2], |x| AveragePooling2D::new(2).padding(Same).apply(&x[0])),
+    Row("global average pooling", &[&[3, 5, 4]], &[4], |x| GlobalAveragePooling2D.apply(&x[0])),
+    Row("global max pooling", &[&[3, 5, 4]], &[4], |x| GlobalMaxPooling2D.apply(&x[0])),
+    Row("batch normalization", &[&[3, 5, 2]], &[3, 5, 2], |x| BatchNormalization::new().apply(&x[0])),
+    Row("batch normalization axis", &[&[3, 5]], &[3, 5], |x| BatchNormalization::new().axis(1).scale(false).apply(&x[0])),
+    Row("dropout", &[&[9]], &[9], |x| Dropout::new(0.4).apply(&x[0])),
+    Row("dropout on images", &[&[3, 2, 5]], &[3, 2, 5], |x| Dropout::new(0.5).apply(&x[0])),
+    Row("flatten", &[&[2, 3, 2]], &[12], |x| Flatten.apply(&x[0])),
+    Row("flatten scalars", &[&[]], &[1], |x| Flatten.apply(&x[0])),
+    Row("reshape", &[&[2, 6]], &[3, 4], |x| Reshape::new([3, -1]).apply(&x[0])),
+    Row("rescaling", &[&[4]], &[4], |x| Rescaling::new(0.5).offset(-1.0).apply(&x[0])),
+    Row("add", &[&[3, 4], &[3, 4], &[1, 4]], &[3, 4], |x| Add.apply_many(&[&x[0], &x[1], &x[2]])),
+    Row("multiply", &[&[3], &[3]], &[3], |x| Multiply.apply_many(&[&x[0], &x[1]])),
+    Row("average", &[&[3], &[3]], &[3], |x| Average.apply_many(&[&x[0], &x[1]])),
+    Row("maximum", &[&[3], &[3]], &[3], |x| Maximum.apply_many(&[&x[0], &x[1]])),
+    Row("minimum", &[&[3], &[3]], &[3], |x| Minimum.apply_many(&[&x[0], &x[1]])),
+    Row("concatenate", &[&[2, 3], &[2, 1]], &[2, 4], |x| Concatenate::new().apply_many(&[&x[0], &x[1]])),
+    Row("concatenate axis", &[&[2, 3], &[1, 3]], &[3, 3], |x| Concatenate::new().axis(1).apply_many(&[&x[0], &x[1]])),
+    Row("expressions", &[&[4], &[4]], &[], |x| {
+        let a = (&x[0] - &x[1]).square() / 2.0 + x[0].exp() * 0.1;
+        let b = 1.0 / (&x[1] * &x[1] + 2.0).sqrt() - (&x[0] + 3.0).log();
+        (a * b.sin()).sum(&[-1]) + x[0].slice(1, 1, 3).max(&[1]) + (-&x[0]).tanh().mean(&[1])
+    }),
+    Row("a model", &[&[4]], &[2], |x| {
+        let inner = Sequential::new("inner").add(Dense::new(3).activation(Tanh)).add(Dense::new(2));
+        inner.apply(&x[0]) + inner.apply(&(&x[0] * 0.5))
+    }),
+];
+
+/// A model of one layer, with an entry point that has a scalar, its gradients with respect to the inputs, and one
+/// plain step of gradient descent with rate 1, which shows the gradients with respect to the weights.
+pub fn model_of(
+    inputs: &[&[usize]],
+    training: bool,
+    build: impl Fn(&[Tensor]) -> Tensor,
+) -> (Model, Option<Vec<usize>>) {
+    let m = Model::new("row");
+    let x: Vec<Tensor> = inputs.iter().enumerate().map(|(i, s)| m.input(format!("x{i}"), s.to_vec(), F32)).collect();
+    let y = build(&x);
+    m.output_as("y", &y);
+    let loss = (&y * &y).mean_all() + (y.sin() * 0.3).mean_all();
+    let wrt: Vec<&Tensor> = x.iter().collect();
+    let mut entry = m.entry("probe").output("loss", &loss).training(training);
+    for (i, g) in loss.gradients(&wrt).iter().enumerate() {
+        entry = entry.output(format!("dx{i}"), g);
+    }
+    let names: Vec<String> = m.layer_names();
+    let weighted = m.lower().map(|l| l.storage.iter().any(|c| c.kind == StorageKind::Param)).unwrap_or(false);
+    if weighted {
+        let names: Vec<&str> = names.iter().map(|n| n.as_str()).collect();
+        entry.minimize(&loss, &names, SGD::new(1.0));
+    }
+    (m, y.item_shape())
+}
+
+/// Calls a function with the model of every row and of every activation, in training and in prediction, and with the
+/// shapes of its inputs and of its result.
+pub fn for_each(mut f: impl FnMut(&str, &Model, &[&[usize]], Option<Vec<usize>>, &[usize])) {
+    for training in [true, false] {
+        for Row(name, inputs, result, build) in ROWS {
+            let (model, shape) = model_of(inputs, training, build);
+            f(name, &model, inputs, shape, result);
+        }
+        for activation in Activation::ALL {
+            let (model, shape) = model_of(&[&[6]], training, |x| activation.apply(&x[0]));
+            f(&format!("{activation:?}"), &model, &[&[6]], shape, &[6]);
+        }
+    }
+}
