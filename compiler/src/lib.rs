@@ -62,6 +62,7 @@
 pub mod backend;
 pub mod compile;
 pub mod diag;
+pub mod emit;
 pub mod grad;
 pub mod ir;
 pub mod model;
