@@ -6,4 +6,6 @@ pub mod header;
 pub mod image;
 mod names;
 pub mod object;
+#[cfg(test)]
+mod tests;
 mod text;
