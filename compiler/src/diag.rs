@@ -50,6 +50,10 @@ pub enum Code {
     Gradient,
     /// A layer definition that builds an invalid graph.
     Layer,
+    /// A build that cannot write its files or does not know its target.
+    Build,
+    /// A mistake of the compiler itself.
+    Internal,
 }
 
 impl Code {
@@ -71,6 +75,8 @@ impl Code {
             Code::Loss => "loss",
             Code::Gradient => "gradient",
             Code::Layer => "layer",
+            Code::Build => "build",
+            Code::Internal => "internal",
         }
     }
 }

@@ -45,7 +45,7 @@
 //! - [`schedule`]: decides what is stored, fused, recomputed, in which order and where. [`schedule::program`] is the
 //!   contract with the backends, which take verified programs only.
 //! - [`backend`]: both backends print the same Program.
-//! - [`compile`]: the steps above in one function.
+//! - [`compile`]: the steps above in one function. [`build`] and [`jit`] finish its result, [`inspect`] shows it.
 //!
 //! # Where a value comes from
 //!
@@ -60,10 +60,12 @@
 #![deny(unsafe_code)]
 
 pub mod backend;
+pub mod build;
 pub mod compile;
 pub mod diag;
 pub mod emit;
 pub mod grad;
+pub mod inspect;
 pub mod ir;
 pub mod jit;
 pub mod model;

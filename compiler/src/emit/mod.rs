@@ -1,5 +1,11 @@
-//! From programs to files: objects and archives.
+//! From programs to files: objects, archives, and the texts that go with them.
 
 pub mod archive;
+pub mod bindings;
+pub mod header;
 pub mod image;
+mod names;
 pub mod object;
+#[cfg(test)]
+mod tests;
+mod text;

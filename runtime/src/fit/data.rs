@@ -145,6 +145,9 @@ struct Source<'a> {
     values: Values<'a>,
 }
 
+/// A target is named as its output, with this after it.
+const TARGET_SUFFIX: &str = "_target";
+
 /// Inputs and targets, each a flat array of rows. How long a row is, the model knows.
 ///
 /// ```
@@ -204,7 +207,9 @@ impl<'a> Data<'a> {
                 }
                 continue;
             };
-            match range.clone().find(|i| ports[*i].name == *name) {
+            let named =
+                |port: &Port| port.name == *name || *target && port.name.strip_suffix(TARGET_SUFFIX) == Some(name);
+            match range.clone().find(|i| named(&ports[*i])) {
                 Some(i) if fed[i].is_some() => return fail(format!("the data has two columns for {kind} `{name}`")),
                 Some(i) => fed[i] = Some(values),
                 None => {
