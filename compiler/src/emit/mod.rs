@@ -7,5 +7,7 @@ pub mod image;
 mod names;
 pub mod object;
 #[cfg(test)]
+mod object_tests;
+#[cfg(test)]
 mod tests;
 mod text;
