@@ -3,6 +3,7 @@
 mod calls;
 #[path = "../common/mod.rs"]
 mod common;
+mod cpu;
 #[path = "../cuda_host/mod.rs"]
 mod cuda_host;
 mod graphs;

@@ -82,15 +82,13 @@ fn mlp_trains_with_adam() {
     check(&m, 10);
 }
 
-#[test]
-fn mlp_trains_with_momentum() {
+pub fn mlp_with_momentum() -> Model {
     let m = mlp();
     m.compile(SGD::new(0.1).momentum(0.9).nesterov(true), SparseCategoricalCrossentropy::from_logits(), [Accuracy]);
-    check(&m, 10);
+    m
 }
 
-#[test]
-fn convnet_trains_with_adam() {
+pub fn convnet() -> Model {
     let m = Model::new("conv");
     m.max_batch(9);
     let x = m.input("x", [11, 10, 2], F32);
@@ -102,5 +100,15 @@ fn convnet_trains_with_adam() {
     let h = Dropout::new(0.25).apply(&h);
     m.output(&Dense::new(10).apply(&h));
     m.compile(Adam::new(1e-3), SparseCategoricalCrossentropy::from_logits(), [Accuracy]);
-    check(&m, 10);
+    m
+}
+
+#[test]
+fn mlp_trains_with_momentum() {
+    check(&mlp_with_momentum(), 10);
+}
+
+#[test]
+fn convnet_trains_with_adam() {
+    check(&convnet(), 10);
 }
