@@ -40,6 +40,12 @@ impl Level {
     }
 }
 
+impl core::fmt::Display for Level {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.pad(self.name())
+    }
+}
+
 /// `dst[i] = f(src[i])` for `i < n`. `dst` and `src` are equal or disjoint; neither need be aligned.
 pub type StripFn = unsafe extern "C" fn(dst: *mut f32, src: *const f32, n: usize);
 /// `dst[i] = f(x[i], y[i])` for `i < n`. `dst` equals or is disjoint from each operand.

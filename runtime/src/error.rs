@@ -25,7 +25,7 @@ pub enum Error {
     #[error("unknown instruction set level `{name}`, known are {known}")]
     UnknownLevel { name: String, known: String },
     /// A forced level that this CPU cannot execute.
-    #[error("this CPU cannot execute {}", level.name())]
+    #[error("this CPU cannot execute {level}")]
     UnsupportedLevel { level: Level },
     /// The allocator refused a block.
     #[error("out of memory: {bytes} bytes for the {purpose}")]

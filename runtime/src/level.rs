@@ -43,7 +43,7 @@ pub(crate) fn choose(model: &str, carried: &[Level], forced: Option<Level>) -> R
     };
     match forced {
         Some(level) if !supported(level) => Err(Error::UnsupportedLevel { level }),
-        Some(level) if !carried.contains(&level) => Err(refuse(format!("{} was asked for", level.name()))),
+        Some(level) if !carried.contains(&level) => Err(refuse(format!("{level} was asked for"))),
         Some(level) => Ok(level),
         None => carried
             .iter()

@@ -313,7 +313,7 @@ impl fmt::Debug for Model {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Model")
             .field("name", &self.name())
-            .field("level", &self.level().name())
+            .field("level", &self.level())
             .field("threads", &self.threads)
             .field("max_batch", &self.max_batch())
             .field("entries", &self.entries().iter().map(|e| &e.name).collect::<Vec<_>>())

@@ -133,7 +133,7 @@ fn wrong_arguments_are_named_and_change_nothing() {
         call(&[(&x).into(), (&y).into()], 3),
         "input `x` of `train_step` is [batch, 3] = 9 elements at a batch of 3, got 12"
     );
-    assert_eq!(call(&[(&x).into(), (&labels).into()], 4), "input `y` of `train_step` is f32, got i32");
+    assert_eq!(call(&[(&x).into(), (&labels).into()], 4), "input `y_target` of `train_step` is f32, got i32");
     assert_eq!(call(&[(&x).into()], 4), "`train_step` has 2 inputs, the call has 1");
     assert_eq!(call(&[(&x).into(), (&y).into()], 17), "`train_step`: a batch of 17 rows, it takes 1 to 16");
     assert!(loss[0].is_nan() && error[0].is_nan());

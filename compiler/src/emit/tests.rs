@@ -35,6 +35,7 @@ fn linear() -> Interface {
     let f32 = DType::F32;
     let x = || rows("x", f32, &[3]);
     let y = || rows("y", f32, &[4]);
+    let target = || rows("y_target", f32, &[4]);
     let scalars = || vec![port("loss", f32, &[]), port("mean_absolute_error", f32, &[])];
     Interface {
         name: "linear".to_string(),
@@ -53,8 +54,8 @@ fn linear() -> Interface {
         entries: vec![
             init(),
             entry("predict", vec![x()], vec![y()]),
-            entry("train_step", vec![x(), y()], scalars()),
-            entry("evaluate_step", vec![x(), y()], scalars()),
+            entry("train_step", vec![x(), target()], scalars()),
+            entry("evaluate_step", vec![x(), target()], scalars()),
             entry("phases", vec![], vec![port("total", DType::U32, &[])]),
             entry("nothing", vec![], vec![]),
             entry("nothing_parallel", vec![], vec![]),

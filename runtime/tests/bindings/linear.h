@@ -111,8 +111,8 @@ typedef struct bakelite_model {
 /* Indices into entries. */
 #define LINEAR_ENTRY_INIT 0 /* (seed u32[2]) -> () */
 #define LINEAR_ENTRY_PREDICT 1 /* (x f32[batch, 3]) -> (y f32[batch, 4]) */
-#define LINEAR_ENTRY_TRAIN_STEP 2 /* (x f32[batch, 3], y f32[batch, 4]) -> (loss f32[], mean_absolute_error f32[]) */
-#define LINEAR_ENTRY_EVALUATE_STEP 3 /* (x f32[batch, 3], y f32[batch, 4]) -> (loss f32[], mean_absolute_error f32[]) */
+#define LINEAR_ENTRY_TRAIN_STEP 2 /* (x f32[batch, 3], y_target f32[batch, 4]) -> (loss f32[], mean_absolute_error f32[]) */
+#define LINEAR_ENTRY_EVALUATE_STEP 3 /* (x f32[batch, 3], y_target f32[batch, 4]) -> (loss f32[], mean_absolute_error f32[]) */
 #define LINEAR_ENTRY_PHASES 4 /* () -> (total u32[]) */
 #define LINEAR_ENTRY_NOTHING 5 /* () -> () */
 #define LINEAR_ENTRY_NOTHING_PARALLEL 6 /* () -> () */

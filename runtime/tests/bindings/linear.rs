@@ -103,16 +103,16 @@ pub mod linear {
         /// Calls the entry point `train_step`.
         ///
         /// - `x`: `f32[batch, 3]`
-        /// - `y`: `f32[batch, 4]`
+        /// - `y_target`: `f32[batch, 4]`
         ///
         /// The batch is the number of rows of `x`, from 1 to [`MAX_BATCH`].
-        pub fn train_step(&mut self, x: &[f32], y: &[f32]) -> Result<TrainStep, Error> {
+        pub fn train_step(&mut self, x: &[f32], y_target: &[f32]) -> Result<TrainStep, Error> {
             let batch = x.len() / 3;
             let mut loss = 0.0;
             let mut mean_absolute_error = 0.0;
             self.0.call(
                 entries::TRAIN_STEP,
-                &[Input::new(x), Input::new(y)],
+                &[Input::new(x), Input::new(y_target)],
                 &mut [
                     Output::new(std::slice::from_mut(&mut loss)),
                     Output::new(std::slice::from_mut(&mut mean_absolute_error)),
@@ -125,16 +125,20 @@ pub mod linear {
         /// Calls the entry point `evaluate_step`.
         ///
         /// - `x`: `f32[batch, 3]`
-        /// - `y`: `f32[batch, 4]`
+        /// - `y_target`: `f32[batch, 4]`
         ///
         /// The batch is the number of rows of `x`, from 1 to [`MAX_BATCH`].
-        pub fn evaluate_step(&mut self, x: &[f32], y: &[f32]) -> Result<EvaluateStep, Error> {
+        pub fn evaluate_step(
+            &mut self,
+            x: &[f32],
+            y_target: &[f32],
+        ) -> Result<EvaluateStep, Error> {
             let batch = x.len() / 3;
             let mut loss = 0.0;
             let mut mean_absolute_error = 0.0;
             self.0.call(
                 entries::EVALUATE_STEP,
-                &[Input::new(x), Input::new(y)],
+                &[Input::new(x), Input::new(y_target)],
                 &mut [
                     Output::new(std::slice::from_mut(&mut loss)),
                     Output::new(std::slice::from_mut(&mut mean_absolute_error)),

@@ -39,12 +39,13 @@ pub fn descriptor() -> Descriptor {
     ];
     let x = || port("x", 0, &[(1, 1), (INPUTS, 0)]);
     let y = || port("y", 0, &[(1, 1), (OUTPUTS, 0)]);
+    let target = || port("y_target", 0, &[(1, 1), (OUTPUTS, 0)]);
     let scalars = || vec![port("loss", 0, &[]), port("mean_absolute_error", 0, &[])];
     let entries = vec![
         entry("init", vec![port("seed", 3, &[(2, 0)])], vec![], init, usize::MAX),
         entry("predict", vec![x()], vec![y()], predict, 8),
-        entry("train_step", vec![x(), y()], scalars(), train_step, 1),
-        entry("evaluate_step", vec![x(), y()], scalars(), evaluate_step, 1),
+        entry("train_step", vec![x(), target()], scalars(), train_step, 1),
+        entry("evaluate_step", vec![x(), target()], scalars(), evaluate_step, 1),
         entry("phases", vec![], vec![port("total", 3, &[])], phases, 1),
         entry("nothing", vec![], vec![], nothing, usize::MAX),
         entry("nothing_parallel", vec![], vec![], nothing, 1),
