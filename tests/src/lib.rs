@@ -1,1 +1,5 @@
-//! Shared parts of the tests and benches.
+//! What the tests and benches of Bakelite share: the rows of the op suite and the runtimes that they run on, Keras's
+//! answers, and networks written in other ways.
+
+pub mod fixture;
+pub mod naive;
