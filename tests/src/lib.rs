@@ -2,4 +2,9 @@
 //! answers, and networks written in other ways.
 
 pub mod fixture;
+mod host_cuda;
 pub mod naive;
+pub mod row;
+pub mod rows;
+pub mod runtime;
+pub mod suite;

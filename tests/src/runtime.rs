@@ -3,11 +3,14 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use bakelite_compiler::compile::{self, Compiled};
 use bakelite_compiler::ir::eval::{Tensor, evaluate};
 use bakelite_compiler::ir::{DType, Module, StorageId};
-use bakelite_compiler::pass;
-use bakelite_compiler::schedule::program::{Program, StorageLayout};
-use bakelite_compiler::schedule::{Verified, eval, layout_storage, schedule};
+use bakelite_compiler::pass::PassOptions;
+use bakelite_compiler::schedule::program::Program;
+use bakelite_compiler::schedule::{self, Verified, eval};
+
+use crate::host_cuda::HostCuda;
 
 /// Something that can run the only entry point of a module.
 pub trait Runtime {
@@ -33,66 +36,61 @@ pub struct Called {
     pub storage: Vec<Tensor>,
 }
 
-/// Whether the passes run before the schedule.
+/// How much of the compiler a module goes through before it runs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Passes {
-    Without,
-    With,
+pub enum Pipeline {
+    /// No passes, and every operation is a kernel of its own.
+    Eager,
+    /// No passes, but fused kernels.
+    Fused,
+    /// Everything.
+    Optimised,
 }
 
-impl Passes {
-    pub const BOTH: [Passes; 2] = [Passes::Without, Passes::With];
+impl Pipeline {
+    pub const ALL: [Pipeline; 3] = [Pipeline::Eager, Pipeline::Fused, Pipeline::Optimised];
 
-    /// The module after the passes.
-    fn apply(self, module: &Module) -> Result<Module, String> {
-        match self {
-            Passes::Without => Ok(module.clone()),
-            Passes::With => {
-                let mut module = module.clone();
-                pass::optimize(&mut module, &pass::PassOptions { verify_after: true, ..Default::default() })
-                    .map_err(|bug| bug.to_string())?;
-                Ok(module)
-            }
-        }
+    pub fn compile(self, module: &Module) -> Result<Compiled, String> {
+        let none = PassOptions { stop_after: Some(0), panels: false, ..PassOptions::default() };
+        let passes = if self == Pipeline::Optimised { PassOptions::default() } else { none };
+        let options = compile::Options {
+            passes: PassOptions { verify_after: true, ..passes },
+            schedule: schedule::Options { fuse: self != Pipeline::Eager },
+        };
+        compile::compile(module.clone(), &options).map_err(|bug| bug.to_string())
     }
 
-    /// The module's entry point after the passes and the schedule.
-    fn schedule(self, module: &Module) -> Result<Verified<Program>, String> {
-        let module = self.apply(module)?;
-        schedule(&module.entries[0], &module.storage, module.max_batch).map_err(|e| e.to_string())
-    }
-
-    fn suffix(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
-            Passes::Without => "",
-            Passes::With => ", optimised",
+            Pipeline::Eager => "eager",
+            Pipeline::Fused => "fused",
+            Pipeline::Optimised => "optimised",
         }
     }
 }
 
 /// Every runtime that this machine has, the oracle aside. What is missing is named once.
 pub fn runtimes() -> Vec<Box<dyn Runtime>> {
-    let mut all: Vec<Box<dyn Runtime>> = vec![Box::new(Interpreter(Passes::With))];
-    for passes in Passes::BOTH {
-        all.push(Box::new(ProgramInterpreter(passes)));
+    let mut all: Vec<Box<dyn Runtime>> = vec![Box::new(Interpreter(Pipeline::Optimised))];
+    for pipeline in Pipeline::ALL {
+        all.push(Box::new(ProgramInterpreter(pipeline)));
     }
-    for passes in Passes::BOTH {
-        all.extend(crate::host_cuda::HostCuda::find(passes).map(|r| Box::new(r) as Box<dyn Runtime>));
+    for pipeline in [Pipeline::Fused, Pipeline::Optimised] {
+        all.extend(HostCuda::find(pipeline).map(|runtime| Box::new(runtime) as Box<dyn Runtime>));
     }
     all
 }
 
-/// The reference interpreter of graphs.
-pub struct Interpreter(pub Passes);
+/// The reference interpreter of graphs, on a module as it is: what everything else is compared with.
+pub struct Oracle;
 
-impl Runtime for Interpreter {
+impl Runtime for Oracle {
     fn name(&self) -> String {
-        format!("interpreter{}", self.0.suffix())
+        "oracle".into()
     }
 
     fn load<'m>(&self, modules: &[&'m Module]) -> Vec<Loaded<'m>> {
-        let load = |module: &Module| Ok(Box::new(self.0.apply(module)?) as Box<dyn Callable + 'm>);
-        modules.iter().map(|module| caught(|| load(module))).collect()
+        modules.iter().map(|&module| Ok(Box::new(module.clone()) as Box<dyn Callable>)).collect()
     }
 }
 
@@ -107,16 +105,37 @@ impl Callable for Module {
     }
 }
 
-/// The reference interpreter of Programs.
-pub struct ProgramInterpreter(pub Passes);
+/// The reference interpreter of graphs, after the passes.
+pub struct Interpreter(pub Pipeline);
 
-impl Runtime for ProgramInterpreter {
+impl Runtime for Interpreter {
     fn name(&self) -> String {
-        format!("program{}", self.0.suffix())
+        format!("interpreter, {}", self.0.name())
     }
 
     fn load<'m>(&self, modules: &[&'m Module]) -> Vec<Loaded<'m>> {
-        let load = |module: &Module| Ok(Box::new(self.0.schedule(module)?) as Box<dyn Callable + 'm>);
+        let load = |module: &Module| {
+            let module = self.0.compile(module)?.module;
+            Ok(Box::new(Packed { run: module.clone(), module }) as Box<dyn Callable>)
+        };
+        modules.iter().map(|module| caught(|| load(module))).collect()
+    }
+}
+
+/// The reference interpreter of Programs.
+pub struct ProgramInterpreter(pub Pipeline);
+
+impl Runtime for ProgramInterpreter {
+    fn name(&self) -> String {
+        format!("program, {}", self.0.name())
+    }
+
+    fn load<'m>(&self, modules: &[&'m Module]) -> Vec<Loaded<'m>> {
+        let load = |module: &Module| {
+            let mut compiled = self.0.compile(module)?;
+            let run = compiled.programs.remove(0);
+            Ok(Box::new(Packed { run, module: compiled.module }) as Box<dyn Callable>)
+        };
         modules.iter().map(|module| caught(|| load(module))).collect()
     }
 }
@@ -128,23 +147,48 @@ impl Callable for Verified<Program> {
     }
 }
 
-/// A module's entry point as a program under another name, with its cells moved behind those of other modules.
-pub(crate) fn program_after(module: &Module, passes: Passes, name: &str, cells_before: u32) -> Result<Program, String> {
-    use bakelite_compiler::schedule::program::Place;
-    let mut program = passes.schedule(module)?.into_inner();
-    program.name = name.into();
-    for buffer in &mut program.buffers {
-        if let Place::Storage(StorageId(cell)) = &mut buffer.place {
-            *cell += cells_before;
-        }
-    }
-    Ok(program)
+/// Something that works on cells in the layout that the compiler chose, called with cells in their logical shape.
+pub struct Packed<R> {
+    pub run: R,
+    /// The module with its final layout.
+    pub module: Module,
 }
 
-/// Offsets of the cells of several modules in one block.
-pub(crate) fn joint_layout(modules: &[&Module]) -> StorageLayout {
-    let cells: Vec<_> = modules.iter().flat_map(|m| &m.storage).cloned().collect();
-    layout_storage(&cells)
+impl<R: Callable> Callable for Packed<R> {
+    fn call(&mut self, batch: usize, inputs: &[Tensor], storage: &[Tensor]) -> Result<Called, String> {
+        let held: Vec<Tensor> = (0..).zip(storage).map(|(i, cell)| pack(&self.module, StorageId(i), cell)).collect();
+        let mut called = caught(|| self.run.call(batch, inputs, &held))?;
+        for (i, cell) in (0..).zip(&mut called.storage) {
+            *cell = unpack(&self.module, StorageId(i), cell);
+        }
+        Ok(called)
+    }
+}
+
+/// A cell in the layout that the compiler chose.
+pub fn pack(module: &Module, id: StorageId, logical: &Tensor) -> Tensor {
+    let Some((rows, panels, width)) = panels(module, id) else { return logical.clone() };
+    let from = |i: usize| (i / width % rows * panels + i / width / rows) * width + i % width;
+    let numbers = logical.to_numbers();
+    let numbers: Vec<f64> = (0..numbers.len()).map(|i| numbers[from(i)]).collect();
+    Tensor::from_numbers(logical.dtype, &module.cell(id).ty.shape.at(1), &numbers)
+}
+
+/// A cell in its logical shape.
+pub fn unpack(module: &Module, id: StorageId, held: &Tensor) -> Tensor {
+    let Some((rows, panels, width)) = panels(module, id) else { return held.clone() };
+    let from = |i: usize| (i / width % panels * rows + i / width / panels) * width + i % width;
+    let numbers = held.to_numbers();
+    let numbers: Vec<f64> = (0..numbers.len()).map(|i| numbers[from(i)]).collect();
+    Tensor::from_numbers(held.dtype, &module.panels[&id].at(1), &numbers)
+}
+
+/// Rows, panels and columns of a panel, for a cell that is held as `[panels, rows, columns]`.
+fn panels(module: &Module, id: StorageId) -> Option<(usize, usize, usize)> {
+    module.panels.get(&id)?;
+    let held = module.cell(id).ty.shape.at(1);
+    let [panels, rows @ .., width] = &held[..] else { return None };
+    Some((rows.iter().product(), *panels, *width))
 }
 
 /// Runs something that may panic; a panic is an error with its message.
