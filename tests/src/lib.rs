@@ -1,1 +1,10 @@
-//! Shared parts of the tests and benches.
+//! What the tests and benches of Bakelite share: the rows of the op suite and the runtimes that they run on, Keras's
+//! answers, and networks written in other ways.
+
+pub mod fixture;
+mod host_cuda;
+pub mod naive;
+pub mod row;
+pub mod rows;
+pub mod runtime;
+pub mod suite;

@@ -50,6 +50,15 @@ impl Order {
     }
 }
 
+/// Whether there is a g++; the reason for skipping is printed where there is none.
+pub fn available() -> bool {
+    let found = Command::new("g++").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();
+    if !found {
+        eprintln!("skipped: the host emulation of CUDA needs g++");
+    }
+    found
+}
+
 /// A module compiled for the host.
 pub struct HostModule {
     module: CudaModule,
@@ -65,8 +74,7 @@ impl HostModule {
     /// # Panics
     /// If g++ refuses the text.
     pub fn build(module: &CudaModule) -> Option<HostModule> {
-        if Command::new("g++").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_err() {
-            eprintln!("skipped: the host emulation of CUDA needs g++");
+        if !available() {
             return None;
         }
         let launches = module.entries.iter().flat_map(|e| &e.launches);
@@ -75,7 +83,9 @@ impl HostModule {
 
         let mut hasher = DefaultHasher::new();
         (&module.source, &main, HEADERS, FLAGS).hash(&mut hasher);
-        let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("cuda_host-{:016x}", hasher.finish()));
+        // Cargo names a folder for integration tests only.
+        let parent = option_env!("CARGO_TARGET_TMPDIR").map_or_else(std::env::temp_dir, PathBuf::from);
+        let folder = parent.join(format!("cuda_host-{:016x}", hasher.finish()));
         let program = folder.join("program");
         if !program.exists() {
             fs::create_dir_all(&folder).expect("the folder for host programs is writable");

@@ -1,0 +1,230 @@
+//! What Keras answered: the cases of `fixtures/keras.json`, and the generator that both sides draw from.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+/// The file that `fixtures/make_keras_fixtures.py` writes.
+#[derive(Deserialize, Debug)]
+pub struct Fixtures {
+    pub made_with: String,
+    pub seed: u64,
+    /// A draw and its elements, which prove that the generators agree.
+    pub draw: Draw,
+    pub drawn: Vec<f32>,
+    pub cases: Vec<Case>,
+}
+
+/// One model and what became of it.
+#[derive(Deserialize, Debug)]
+pub struct Case {
+    pub name: String,
+    /// The shape of one item of the input.
+    pub item: Vec<usize>,
+    /// Layers in order, by Keras's class and argument names.
+    pub layers: Vec<Config>,
+    pub loss: Config,
+    pub optimizer: Config,
+    pub batch: usize,
+    /// The weights and state before training, by `layer/weight`.
+    pub weights: BTreeMap<String, Draw>,
+    /// All rows; batches are taken in order, the last one may be smaller.
+    pub x: Draw,
+    pub y: Draw,
+    /// Predictions for the first rows, before and after training.
+    pub before: Vec<f64>,
+    pub after: Vec<f64>,
+    /// The loss of each batch, unless the case ran `fit`.
+    #[serde(default)]
+    pub losses: Vec<f64>,
+    /// Arguments of `fit`. It trained on the first half of the rows and validated on the second.
+    pub fit: Option<FitArguments>,
+    #[serde(default)]
+    pub metrics: Vec<String>,
+    #[serde(default)]
+    pub history: BTreeMap<String, Vec<f64>>,
+    /// The weights and state after training.
+    pub trained: BTreeMap<String, Sample>,
+}
+
+#[derive(Deserialize, Debug)]
+pub struct FitArguments {
+    pub epochs: usize,
+}
+
+/// An object of Keras: its class and the arguments that are not the defaults.
+#[derive(Deserialize, Clone, Debug)]
+pub struct Config {
+    pub class: String,
+    #[serde(flatten)]
+    pub arguments: BTreeMap<String, Value>,
+}
+
+impl Config {
+    /// A number.
+    pub fn float(&self, name: &str) -> Option<f64> {
+        self.arguments.get(name)?.as_f64()
+    }
+
+    /// A size.
+    pub fn size(&self, name: &str) -> Option<usize> {
+        Some(self.arguments.get(name)?.as_u64()? as usize)
+    }
+
+    /// A size for each of two axes, given once or twice.
+    pub fn sizes(&self, name: &str) -> Option<(usize, usize)> {
+        let size = |v: &Value| v.as_u64().map(|n| n as usize);
+        match self.arguments.get(name)? {
+            Value::Array(pair) => Some((size(pair.first()?)?, size(pair.get(1)?)?)),
+            both => size(both).map(|n| (n, n)),
+        }
+    }
+
+    pub fn text(&self, name: &str) -> Option<&str> {
+        self.arguments.get(name)?.as_str()
+    }
+
+    pub fn flag(&self, name: &str) -> Option<bool> {
+        self.arguments.get(name)?.as_bool()
+    }
+
+    /// An argument that is an object itself.
+    pub fn config(&self, name: &str) -> Option<Config> {
+        serde_json::from_value(self.arguments.get(name)?.clone()).ok()
+    }
+}
+
+/// A tensor that nobody stored: its elements are drawn by position.
+#[derive(Deserialize, Clone, Debug)]
+pub struct Draw {
+    stream: u32,
+    pub shape: Vec<usize>,
+    #[serde(flatten)]
+    kind: Kind,
+}
+
+#[derive(Deserialize, Clone, Debug)]
+#[serde(untagged)]
+enum Kind {
+    /// Uniform in `center - limit .. center + limit`.
+    Uniform { limit: f32, center: f32 },
+    /// Whole numbers.
+    Below { below: u32, dtype: String },
+    /// One 1 in each row of that many, zeros elsewhere.
+    OneHot { one_hot: usize },
+}
+
+impl Draw {
+    /// The elements in row-major order; whole numbers as floats.
+    pub fn values(&self) -> Vec<f32> {
+        let count: usize = self.shape.iter().product();
+        let bits = |i: usize| hash(self.stream, i as u32) >> 8;
+        let element = |i: usize| match self.kind {
+            Kind::Uniform { limit, center } => (bits(i) as f32 * 2f32.powi(-23) - 1.0) * limit + center,
+            Kind::Below { below, .. } => (bits(i) % below) as f32,
+            Kind::OneHot { one_hot: classes } => {
+                let class = i % classes;
+                (bits(i - class) as usize % classes == class) as u8 as f32
+            }
+        };
+        (0..count).map(element).collect()
+    }
+
+    /// Whether the elements are integers by type.
+    pub fn is_int(&self) -> bool {
+        matches!(&self.kind, Kind::Below { dtype, .. } if dtype == "int32")
+    }
+}
+
+/// A bijection of 32-bit integers that scatters neighbours.
+fn mix(x: u32) -> u32 {
+    let x = (x ^ (x >> 16)).wrapping_mul(0x7feb_352d);
+    let x = (x ^ (x >> 15)).wrapping_mul(0x846c_a68b);
+    x ^ (x >> 16)
+}
+
+fn hash(stream: u32, index: u32) -> u32 {
+    mix(mix(index.wrapping_add(mix(stream))) ^ stream)
+}
+
+/// A weight after training: all of its elements, or every so many with the sums of all.
+#[derive(Deserialize, Clone, Debug)]
+pub struct Sample {
+    #[serde(default = "one")]
+    pub step: usize,
+    pub values: Vec<f64>,
+    pub sum: Option<f64>,
+    pub squares: Option<f64>,
+}
+
+fn one() -> usize {
+    1
+}
+
+impl Sample {
+    /// Compares a weight with the sample.
+    pub fn check(&self, weight: &[f32], tolerance: f64) -> Result<(), String> {
+        let sampled: Vec<f64> = weight.iter().step_by(self.step).map(|&x| x as f64).collect();
+        close(&sampled, &self.values, tolerance)?;
+        let sum: f64 = weight.iter().map(|&x| x as f64).sum();
+        let squares: f64 = weight.iter().map(|&x| (x as f64).powi(2)).sum();
+        // Rounding errors of the elements have no common sign.
+        let slack = tolerance * (weight.len() as f64).sqrt();
+        close(&[sum], &[self.sum.unwrap_or(sum)], slack).map_err(|e| format!("sum: {e}"))?;
+        close(&[squares], &[self.squares.unwrap_or(squares)], slack).map_err(|e| format!("sum of squares: {e}"))
+    }
+}
+
+/// Whether two lists agree: absolutely for numbers below 1, relatively above.
+pub fn close(got: &[f64], want: &[f64], tolerance: f64) -> Result<(), String> {
+    if got.len() != want.len() {
+        return Err(format!("{} numbers, Keras has {}", got.len(), want.len()));
+    }
+    let off = |g: f64, w: f64| !((g - w).abs() <= tolerance * w.abs().max(1.0));
+    match got.iter().zip(want).position(|(&g, &w)| off(g, w)) {
+        Some(i) => Err(format!("element {i} is {}, Keras has {}", got[i], want[i])),
+        None => Ok(()),
+    }
+}
+
+impl Fixtures {
+    /// The committed cases, or those of the file named by `BAKELITE_KERAS_FIXTURES`.
+    pub fn load() -> Fixtures {
+        let fresh = std::env::var_os("BAKELITE_KERAS_FIXTURES");
+        let committed = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/keras.json");
+        let path = fresh.unwrap_or_else(|| committed.into());
+        let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        serde_json::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+    }
+
+    /// The case with a name.
+    pub fn case(&self, name: &str) -> &Case {
+        self.cases.iter().find(|c| c.name == name).unwrap_or_else(|| panic!("no case `{name}`"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_sides_draw_the_same_bits() {
+        let fixtures = Fixtures::load();
+        assert_eq!(fixtures.draw.values(), fixtures.drawn);
+        assert!(fixtures.cases.len() >= 60);
+    }
+
+    #[test]
+    fn draws_of_every_kind() {
+        let draw = |text: &str| serde_json::from_str::<Draw>(text).unwrap();
+        let below = draw(r#"{"stream": 3, "shape": [400], "below": 10, "dtype": "int32"}"#);
+        assert!(below.is_int());
+        assert!((0..10).all(|n| below.values().contains(&(n as f32))));
+        let one_hot = draw(r#"{"stream": 3, "shape": [40, 5], "one_hot": 5}"#).values();
+        assert!(one_hot.chunks(5).all(|row| row.iter().sum::<f32>() == 1.0));
+        let uniform = draw(r#"{"stream": 3, "shape": [1000], "limit": 2.0, "center": 1.0}"#).values();
+        assert!(uniform.iter().all(|x| (-1.0..3.0).contains(x)));
+        assert!((uniform.iter().sum::<f32>() / 1000.0 - 1.0).abs() < 0.1);
+    }
+}

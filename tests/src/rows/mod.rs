@@ -1,0 +1,8 @@
+//! The rows of the op suite.
+
+pub mod compose;
+pub mod contract;
+pub mod index;
+pub mod reduce;
+pub mod scalar;
+pub mod view;
