@@ -241,7 +241,13 @@ mod tests {
     #[test]
     fn accepts_what_is_right() {
         assert_eq!(rules(&sample(), &[cell("w", &[2])]), []);
-        let module = Module { name: "m".into(), max_batch: 4, storage: vec![cell("w", &[2])], entries: vec![sample()], ..Module::default() };
+        let module = Module {
+            name: "m".into(),
+            max_batch: 4,
+            storage: vec![cell("w", &[2])],
+            entries: vec![sample()],
+            ..Module::default()
+        };
         assert_eq!(verify_module(&module), Ok(()));
     }
 
@@ -272,7 +278,13 @@ mod tests {
     fn checks_the_module() {
         let mut cells = vec![cell("w", &[2]), cell("w", &[2])];
         cells[1].ty.shape = Shape::batched(&[]);
-        let module = Module { name: "m".into(), max_batch: 0, storage: cells, entries: vec![sample(), sample()], ..Module::default() };
+        let module = Module {
+            name: "m".into(),
+            max_batch: 0,
+            storage: cells,
+            entries: vec![sample(), sample()],
+            ..Module::default()
+        };
         let found = verify_module(&module).unwrap_err();
         let rules: Vec<Rule> = found.iter().map(|v| v.rule).collect();
         assert_eq!(rules, [Rule::Module, Rule::Storage, Rule::Storage, Rule::Module]);

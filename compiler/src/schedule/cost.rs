@@ -40,7 +40,8 @@ pub fn cost(program: &Program, kernel: &Kernel, batch: usize) -> Cost {
         }
         let mut work = Work::default();
         let mut seen = vec![false; kernel.exprs.len()];
-        let values = stage.accs.iter().map(|a| kernel.accs[a.index()].value).chain(stage.stores.iter().map(|s| s.value));
+        let values =
+            stage.accs.iter().map(|a| kernel.accs[a.index()].value).chain(stage.stores.iter().map(|s| s.value));
         for value in values {
             work.add(kernel, value, &mut seen);
         }

@@ -6,7 +6,7 @@
 use crate::ir::eval::{Tensor, Values};
 use crate::ir::{BinaryFn, DType, ReduceFn, StorageId, UnaryFn};
 
-use super::program::{Access, AccId, Affine, AxisId, Expr, ExprId, Kernel, Place, Program, StoreMode};
+use super::program::{AccId, Access, Affine, AxisId, Expr, ExprId, Kernel, Place, Program, StoreMode};
 use super::verify::Verified;
 
 /// One element.
@@ -52,7 +52,12 @@ impl Number {
 }
 
 /// Runs a program: the outputs in order, and the storage cells afterwards.
-pub fn run(program: &Verified<Program>, batch: usize, inputs: &[Tensor], storage: &[Tensor]) -> (Vec<Tensor>, Vec<Tensor>) {
+pub fn run(
+    program: &Verified<Program>,
+    batch: usize,
+    inputs: &[Tensor],
+    storage: &[Tensor],
+) -> (Vec<Tensor>, Vec<Tensor>) {
     let mut memory: Vec<Vec<Number>> = Vec::new();
     for buffer in &program.buffers {
         let mut elements = match &buffer.place {

@@ -40,7 +40,8 @@ impl<'a> Groups<'a> {
     ) -> Result<Groups<'a>, Failure> {
         let graph = cx.graph;
         let roots: HashSet<NodeId> = graph.roots().collect();
-        let computed = |id: &NodeId| cx.selection.stored[id.index()] && (!lives_in_memory(graph, *id) || roots.contains(id));
+        let computed =
+            |id: &NodeId| cx.selection.stored[id.index()] && (!lives_in_memory(graph, *id) || roots.contains(id));
         let nodes: Vec<NodeId> = graph.ids().filter(computed).collect();
         let mut groups = Groups {
             cx,
@@ -158,7 +159,8 @@ impl<'a> Groups<'a> {
 
     /// Whether a path leads from one of the two groups through another back to one of the two.
     fn cyclic(&self, a: GroupId, b: GroupId) -> bool {
-        let mut stack: Vec<GroupId> = self.before(a).into_iter().chain(self.before(b)).filter(|g| *g != a && *g != b).collect();
+        let mut stack: Vec<GroupId> =
+            self.before(a).into_iter().chain(self.before(b)).filter(|g| *g != a && *g != b).collect();
         let mut seen: HashSet<GroupId> = stack.iter().copied().collect();
         while let Some(g) = stack.pop() {
             for next in self.before(g) {

@@ -38,11 +38,7 @@ pub(super) fn flatten(index: &[Affine], dims: &[Dim]) -> Affine {
 }
 
 /// Splits a flat index into the digits of the given extents, or says what stands in the way.
-pub(super) fn unflatten(
-    flat: &Affine,
-    dims: &[Dim],
-    extent: &dyn Fn(AxisId) -> Dim,
-) -> Result<Vec<Affine>, Obstacle> {
+pub(super) fn unflatten(flat: &Affine, dims: &[Dim], extent: &dyn Fn(AxisId) -> Dim) -> Result<Vec<Affine>, Obstacle> {
     let mut rest = flat.clone();
     let mut digits = Vec::with_capacity(dims.len());
     for j in 0..dims.len() {
@@ -63,7 +59,8 @@ fn divide(index: &Affine, by: i64, extent: &dyn Fn(AxisId) -> Dim) -> Result<(Af
     if by == 1 {
         return Ok((index.clone(), Affine::default()));
     }
-    let (mut high, mut low) = (Affine::constant(index.base.div_euclid(by)), Affine::constant(index.base.rem_euclid(by)));
+    let (mut high, mut low) =
+        (Affine::constant(index.base.div_euclid(by)), Affine::constant(index.base.rem_euclid(by)));
     for &(axis, c) in &index.terms {
         if c % by == 0 { high.terms.push((axis, c / by)) } else { low.terms.push((axis, c)) }
     }

@@ -6,7 +6,8 @@ use crate::ir::{BinaryFn, DType, Dim, Graph, Literal, Node, NodeId, Number, Op, 
 
 use super::index::{Obstacle, address, flatten, unflatten};
 use super::program::{
-    Acc, AccId, Access, Affine, AxisId, BufferId, ContractRoles, Expr, ExprId, Indirect, Kernel, Stage, Store, StoreMode,
+    Acc, AccId, Access, Affine, AxisId, BufferId, ContractRoles, Expr, ExprId, Indirect, Kernel, Stage, Store,
+    StoreMode,
 };
 use super::select::{Selection, lives_in_memory};
 
@@ -229,7 +230,9 @@ impl<'a> Lowering<'a> {
         // The outer space: what reductions keep, or the shape of the stored values.
         let lead = match reduces.first() {
             Some(r) => *r,
-            None => *self.members.iter().find(|id| Some(**id) != contract && (self.kept)(**id)).unwrap_or(&self.members[0]),
+            None => {
+                *self.members.iter().find(|id| Some(**id) != contract && (self.kept)(**id)).unwrap_or(&self.members[0])
+            }
         };
         let space = self.node(lead).ty.shape.clone();
         if reduces.iter().any(|r| self.node(*r).ty.shape != space) {
@@ -303,9 +306,10 @@ impl<'a> Lowering<'a> {
 
     /// A stored elementwise member: over the outer space, or over a larger one that contains it.
     fn elementwise(&mut self, id: NodeId, space: &Shape, outer: &[Affine]) -> Lowered<()> {
-        let needed_later = self.members.iter().any(|m| {
-            self.cx.selection.reads[m.index()].contains(&id) && self.levels[m] > self.levels[&id]
-        });
+        let needed_later = self
+            .members
+            .iter()
+            .any(|m| self.cx.selection.reads[m.index()].contains(&id) && self.levels[m] > self.levels[&id]);
         if !(self.kept)(id) && !needed_later {
             return Ok(());
         }
@@ -468,7 +472,8 @@ impl<'a> Lowering<'a> {
         self.fill(id, &windowed, &outer, 0.0)?;
         let operand = node.args[0];
         let rank = shape.rank();
-        let dims: Vec<Dim> = windowed.iter().copied().chain(rank..rank + axes.len()).map(|a| self.node(operand).ty.shape[a]).collect();
+        let dims: Vec<Dim> =
+            windowed.iter().copied().chain(rank..rank + axes.len()).map(|a| self.node(operand).ty.shape[a]).collect();
         let (stage, inner) = self.new_stage(1, &dims);
         let (positions, elements) = inner.split_at(axes.len());
         let mut from = spread(rank, &windowed, &outer, positions);
@@ -648,7 +653,8 @@ impl<'a> Lowering<'a> {
             }
             Op::Broadcast { axes, .. } => {
                 let dims = &self.node(node.args[0]).ty.shape;
-                let stretched = |(&a, d): (&usize, &Dim)| if *d == Dim::ONE { Affine::default() } else { index[a].clone() };
+                let stretched =
+                    |(&a, d): (&usize, &Dim)| if *d == Dim::ONE { Affine::default() } else { index[a].clone() };
                 let inner: Vec<Affine> = axes.iter().zip(dims.iter()).map(stretched).collect();
                 return self.value(node.args[0], &inner, level);
             }
@@ -674,7 +680,12 @@ impl<'a> Lowering<'a> {
             }
             Op::Gather { axis } => return self.gather(id, *axis, index, level),
             // These always have a kernel of their own.
-            Op::Reduce { .. } | Op::Contract(_) | Op::Pad { .. } | Op::Concat { .. } | Op::Fold { .. } | Op::ScatterAdd { .. } => {
+            Op::Reduce { .. }
+            | Op::Contract(_)
+            | Op::Pad { .. }
+            | Op::Concat { .. }
+            | Op::Fold { .. }
+            | Op::ScatterAdd { .. } => {
                 return Err(Failure::Unfusable.into());
             }
         };

@@ -53,8 +53,7 @@ pub(super) fn plan(program: &mut Program) {
     let mut total = 0;
     for (buffer, life) in waiting {
         let size = footprint(program, buffer);
-        let mut taken: Vec<(usize, usize)> =
-            placed.iter().filter(|p| p.2.overlaps(life)).map(|p| (p.0, p.1)).collect();
+        let mut taken: Vec<(usize, usize)> = placed.iter().filter(|p| p.2.overlaps(life)).map(|p| (p.0, p.1)).collect();
         taken.sort();
         let mut offset = 0;
         for (start, end) in taken {

@@ -195,7 +195,12 @@ impl Places {
             detours: Vec::new(),
         };
         for (i, input) in graph.inputs.iter().enumerate() {
-            let buffer = Buffer { name: input.name.clone(), dtype: input.ty.dtype, shape: input.ty.shape.clone(), place: Place::Input(i) };
+            let buffer = Buffer {
+                name: input.name.clone(),
+                dtype: input.ty.dtype,
+                shape: input.ty.shape.clone(),
+                place: Place::Input(i),
+            };
             let id = places.add(buffer);
             places.inputs.push(id);
         }
@@ -215,7 +220,8 @@ impl Places {
         let mut wanted: HashMap<NodeId, Vec<BufferId>> = HashMap::new();
         for (i, output) in graph.outputs.iter().enumerate() {
             let ty = graph.ty(output.node);
-            let buffer = Buffer { name: output.name.clone(), dtype: ty.dtype, shape: ty.shape.clone(), place: Place::Output(i) };
+            let buffer =
+                Buffer { name: output.name.clone(), dtype: ty.dtype, shape: ty.shape.clone(), place: Place::Output(i) };
             let id = places.add(buffer);
             places.outputs.push(id);
             wanted.entry(output.node).or_default().push(id);

@@ -48,7 +48,8 @@ pub(super) fn select(graph: &Graph, forced: &[NodeId], fuse: bool) -> Selection 
             stored[i] = true;
         }
     }
-    let reads = graph.ids().map(|id| if stored[id.index()] { reads_of(graph, id, &stored) } else { Vec::new() }).collect();
+    let reads =
+        graph.ids().map(|id| if stored[id.index()] { reads_of(graph, id, &stored) } else { Vec::new() }).collect();
     Selection { stored, reads }
 }
 
@@ -56,7 +57,12 @@ pub(super) fn select(graph: &Graph, forced: &[NodeId], fuse: bool) -> Selection 
 fn computed_by_own_kernel(op: &Op) -> bool {
     matches!(
         op,
-        Op::Contract(_) | Op::Reduce { .. } | Op::Fold { .. } | Op::ScatterAdd { .. } | Op::Pad { .. } | Op::Concat { .. }
+        Op::Contract(_)
+            | Op::Reduce { .. }
+            | Op::Fold { .. }
+            | Op::ScatterAdd { .. }
+            | Op::Pad { .. }
+            | Op::Concat { .. }
     )
 }
 
@@ -71,7 +77,8 @@ pub(super) fn lives_in_memory(graph: &Graph, id: NodeId) -> bool {
 
 /// The tensor under a chain of views that only rewrite the index.
 pub(super) fn base(graph: &Graph, mut id: NodeId) -> NodeId {
-    while let Op::Reshape(_) | Op::Permute(_) | Op::Broadcast { .. } | Op::Slice(_) | Op::Window(_) = graph.node(id).op {
+    while let Op::Reshape(_) | Op::Permute(_) | Op::Broadcast { .. } | Op::Slice(_) | Op::Window(_) = graph.node(id).op
+    {
         id = graph.node(id).args[0];
     }
     id

@@ -59,7 +59,8 @@ impl fmt::Display for Violation {
 pub fn verify(program: Program) -> Result<Verified<Program>, Vec<Violation>> {
     let mut violations = Vec::new();
     memory(&program, &mut violations);
-    let mut written: Vec<bool> = program.buffers.iter().map(|b| !matches!(b.place, Place::Arena { .. } | Place::Output(_))).collect();
+    let mut written: Vec<bool> =
+        program.buffers.iter().map(|b| !matches!(b.place, Place::Arena { .. } | Place::Output(_))).collect();
     for kernel in &program.kernels {
         let mut check = Check { program: &program, kernel, violations: &mut violations };
         if check.ids() {
@@ -122,7 +123,8 @@ impl Check<'_> {
     fn ids(&mut self) -> bool {
         let kernel = self.kernel;
         let axis = |a: &AxisId| a.index() < kernel.axes.len();
-        let access = |a: &Access| a.buffer.index() < self.program.buffers.len() && a.index.terms.iter().all(|t| axis(&t.0));
+        let access =
+            |a: &Access| a.buffer.index() < self.program.buffers.len() && a.index.terms.iter().all(|t| axis(&t.0));
         let exprs = kernel.exprs.iter().enumerate().all(|(i, e)| {
             let operands = e.expr.operands().iter().all(|o| o.index() < i);
             operands
@@ -130,7 +132,12 @@ impl Check<'_> {
                     Expr::Load(a) => access(a),
                     Expr::Index(form) => form.terms.iter().all(|t| axis(&t.0)),
                     Expr::Acc(a) => a.index() < kernel.accs.len(),
-                    Expr::Const(_) | Expr::Size(_) | Expr::Unary(..) | Expr::Binary(..) | Expr::Select(..) | Expr::Cast(_) => true,
+                    Expr::Const(_)
+                    | Expr::Size(_)
+                    | Expr::Unary(..)
+                    | Expr::Binary(..)
+                    | Expr::Select(..)
+                    | Expr::Cast(_) => true,
                 }
         });
         let value = |v: &super::program::ExprId| v.index() < kernel.exprs.len();
@@ -172,7 +179,10 @@ impl Check<'_> {
         for stage in &kernel.stages {
             for store in &stage.stores {
                 if self.program.buffer(store.access.buffer).dtype != kernel.expr(store.value).dtype {
-                    self.fail("a store has the type of its buffer", self.program.buffer(store.access.buffer).name.clone());
+                    self.fail(
+                        "a store has the type of its buffer",
+                        self.program.buffer(store.access.buffer).name.clone(),
+                    );
                 }
             }
             for acc in &stage.accs {
@@ -232,7 +242,10 @@ impl Check<'_> {
                     }
                     let rows = buffer.shape.first().filter(|d| d.batch).map_or(self.program.max_batch, |_| batch);
                     if !empty && (low < 0 || high >= buffer.shape.count(rows) as i64) {
-                        self.fail("addresses are in bounds", format!("{} {low}..={high} at batch {batch}", buffer.name));
+                        self.fail(
+                            "addresses are in bounds",
+                            format!("{} {low}..={high} at batch {batch}", buffer.name),
+                        );
                     }
                 }
             }
@@ -303,7 +316,8 @@ impl Check<'_> {
                     let all = range.iter().flat_map(|st| &st.stores);
                     all.filter(|st| st.access.buffer == load.buffer).map(|st| st.access.clone()).collect()
                 };
-                let (earlier, here, all) = (stores(&kernel.stages[..s]), stores(&kernel.stages[s..=s]), stores(&kernel.stages));
+                let (earlier, here, all) =
+                    (stores(&kernel.stages[..s]), stores(&kernel.stages[s..=s]), stores(&kernel.stages));
                 let own = earlier.iter().any(|a| self.same_outer(a, load)) || here.contains(load);
                 if !all.is_empty() && !own {
                     let name = name();
@@ -321,6 +335,7 @@ impl Check<'_> {
 
     /// Whether two addresses depend on the outer axes alike.
     fn same_outer(&self, a: &Access, b: &Access) -> bool {
-        self.kernel.outer.iter().all(|x| a.index.coefficient(*x) == b.index.coefficient(*x)) && a.index.base == b.index.base
+        self.kernel.outer.iter().all(|x| a.index.coefficient(*x) == b.index.coefficient(*x))
+            && a.index.base == b.index.base
     }
 }
