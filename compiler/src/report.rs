@@ -81,7 +81,10 @@ impl EntryReport {
             arena_bytes: program.arena_bytes,
             peak_bytes,
             peak_kernel: program.kernels.get(worst).map(|k| k.name.clone()).unwrap_or_default(),
-            peak_buffers: live.iter().map(|b| (program.buffer(*b).name.clone(), memory::footprint(program, *b))).collect(),
+            peak_buffers: live
+                .iter()
+                .map(|b| (program.buffer(*b).name.clone(), memory::footprint(program, *b)))
+                .collect(),
             parallel_batch: cost::parallel_batch(program),
             kernels,
         }
@@ -175,4 +178,3 @@ impl fmt::Display for EntryReport {
         Ok(())
     }
 }
-

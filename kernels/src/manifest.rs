@@ -53,11 +53,15 @@ pub type Strip2Fn = unsafe extern "C" fn(dst: *mut f32, x: *const f32, y: *const
 /// Runs the calling thread's share of a contraction; see [`crate::contract`].
 pub type ContractFn = unsafe extern "C" fn(call: *const crate::contract::ContractCall);
 
-/// One level's functions and their table, in a module of the level's name. `$gemm` is the level's microkernels.
+/// One level's functions and their table, in a module of the level's name. `$arithmetic` is how it
+/// multiplies and adds, `$gemm` its microkernels.
 macro_rules! level {
-    ($level:ident, $features:literal, $gemm:path, { $( $slot:ident: $kind:ident = $source:path ),+ }) => {
+    ($level:ident, $features:literal, $arithmetic:expr, $gemm:path, { $( $slot:ident: $kind:ident = $source:path ),+ }) => {
         mod $level {
-            $( entry! { $kind, $slot, $source, $features, $gemm } )+
+            #[allow(unused_imports, reason = "a level uses one of the two")]
+            use crate::vmath::{Fused, Separate};
+
+            $( entry! { $kind, $slot, $source, $features, $arithmetic, $gemm } )+
             pub static TABLE: super::KernelTable = super::KernelTable { $( $slot, )+ };
         }
     };
@@ -65,21 +69,21 @@ macro_rules! level {
 
 /// One level's function of a slot, by the type of the slot.
 macro_rules! entry {
-    (StripFn, $slot:ident, $source:path, $features:literal, $gemm:path) => {
+    (StripFn, $slot:ident, $source:path, $features:literal, $arithmetic:expr, $gemm:path) => {
         #[target_feature(enable = $features)]
         unsafe extern "C" fn $slot(dst: *mut f32, src: *const f32, n: usize) {
             // SAFETY: forwarded.
-            unsafe { crate::vmath::map(dst, src, n, |x| $source(x)) }
+            unsafe { crate::vmath::map(dst, src, n, |x| $source($arithmetic, x)) }
         }
     };
-    (Strip2Fn, $slot:ident, $source:path, $features:literal, $gemm:path) => {
+    (Strip2Fn, $slot:ident, $source:path, $features:literal, $arithmetic:expr, $gemm:path) => {
         #[target_feature(enable = $features)]
         unsafe extern "C" fn $slot(dst: *mut f32, x: *const f32, y: *const f32, n: usize) {
             // SAFETY: forwarded.
-            unsafe { crate::vmath::map2(dst, x, y, n, |x, y| $source(x, y)) }
+            unsafe { crate::vmath::map2(dst, x, y, n, |x, y| $source($arithmetic, x, y)) }
         }
     };
-    (ContractFn, $slot:ident, $source:path, $features:literal, $gemm:path) => {
+    (ContractFn, $slot:ident, $source:path, $features:literal, $arithmetic:expr, $gemm:path) => {
         unsafe extern "C" fn $slot(call: *const crate::contract::ContractCall) {
             // SAFETY: forwarded; the table is only handed out where the processor supports the level.
             unsafe { $source($gemm, &*call) }
@@ -99,18 +103,18 @@ macro_rules! kernels {
         pub const SLOTS: &[&str] = &[ $( stringify!($slot), )+ ];
 
         #[cfg(target_arch = "x86_64")]
-        level! { baseline, "sse2", crate::f32_gemm::generic::Generic, { $( $slot: $kind = $source ),+ } }
+        level! { baseline, "sse2", Separate, crate::f32_gemm::generic::Generic, { $( $slot: $kind = $source ),+ } }
         #[cfg(target_arch = "x86_64")]
-        level! { v3, "avx2,fma", crate::f32_gemm::avx2::Avx2, { $( $slot: $kind = $source ),+ } }
+        level! { v3, "avx2,fma", Fused::new(), crate::f32_gemm::avx2::Avx2, { $( $slot: $kind = $source ),+ } }
         #[cfg(target_arch = "x86_64")]
         level! {
-            v4, "avx512f,avx512bw,avx512cd,avx512dq,avx512vl,avx2,fma", crate::f32_gemm::avx512::Avx512,
+            v4, "avx512f,avx512bw,avx512cd,avx512dq,avx512vl,avx2,fma", Fused::new(), crate::f32_gemm::avx512::Avx512,
             { $( $slot: $kind = $source ),+ }
         }
         #[cfg(target_arch = "aarch64")]
-        level! { baseline, "neon", crate::f32_gemm::generic::Generic, { $( $slot: $kind = $source ),+ } }
+        level! { baseline, "neon", Separate, crate::f32_gemm::generic::Generic, { $( $slot: $kind = $source ),+ } }
         #[cfg(target_arch = "aarch64")]
-        level! { neon, "neon", crate::f32_gemm::neon::Neon, { $( $slot: $kind = $source ),+ } }
+        level! { neon, "neon", Separate, crate::f32_gemm::neon::Neon, { $( $slot: $kind = $source ),+ } }
     };
 }
 

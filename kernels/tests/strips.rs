@@ -173,7 +173,7 @@ fn unary_strips_are_accurate() {
         x.extend((0..400_000).map(|_| random.between(row.domain.0, row.domain.1)));
         x.extend((0..100_000).map(|_| random.between(-1.5, 1.5)));
         let reference: Vec<f64> = x.iter().map(|x| (row.reference)(*x as f64)).collect();
-        let mut first: Option<Vec<f32>> = None;
+        let mut fused: Option<Vec<f32>> = None;
         for (level, table) in levels() {
             let y = run((row.kernel)(table), &x);
             let (mut worst, mut at) = (0.0, 0.0);
@@ -205,9 +205,12 @@ fn unary_strips_are_accurate() {
             }
             println!("{:8} {:10} {worst:.3} ulp at {at:e}", row.name, level.name());
             assert!(worst <= row.ulps, "{} {}: {worst} ulp at {at:e}", row.name, level.name());
-            // NaN payloads aside, every level gives the same bits.
-            let first = first.get_or_insert_with(|| y.clone());
-            let same = first.iter().zip(&y).all(|(a, b)| a.to_bits() == b.to_bits() || a.is_nan() && b.is_nan());
+            if !matches!(level, Level::V3 | Level::V4) {
+                continue;
+            }
+            // NaN payloads aside, levels with fused multiply-adds give the same bits.
+            let fused = fused.get_or_insert_with(|| y.clone());
+            let same = fused.iter().zip(&y).all(|(a, b)| a.to_bits() == b.to_bits() || a.is_nan() && b.is_nan());
             assert!(same, "{}: levels differ", row.name);
         }
     }

@@ -6,7 +6,8 @@ use crate::grad::gradients;
 use crate::ir::eval::{Tensor, evaluate};
 use crate::ir::random::Rng;
 use crate::ir::{
-    DType, Dim, Graph, Module, NodeId, Op, PadAxis, ReduceFn, Shape, Site, Storage, StorageId, StorageKind, TensorType, WindowAxis,
+    DType, Dim, Graph, Module, NodeId, Op, PadAxis, ReduceFn, Shape, Site, Storage, StorageId, StorageKind, TensorType,
+    WindowAxis,
 };
 
 fn f32s(dims: &[usize]) -> TensorType {
@@ -25,7 +26,13 @@ impl Cells {
     fn read(&mut self, graph: &mut Graph, name: &str, dims: &[usize]) -> (StorageId, NodeId) {
         let id = StorageId(self.0.len() as u32);
         let ty = f32s(dims);
-        let cell = Storage { name: name.into(), ty: ty.clone(), kind: StorageKind::Param, trainable: true, site: Site::path(name) };
+        let cell = Storage {
+            name: name.into(),
+            ty: ty.clone(),
+            kind: StorageKind::Param,
+            trainable: true,
+            site: Site::path(name),
+        };
         self.0.push(cell);
         (id, graph.push(Op::Storage { id, ty }, &[]))
     }
@@ -56,7 +63,10 @@ fn check_with(graph: &Graph, cells: &[Storage], max_batch: usize, options: Optio
         for (got, want) in outputs.iter().zip(&expected.outputs).chain(after.iter().zip(&cells)) {
             assert_eq!(got.shape, want.shape);
             for (g, w) in got.to_numbers().iter().zip(want.to_numbers()) {
-                assert!((g - w).abs() <= 1e-9 * w.abs().max(1.0) || g.is_nan() && w.is_nan(), "{g} {w} at batch {batch}");
+                assert!(
+                    (g - w).abs() <= 1e-9 * w.abs().max(1.0) || g.is_nan() && w.is_nan(),
+                    "{g} {w} at batch {batch}"
+                );
             }
         }
     }
@@ -132,7 +142,12 @@ fn convolution_pooling_and_their_gradients() {
     let x = g.input("x", rows(&[7, 6, 2]));
     let (id, w) = cells.read(&mut g, "kernel", &[3, 3, 2, 4]);
     let axes = |size, stride| [1, 2].map(|axis| WindowAxis { axis, size, stride, dilation: 1 }).to_vec();
-    let pads = vec![PadAxis::default(), PadAxis { low: 1, high: 1, interior: 0 }, PadAxis { low: 1, high: 1, interior: 0 }, PadAxis::default()];
+    let pads = vec![
+        PadAxis::default(),
+        PadAxis { low: 1, high: 1, interior: 0 },
+        PadAxis { low: 1, high: 1, interior: 0 },
+        PadAxis::default(),
+    ];
     let padded = g.push(Op::Pad { axes: pads, value: crate::ir::Number(0.0) }, &[x]);
     let windows = g.push(Op::Window(axes(3, 1)), &[padded]);
     let z = g.contract(windows, w, &[], &[(4, 0), (5, 1), (3, 2)]);

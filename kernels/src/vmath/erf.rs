@@ -1,13 +1,15 @@
 //! The error function.
 
+use super::arith::Arithmetic;
 use super::exp::exp_normal;
 use super::{clamp, polynomial};
 
 /// Error function.
 #[inline(always)]
-pub fn erf(x: f32) -> f32 {
+pub fn erf(m: impl Arithmetic, x: f32) -> f32 {
     let a = x.abs();
-    let small = a + a * polynomial(
+    let small = polynomial(
+        m,
         a * a,
         [
             1.283_791_7e-1,
@@ -20,8 +22,10 @@ pub fn erf(x: f32) -> f32 {
             -9.641_507e-6,
         ],
     );
+    let small = m.mul_add(a, small, a);
     // The logarithm of 1 - erf; the result is 1 from 3.92 on.
     let q = polynomial(
+        m,
         clamp(a, 1.0, 4.0) - 1.0,
         [
             -1.849_605_6,
@@ -34,6 +38,6 @@ pub fn erf(x: f32) -> f32 {
             -2.169_755_9e-5,
         ],
     );
-    let large = 1.0 - exp_normal(q);
+    let large = 1.0 - exp_normal(m, q);
     (if a < 1.0 { small } else { large }).copysign(x)
 }

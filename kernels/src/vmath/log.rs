@@ -1,6 +1,7 @@
 //! Natural logarithms.
 
-use super::{polynomial, polynomial64, split64};
+use super::arith::Arithmetic;
+use super::{polynomial, split64};
 
 /// Nine bits of ln 2, so that small multiples are exact, and the rest.
 const LN2_HIGH: f32 = 0.693_359_4;
@@ -8,7 +9,7 @@ const LN2_LOW: f32 = -2.121_944_4e-4;
 
 /// Natural logarithm.
 #[inline(always)]
-pub fn log(x: f32) -> f32 {
+pub fn log(m: impl Arithmetic, x: f32) -> f32 {
     /// The bits of the square root of 1/2.
     const LOWEST: u32 = 0x3f35_04f3;
     /// 2^25 makes every denormal normal.
@@ -20,6 +21,7 @@ pub fn log(x: f32) -> f32 {
 
     let z = f * f;
     let p = polynomial(
+        m,
         f,
         [
             3.333_331_3e-1,
@@ -33,7 +35,8 @@ pub fn log(x: f32) -> f32 {
             6.747_663_8e-2,
         ],
     );
-    let y = f + ((p * f * z + e * LN2_LOW) - 0.5 * z) + e * LN2_HIGH;
+    let low = m.mul_add(e, LN2_LOW, p * f * z);
+    let y = m.mul_add(e, LN2_HIGH, f + m.mul_add(-0.5, z, low));
 
     let y = if x > 0.0 { y } else { f32::NAN };
     let y = if x == 0.0 { f32::NEG_INFINITY } else { y };
@@ -42,14 +45,15 @@ pub fn log(x: f32) -> f32 {
 
 /// `log(1 + x)`
 #[inline(always)]
-pub fn log1p(x: f32) -> f32 {
+pub fn log1p(m: impl Arithmetic, x: f32) -> f32 {
     let wide = x as f64;
-    let (e, m) = split64(1.0 + wide);
+    let (e, mantissa) = split64(1.0 + wide);
     // Where 1 + x needs no scaling, x is more exact than what is left of it in the sum.
-    let f = if e == 0.0 { wide } else { m - 1.0 };
+    let f = if e == 0.0 { wide } else { mantissa - 1.0 };
     let s = f / (2.0 + f);
     let z = s * s;
-    let p = polynomial64(
+    let p = polynomial(
+        m,
         z,
         [
             2.000_000_000_008_423_93,
@@ -59,7 +63,7 @@ pub fn log1p(x: f32) -> f32 {
             2.361_746_581_898_352_68e-1,
         ],
     );
-    let y = ((s * p + e * core::f64::consts::LN_2) as f32).copysign(x);
+    let y = (m.mul_add(e, core::f64::consts::LN_2, s * p) as f32).copysign(x);
 
     let y = if x > -1.0 { y } else { f32::NAN };
     let y = if x == -1.0 { f32::NEG_INFINITY } else { y };

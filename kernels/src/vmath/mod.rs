@@ -12,12 +12,15 @@
 
 #![allow(clippy::excessive_precision, clippy::approx_constant, reason = "coefficients are printed as they were fitted")]
 
+mod arith;
 mod erf;
 mod exp;
 mod log;
 mod pow;
 mod trig;
 
+pub use arith::{Arithmetic, Fused, Separate};
+use arith::{MulAdd, Number};
 pub use erf::erf;
 pub use exp::{exp, expm1, sigmoid, tanh};
 pub use log::{log, log1p};
@@ -82,24 +85,16 @@ unsafe fn chunk<const N: usize>(dst: *mut f32, x: *const f32, y: *const f32, f: 
     }
 }
 
-/// `c[0] + c[1] x + c[2] x^2 + ...`
+/// `c[0] + c[1] x + c[2] x^2 + ...` for at least two terms. Even and odd powers apart: half as long a chain of dependent
+/// operations as Horner's.
 #[inline(always)]
-fn polynomial<const N: usize>(x: f32, c: [f32; N]) -> f32 {
-    let mut sum = c[N - 1];
-    for i in (0..N - 1).rev() {
-        sum = sum * x + c[i];
+fn polynomial<T: Number, const N: usize>(m: impl MulAdd<T>, x: T, c: [T; N]) -> T {
+    let square = x * x;
+    let (mut this, mut other) = (c[N - 2], c[N - 1]);
+    for i in (0..N - 2).rev() {
+        (this, other) = (m.mul_add(other, square, c[i]), this);
     }
-    sum
-}
-
-/// `c[0] + c[1] x + c[2] x^2 + ...`
-#[inline(always)]
-fn polynomial64<const N: usize>(x: f64, c: [f64; N]) -> f64 {
-    let mut sum = c[N - 1];
-    for i in (0..N - 1).rev() {
-        sum = sum * x + c[i];
-    }
-    sum
+    m.mul_add(other, x, this)
 }
 
 /// `x` limited to a range. NaN stays NaN.

@@ -1,14 +1,16 @@
 //! Powers.
 
-use super::{ROUND64, clamp64, polynomial64, power_of_two, split64};
+use super::arith::Arithmetic;
+use super::{ROUND64, clamp64, polynomial, power_of_two, split64};
 
 /// `x^y`
 #[inline(always)]
-pub fn pow(x: f32, y: f32) -> f32 {
+pub fn pow(m: impl Arithmetic, x: f32, y: f32) -> f32 {
     let a = x.abs();
-    let (e, m) = split64(a as f64);
-    let s = (m - 1.0) / (m + 1.0);
-    let p = polynomial64(
+    let (e, mantissa) = split64(a as f64);
+    let s = (mantissa - 1.0) / (mantissa + 1.0);
+    let p = polynomial(
+        m,
         s * s,
         [
             2.885_390_081_777_927_22,
@@ -20,7 +22,7 @@ pub fn pow(x: f32, y: f32) -> f32 {
             2.429_289_962_625_861_00e-1,
         ],
     );
-    let log2 = e + s * p;
+    let log2 = m.mul_add(s, p, e);
     let log2 = if a == 0.0 { f64::NEG_INFINITY } else { log2 };
     let log2 = if a == f32::INFINITY { f64::INFINITY } else { log2 };
 
@@ -28,7 +30,8 @@ pub fn pow(x: f32, y: f32) -> f32 {
     let exponent = clamp64(y as f64 * log2, -200.0, 200.0);
     let rounded = exponent + ROUND64;
     let r = exponent - (rounded - ROUND64);
-    let p = polynomial64(
+    let p = polynomial(
+        m,
         r,
         [
             9.999_999_999_616_885_35e-1,
