@@ -193,7 +193,11 @@ impl Emitter<'_, '_> {
     pub fn hoist(&mut self, roots: &[ExprId]) -> Result<(), BackendError> {
         let axes = Set::of(self.index.keys().map(|a| a.index()));
         let mut stack = roots.to_vec();
+        let mut seen = vec![false; self.kernel.exprs.len()];
         while let Some(e) = stack.pop() {
+            if std::mem::replace(&mut seen[e.index()], true) {
+                continue;
+            }
             let known = !self.facts.pinned[e.index()]
                 && self.facts.axes[e.index()].within(axes)
                 && self.accs_known(e);
