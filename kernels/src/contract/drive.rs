@@ -46,7 +46,7 @@ pub unsafe fn drive<G: Gemm>(_level: G, call: &ContractCall) {
         unit,
         packed_c: scratch,
         packed_a,
-        packed_b: packed_a.wrapping_add(blocking.a_elements()),
+        packed_b: packed_a.wrapping_add(blocking.a_elements(access_a)),
         p: &p,
         index: 0,
         a: call.a,
@@ -92,7 +92,7 @@ unsafe fn small<G: Gemm>(call: &ContractCall, plan: &ContractPlan) -> bool {
     let (mut b, mut b_k, mut b_panel) = (call.b, k_axis.b, PANEL as isize);
     // SAFETY: the caller vouches for the operands; scratch has room for C and B.
     unsafe {
-        if n_axis.b != 1 {
+        if n_axis.b != 1 && n > 1 {
             let packed = call.scratch.cast::<f32>().add(m * ld);
             for n0 in (0..n).step_by(PANEL) {
                 let src = call.b.offset(n0 as isize * n_axis.b);

@@ -1,13 +1,13 @@
 //! A plan at one run-time batch: how each operand is reached, and the sizes of blocks.
 
-use super::ContractPlan;
 use super::walk::{Walk, elements};
+use super::{AxisGroup, ContractPlan};
 use crate::f32_gemm::{Gemm, PANEL};
 
 /// The longest block of K at any level.
 pub const K_BLOCK: usize = 384;
 /// Elements of a block of C, which stays in cache while K is summed and the epilogue reads it.
-pub const C_BLOCK: usize = 16 * 1024;
+pub const C_BLOCK: usize = 8 * 1024;
 /// The most columns of a block of C.
 pub const C_COLUMNS: usize = 128;
 /// The most elements of a packed block of A.
@@ -159,7 +159,10 @@ impl Blocking {
 
     /// Elements of scratch for packed A.
     #[inline(always)]
-    pub fn a_elements(&self) -> usize {
+    pub fn a_elements(&self, access: AccessA) -> usize {
+        if matches!(access, AccessA::Direct { .. }) {
+            return 0;
+        }
         (self.m * self.row_ld()).max(self.k * self.slice_ld()).next_multiple_of(16)
     }
 
@@ -172,15 +175,23 @@ impl Blocking {
 
 /// An upper bound of the scratch elements of one thread at every batch from 1 to `max_batch`.
 pub fn scratch_elements(plan: &ContractPlan, max_batch: usize) -> usize {
-    let extents = |batch| (elements(&plan.m, batch), elements(&plan.n, batch), elements(&plan.k, batch));
-    let (m, n, k) = extents(max_batch);
-    let k_block = k.min(K_BLOCK) + 8;
-    let n_block = n.next_multiple_of(PANEL).min(C_COLUMNS);
+    let p = Problem::new(plan, max_batch);
+    let k_block = p.k.min(K_BLOCK) + 8;
+    let n_block = p.n.next_multiple_of(PANEL).min(C_COLUMNS);
     // Each term bounds its block whatever the other extents are at a smaller batch.
-    let c = (m * n_block).min(C_BLOCK);
-    let rows = m.min(C_BLOCK / PANEL);
+    let c = (p.m * n_block).min(C_BLOCK);
+    let rows = p.m.min(C_BLOCK / PANEL);
     let a_rows = (rows * (k_block + SKEW)).min(A_BLOCK);
     let a_slices = (k_block * (rows + 15 + SKEW)).min(A_BLOCK + k_block * (15 + SKEW));
-    let b = (n_block * k).min(B_BLOCK.max(n_block * k_block));
-    [c, a_rows.max(a_slices), b].map(|x| x.next_multiple_of(16)).iter().sum()
+    let b = (n_block * p.k).min(B_BLOCK.max(n_block * k_block));
+
+    // Where only the outermost axis of a group grows with the batch, an operand that is read in place at the largest
+    // batch is read in place at every batch.
+    let steady = |g: &AxisGroup| g.axes.iter().take(g.len).skip(1).all(|x| x.batch == 0);
+    let a_in_place = steady(&plan.m) && steady(&plan.k) && matches!(p.access_a(), AccessA::Direct { .. });
+    let b_in_place =
+        steady(&plan.n) && steady(&plan.k) && p.n_b.panels(PANEL).is_some() && p.k_b.affine() == Some(PANEL as isize);
+    let a = if a_in_place { 0 } else { a_rows.max(a_slices) };
+    let b = if b_in_place { 0 } else { b };
+    [c, a, b].map(|x| x.next_multiple_of(16)).iter().sum()
 }
