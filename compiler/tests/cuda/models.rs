@@ -88,7 +88,7 @@ pub fn mlp_with_momentum() -> Model {
     m
 }
 
-pub fn convnet() -> Model {
+fn convnet() -> Model {
     let m = Model::new("conv");
     m.max_batch(9);
     let x = m.input("x", [11, 10, 2], F32);
