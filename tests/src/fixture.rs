@@ -181,8 +181,8 @@ pub fn close(got: &[f64], want: &[f64], tolerance: f64) -> Result<(), String> {
     if got.len() != want.len() {
         return Err(format!("{} numbers, Keras has {}", got.len(), want.len()));
     }
-    let off = |g: f64, w: f64| !((g - w).abs() <= tolerance * w.abs().max(1.0));
-    match got.iter().zip(want).position(|(&g, &w)| off(g, w)) {
+    let near = |g: f64, w: f64| (g - w).abs() <= tolerance * w.abs().max(1.0);
+    match got.iter().zip(want).position(|(&g, &w)| !near(g, w)) {
         Some(i) => Err(format!("element {i} is {}, Keras has {}", got[i], want[i])),
         None => Ok(()),
     }

@@ -64,6 +64,8 @@ impl Tolerance {
     pub const ROUNDING: Tolerance = Tolerance::Within(2e-6);
     /// Sums and compositions in `f32`.
     pub const COMPOSED: Tolerance = Tolerance::Within(2e-5);
+    /// Sums of everything.
+    pub const SUM: Tolerance = Tolerance::Within(2e-4);
 
     /// The first difference between two tensors, as a text.
     pub fn check(self, got: &Tensor, want: &Tensor) -> Result<(), String> {
@@ -132,7 +134,7 @@ impl Row {
     pub fn forward(&self) -> Case {
         let (mut case, xs) = self.start("forward");
         let graph = &mut case.module.entries[0];
-        let y = (self.build)(graph, &xs);
+        let y = self.result(graph, &xs);
         graph.output("y", y);
         case
     }
@@ -142,7 +144,7 @@ impl Row {
         let (mut case, xs) = self.start("gradient");
         let graph = &mut case.module.entries[0];
         let wrt: Vec<usize> = (0..xs.len()).filter(|&i| graph.ty(xs[i]).dtype.is_float()).collect();
-        let y = (self.build)(graph, &xs);
+        let y = self.result(graph, &xs);
         let ty = graph.ty(y).clone();
         if !ty.dtype.is_float() || wrt.is_empty() {
             return None;
@@ -159,8 +161,23 @@ impl Row {
         }
         // Cells come after the weights among the values of a call.
         let first_cell = xs.len() - self.cells;
+        case.sum = true;
         case.wrt = wrt.into_iter().map(|i| if i < first_cell { i } else { i + 1 }).collect();
         Some(case)
+    }
+
+    /// The result with its batch axis in front, where outputs have it.
+    fn result(&self, graph: &mut Graph, xs: &[NodeId]) -> NodeId {
+        let y = (self.build)(graph, xs);
+        let shape = &graph.ty(y).shape;
+        match shape.iter().position(|d| d.batch) {
+            Some(batch) if batch > 0 => {
+                let rest = (0..shape.rank()).filter(|a| *a != batch);
+                let perm: Vec<usize> = [batch].into_iter().chain(rest).collect();
+                graph.permute(y, &perm)
+            }
+            _ => y,
+        }
     }
 
     fn start(&self, what: &str) -> (Case, Vec<NodeId>) {
@@ -190,6 +207,7 @@ impl Row {
             module,
             domains: self.inputs.clone(),
             tolerance: self.tolerance,
+            sum: false,
             wrt: Vec::new(),
             differences: self.differences,
         };
@@ -204,6 +222,8 @@ pub struct Case {
     /// Inputs in order, then cells in order.
     domains: Vec<(TensorType, Domain)>,
     pub tolerance: Tolerance,
+    /// Whether the first output is a sum of all results, and less exact than they are.
+    pub sum: bool,
     /// For a gradient: the values whose gradients are the outputs from the second on.
     pub wrt: Vec<usize>,
     pub differences: bool,

@@ -75,9 +75,7 @@ pub fn runtimes() -> Vec<Box<dyn Runtime>> {
     for pipeline in Pipeline::ALL {
         all.push(Box::new(ProgramInterpreter(pipeline)));
     }
-    for pipeline in [Pipeline::Fused, Pipeline::Optimised] {
-        all.extend(HostCuda::find(pipeline).map(|runtime| Box::new(runtime) as Box<dyn Runtime>));
-    }
+    all.extend(HostCuda::find(Pipeline::Optimised).map(|runtime| Box::new(runtime) as Box<dyn Runtime>));
     all
 }
 

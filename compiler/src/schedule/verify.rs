@@ -271,6 +271,10 @@ impl Check<'_> {
     /// A mixed-radix argument over the coefficients in increasing order.
     fn apart(&self, store: &super::program::Store, stage: &Stage, inner: bool) -> bool {
         let (kernel, batch) = (self.kernel, self.program.max_batch);
+        // Over no points there is nothing to keep apart.
+        if kernel.outer.iter().chain(&stage.axes).any(|a| kernel.extent(*a).at(batch) == 0) {
+            return true;
+        }
         let long = |a: &&AxisId| kernel.extent(**a).at(batch) > 1;
         let mut must: Vec<AxisId> = kernel.outer.iter().filter(long).copied().collect();
         if inner {
