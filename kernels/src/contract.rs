@@ -13,6 +13,7 @@ mod drive;
 mod pack;
 mod partition;
 mod problem;
+mod small;
 mod walk;
 
 use core::ffi::c_void;

@@ -275,6 +275,21 @@ fn panels(m: usize, panels: usize, k: usize) -> Case {
 
 #[test]
 fn panel_layouts() {
+    // Panels of another width are no panels; and columns of B that are panels with a stride.
+    check(&Case::new(
+        "panels of 16",
+        &[],
+        &[axis(9, 20, 0, 64)],
+        &[axis(4, 0, 16 * 20, 16), axis(16, 0, 1, 1)],
+        &[axis(20, 1, 16, 0)],
+    ));
+    check(&Case::new(
+        "strided panels",
+        &[],
+        &[axis(9, 20, 0, 200)],
+        &[axis(3, 0, 32, 64), axis(32, 0, 96, 1)],
+        &[axis(20, 1, 32 * 96, 0)],
+    ));
     for m in [1, 2, 6, 14, 29] {
         for n in [1, 2, 3, 5] {
             for k in [1, 40, 500] {

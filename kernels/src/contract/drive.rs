@@ -3,11 +3,12 @@
 use core::mem::MaybeUninit;
 use core::ptr::null_mut;
 
-use super::pack::{Rect, gather, move_matrix, scatter};
+use super::pack::{Rect, gather, scatter};
 use super::partition::{Share, cut, share};
-use super::problem::{AccessA, AccessB, AccessC, Blocking, C_BLOCK, C_COLUMNS, MAX_SEGMENTS, Problem};
-use super::walk::{Walk, elements};
-use super::{ContractCall, ContractPlan, Tile};
+use super::problem::{AccessA, AccessB, AccessC, Blocking, MAX_SEGMENTS, Problem};
+use super::small::small;
+use super::walk::Walk;
+use super::{ContractCall, Tile};
 use crate::f32_gemm::{Block, Gemm, PANEL, Segment};
 
 /// Runs the calling thread's share of a contraction with the microkernels of `G`.
@@ -64,52 +65,6 @@ pub unsafe fn drive<G: Gemm>(_level: G, call: &ContractCall) {
         // SAFETY: forwarded.
         unsafe { driver.matrix::<G>() }
     }
-}
-
-/// A product of two small plain matrices on one thread, as one block and without the general case's bookkeeping; says
-/// whether this was one.
-///
-/// # Safety
-/// As for [`drive`].
-#[inline(always)]
-unsafe fn small<G: Gemm>(call: &ContractCall, plan: &ContractPlan) -> bool {
-    if call.threads != 1 || plan.batch.len != 0 || plan.m.len > 1 || plan.n.len > 1 || plan.k.len > 1 {
-        return false;
-    }
-    let (m_axis, n_axis, k_axis) = (&plan.m.axes[0], &plan.n.axes[0], &plan.k.axes[0]);
-    let (m, n, k) = (elements(&plan.m, call.batch), elements(&plan.n, call.batch), elements(&plan.k, call.batch));
-    let ld = n.next_multiple_of(PANEL);
-    if m == 0 || n == 0 || k > G::DEPTH || n > C_COLUMNS || m > C_BLOCK / C_COLUMNS {
-        return false;
-    }
-    let direct = call.epilogue.is_none();
-    if direct && n_axis.c != 1 {
-        return false;
-    }
-
-    let c = call.scratch.cast::<f32>();
-    let (c, c_row) = if direct { (call.c, m_axis.c) } else { (c, ld as isize) };
-    let (mut b, mut b_k, mut b_panel) = (call.b, k_axis.b, PANEL as isize);
-    // SAFETY: the caller vouches for the operands; scratch has room for C and B.
-    unsafe {
-        if n_axis.b != 1 && n > 1 {
-            let packed = call.scratch.cast::<f32>().add(m * ld);
-            for n0 in (0..n).step_by(PANEL) {
-                let src = call.b.offset(n0 as isize * n_axis.b);
-                let width = (n - n0).min(PANEL);
-                move_matrix::<G>(packed.add(n0 * k), (PANEL as isize, 1), src, (k_axis.b, n_axis.b), k, width);
-            }
-            (b, b_k, b_panel) = (packed, PANEL as isize, (k * PANEL) as isize);
-        }
-        let (a, a_row, a_k, c_panel) = (call.a, m_axis.a, k_axis.a, PANEL as isize);
-        let accumulate = false;
-        let (rows, cols, segments) = (m, n, &[Segment { offset: 0, len: k }]);
-        G::block(&Block { rows, cols, k, segments, a, a_row, a_k, b, b_k, b_panel, c, c_row, c_panel, accumulate });
-        if let Some(epilogue) = call.epilogue {
-            epilogue(call.context, &Tile { acc: c, ld, index: 0, m0: 0, m1: m, n0: 0, n1: n });
-        }
-    }
-    true
 }
 
 /// One matrix product of the batch.
