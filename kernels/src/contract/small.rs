@@ -6,6 +6,9 @@ use super::walk::extent;
 use super::{AxisGroup, ContractAxis, ContractCall, ContractPlan, Tile};
 use crate::f32_gemm::{Block, Gemm, PANEL, Segment};
 
+/// Multiply-adds up to which one thread alone is faster than several that share the work.
+const ALONE: usize = 32 * 1024;
+
 /// Computes a product of two small matrices on one thread as one block; says whether this was one. The columns may lie
 /// in panels.
 ///
@@ -13,7 +16,7 @@ use crate::f32_gemm::{Block, Gemm, PANEL, Segment};
 /// As for [`super::drive`].
 #[inline(always)]
 pub unsafe fn small<G: Gemm>(call: &ContractCall, plan: &ContractPlan) -> bool {
-    if call.threads != 1 || plan.batch.len != 0 {
+    if plan.batch.len != 0 {
         return false;
     }
     let (Some((m, m_axis)), Some((k, k_axis))) = (single(&plan.m, call.batch), single(&plan.k, call.batch)) else {
@@ -23,16 +26,22 @@ pub unsafe fn small<G: Gemm>(call: &ContractCall, plan: &ContractPlan) -> bool {
     if m == 0 || n == 0 || k > G::DEPTH || n > C_COLUMNS || m > C_BLOCK / C_COLUMNS {
         return false;
     }
+    if call.epilogue.is_none() && n_axis.c != 1 && n > 1 {
+        return false;
+    }
+    if call.threads > 1 {
+        if m * n * k > ALONE {
+            return false;
+        }
+        if call.thread != 0 {
+            return true;
+        }
+    }
 
     let ld = n.next_multiple_of(PANEL);
     let scratch = call.scratch.cast::<f32>();
-    let (c, c_row, c_panel) = if call.epilogue.is_some() {
-        (scratch, ld as isize, PANEL as isize)
-    } else if n_axis.c == 1 || n == 1 {
-        (call.c, m_axis.c, panel.c)
-    } else {
-        return false;
-    };
+    let (c, c_row, c_panel) =
+        if call.epilogue.is_some() { (scratch, ld as isize, PANEL as isize) } else { (call.c, m_axis.c, panel.c) };
     let (mut b, mut b_k, mut b_panel) = (call.b, k_axis.b, panel.b);
     // SAFETY: the caller vouches for the operands; scratch has room for C and B.
     unsafe {
