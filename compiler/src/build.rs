@@ -181,7 +181,8 @@ fn port(name: &str, ty: &crate::ir::TensorType) -> PortInterface {
 }
 
 fn write(model: &str, path: &Path, bytes: &[u8]) -> Result<(), Diagnostics> {
-    fs::write(path, bytes).map_err(|e| failed(model, Problem::new(Code::Build, format!("cannot write {}: {e}", path.display()))))
+    fs::write(path, bytes)
+        .map_err(|e| failed(model, Problem::new(Code::Build, format!("cannot write {}: {e}", path.display()))))
 }
 
 fn failed(model: &str, problem: Problem) -> Diagnostics {

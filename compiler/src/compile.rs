@@ -61,12 +61,11 @@ pub fn compile(mut module: Module, options: &Options) -> Result<Compiled, Compil
     let mut stages = Vec::new();
     verify_module(&module).map_err(|v| CompilerBug::new("lowering of the model", v, &module))?;
     let name = module.name.clone();
-    let report = pass::optimize(&mut module, &options.passes)
-        .map_err(|bug| CompilerBug {
-            stage: format!("pass `{}`", bug.pass),
-            details: format!("{bug}\n"),
-            dump: dump(&name, &bug.dump),
-        })?;
+    let report = pass::optimize(&mut module, &options.passes).map_err(|bug| CompilerBug {
+        stage: format!("pass `{}`", bug.pass),
+        details: format!("{bug}\n"),
+        dump: dump(&name, &bug.dump),
+    })?;
     stages.extend(report.times().into_iter().map(|(name, took)| StageTime::new(name, took)));
     let storage = layout_storage(&module.storage);
     let mut programs = Vec::new();

@@ -18,11 +18,7 @@ pub fn asm(compiled: &Compiled, level: Option<&str>) -> Result<String, BackendEr
     text(compiled, level, |listing| &listing.asm)
 }
 
-fn text(
-    compiled: &Compiled,
-    level: Option<&str>,
-    part: impl Fn(&Listing) -> &String,
-) -> Result<String, BackendError> {
+fn text(compiled: &Compiled, level: Option<&str>, part: impl Fn(&Listing) -> &String) -> Result<String, BackendError> {
     let cpu = match level {
         None => TargetCpu::Portable,
         Some(name) => TargetCpu::Level(Level::ALL.into_iter().find(|l| l.name() == name).ok_or_else(|| {

@@ -3,7 +3,6 @@
 pub mod cranelift;
 pub mod cuda;
 
-
 /// Why a program cannot be emitted.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum BackendError {

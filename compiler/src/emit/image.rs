@@ -12,9 +12,9 @@ use crate::backend::cranelift::{Compiler, PlannedEntry, Variant};
 use crate::compile::Compiled;
 use crate::ir::{DType, Dim, Shape, StorageKind};
 use crate::pass::panels;
+use crate::schedule::Verified;
 use crate::schedule::cost;
 use crate::schedule::program::{BufferId, Program, StorageLayout};
-use crate::schedule::Verified;
 
 /// A storage cell as loaders see it.
 #[derive(Clone, PartialEq, Debug)]

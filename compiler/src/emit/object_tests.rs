@@ -46,8 +46,10 @@ fn objects_need_no_symbol_and_export_one() {
         let Some(symbols) = tool("nm", &[&path]) else { return };
         let outside: Vec<&str> = symbols.lines().filter(|l| l.contains(" U ")).collect();
         assert!(outside.is_empty(), "{triple}: {outside:?}");
-        let shared: Vec<&str> =
-            symbols.lines().filter(|l| l.split_whitespace().nth(1).is_some_and(|k| k != "t" && k != "r" && k != "d")).collect();
+        let shared: Vec<&str> = symbols
+            .lines()
+            .filter(|l| l.split_whitespace().nth(1).is_some_and(|k| k != "t" && k != "r" && k != "d"))
+            .collect();
         assert_eq!(shared.len(), 1, "{triple}: {shared:?}");
         assert!(shared[0].ends_with("bakelite_model_small"));
     }

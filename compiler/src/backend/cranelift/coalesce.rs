@@ -1,8 +1,8 @@
 //! Simplifies loop nests: axes of one element disappear, and neighbouring axes that every address walks as one merge
 //! into one longer axis. A nest over `[batch, 10]` whose tensors are all contiguous becomes a loop over `10 * batch`.
 
-use crate::schedule::program::{Affine, AxisId, Expr, Kernel};
 use crate::ir::Dim;
+use crate::schedule::program::{Affine, AxisId, Expr, Kernel};
 
 /// The kernel with the fewest axes that do the same. Axes keep their ids; those that merged are no longer used.
 pub fn coalesce(mut kernel: Kernel) -> Kernel {
@@ -15,7 +15,8 @@ pub fn coalesce(mut kernel: Kernel) -> Kernel {
 
 /// Removes the axes of extent 1, whose index is always 0.
 fn drop_single(kernel: &mut Kernel) {
-    let single: Vec<AxisId> = (0..kernel.axes.len() as u32).map(AxisId).filter(|a| kernel.extent(*a) == Dim::ONE).collect();
+    let single: Vec<AxisId> =
+        (0..kernel.axes.len() as u32).map(AxisId).filter(|a| kernel.extent(*a) == Dim::ONE).collect();
     for axis in single {
         forget(kernel, axis);
         if kernel.parallel == Some(axis) {

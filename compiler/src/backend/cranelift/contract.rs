@@ -208,7 +208,8 @@ impl Contraction {
                 field(e.b, tile, std::mem::offset_of!(Tile, $field))
             };
         }
-        let bounds = TileBounds { acc: tile!(acc), ld: tile!(ld), m: (tile!(m0), tile!(m1)), n: (tile!(n0), tile!(n1)) };
+        let bounds =
+            TileBounds { acc: tile!(acc), ld: tile!(ld), m: (tile!(m0), tile!(m1)), n: (tile!(n0), tile!(n1)) };
         let index = tile!(index);
         e.decode(&self.batch, index);
         e.prologue(nest)?;

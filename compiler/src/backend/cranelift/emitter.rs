@@ -198,9 +198,7 @@ impl Emitter<'_, '_> {
             if std::mem::replace(&mut seen[e.index()], true) {
                 continue;
             }
-            let known = !self.facts.pinned[e.index()]
-                && self.facts.axes[e.index()].within(axes)
-                && self.accs_known(e);
+            let known = !self.facts.pinned[e.index()] && self.facts.axes[e.index()].within(axes) && self.accs_known(e);
             let kernel = self.kernel;
             match &kernel.expr(e).expr {
                 Expr::Const(_) => {}
@@ -226,9 +224,7 @@ impl Emitter<'_, '_> {
         let needed = self.facts.accs[e.index()];
         (0..self.kernel.accs.len()).filter(|a| needed.contains(*a)).all(|a| {
             let acc = AccId(a as u32);
-            let bound = || {
-                self.bound.keys().any(|e| matches!(self.kernel.expr(*e).expr, Expr::Acc(a) if a == acc))
-            };
+            let bound = || self.bound.keys().any(|e| matches!(self.kernel.expr(*e).expr, Expr::Acc(a) if a == acc));
             self.acc(acc, 0).is_some() || self.tile.is_some_and(|t| t.acc == acc) || bound()
         })
     }

@@ -128,13 +128,7 @@ pub fn emitter<'a, 'f>(
 }
 
 /// The address of a buffer.
-pub fn base(
-    module: &mut impl Module,
-    scope: &Scope,
-    b: &mut FunctionBuilder,
-    call: Value,
-    buffer: BufferId,
-) -> Value {
+pub fn base(module: &mut impl Module, scope: &Scope, b: &mut FunctionBuilder, call: Value, buffer: BufferId) -> Value {
     let block = |b: &mut FunctionBuilder, at: usize, bytes: usize| {
         let start = field(b, call, at);
         b.ins().iadd_imm_s(start, bytes as i64)
@@ -148,9 +142,7 @@ pub fn base(
             let outputs = field(b, call, std::mem::offset_of!(Call, outputs));
             field(b, outputs, 8 * i)
         }
-        Place::Storage(id) => {
-            block(b, std::mem::offset_of!(Call, storage), scope.storage.offsets[id.0 as usize])
-        }
+        Place::Storage(id) => block(b, std::mem::offset_of!(Call, storage), scope.storage.offsets[id.0 as usize]),
         Place::Arena { offset } => block(b, std::mem::offset_of!(Call, arena), *offset),
         Place::Const(_) => {
             let global = module.declare_data_in_func(scope.consts[&buffer], b.func);

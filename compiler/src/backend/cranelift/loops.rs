@@ -183,11 +183,8 @@ impl Emitter<'_, '_> {
         let range = self.range(axis);
         let outer = std::mem::take(&mut self.lanes);
         let wide = |n: i64| (0..n).map(|j| Lane { offset: LANES * j, wide: true, partial: j as usize });
-        let single = |offset: i64, at: usize| Lane {
-            offset,
-            wide: false,
-            partial: if shared { unroll as usize } else { at },
-        };
+        let single =
+            |offset: i64, at: usize| Lane { offset, wide: false, partial: if shared { unroll as usize } else { at } };
         let block = LANES * unroll;
         let mut pieces: Vec<(Bound, Bound, i64, Vec<Lane>)> = Vec::new();
         if let (Some(lo), Some(hi)) = (range.lo.known, range.hi.known) {

@@ -67,9 +67,17 @@ pub struct Region {
 pub enum Item {
     Region(Region),
     /// A kernel of the table over whole rows, by its name in the manifest. The result replaces the first argument.
-    Call { function: &'static str, args: Vec<SlotId> },
+    Call {
+        function: &'static str,
+        args: Vec<SlotId>,
+    },
     /// The items for every point of `axes`, and along `along` for chunks of `size` points.
-    Chunks { axes: Vec<AxisId>, along: AxisId, size: usize, items: Vec<Item> },
+    Chunks {
+        axes: Vec<AxisId>,
+        along: AxisId,
+        size: usize,
+        items: Vec<Item>,
+    },
 }
 
 /// How many points of a tile's axis are taken at a time.

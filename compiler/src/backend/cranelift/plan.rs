@@ -24,7 +24,9 @@ pub fn choose(kernel: &Kernel, program: &Program, facts: &Facts) -> Vector {
         (a, total)
     });
     // Of equals, the innermost.
-    match outer.fold(None, |best: Option<(AxisId, f64)>, x| if best.is_none_or(|b| x.1 <= b.1) { Some(x) } else { best }) {
+    match outer
+        .fold(None, |best: Option<(AxisId, f64)>, x| if best.is_none_or(|b| x.1 <= b.1) { Some(x) } else { best })
+    {
         Some((axis, total)) if total <= inside => Vector::Outer(axis),
         _ => Vector::Stages(stages.into_iter().map(|s| s.0).collect()),
     }

@@ -289,8 +289,10 @@ impl Planner<'_> {
     fn close(&mut self, next: usize) {
         let Some(mut region) = self.open.take() else { return };
         let accs: Vec<AccId> = region.steps.iter().flat_map(|s| s.accs.clone()).collect();
-        let later: Vec<ExprId> =
-            self.kernel.stages[next.min(self.kernel.stages.len())..].iter().flat_map(|s| roots(self.kernel, s)).collect();
+        let later: Vec<ExprId> = self.kernel.stages[next.min(self.kernel.stages.len())..]
+            .iter()
+            .flat_map(|s| roots(self.kernel, s))
+            .collect();
         let seen = reachable(self.kernel, &later, |_| false);
         let read = |acc: AccId| {
             self.kernel.exprs.iter().zip(&seen).any(|(e, seen)| *seen && matches!(e.expr, Expr::Acc(a) if a == acc))

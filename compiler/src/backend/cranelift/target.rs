@@ -44,8 +44,18 @@ const V3: (&str, &[Level]) = ("x86-64-v3", &[Level::V3, Level::V4]);
 const NEON: (&str, &[Level]) = ("neon", &[Level::Neon]);
 
 const V3_FLAGS: &[&str] = &[
-    "has_sse3", "has_ssse3", "has_cmpxchg16b", "has_sse41", "has_sse42", "has_popcnt", "has_avx", "has_avx2",
-    "has_fma", "has_bmi1", "has_bmi2", "has_lzcnt",
+    "has_sse3",
+    "has_ssse3",
+    "has_cmpxchg16b",
+    "has_sse41",
+    "has_sse42",
+    "has_popcnt",
+    "has_avx",
+    "has_avx2",
+    "has_fma",
+    "has_bmi1",
+    "has_bmi2",
+    "has_lzcnt",
 ];
 
 /// The variants of a target. `pic` is for objects that a linker places; code that is loaded in process goes without.

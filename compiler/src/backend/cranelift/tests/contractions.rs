@@ -25,7 +25,10 @@ fn dense(rows: Dim, inner: usize, outer: usize, activation: Option<UnaryFn>, tra
     let mut p = ProgramBuilder::new(MAX);
     let shape = |n: usize| Shape(vec![rows, Dim::fixed(n)]);
     let (x, w) = (p.input(F32, shape(inner)), p.storage(F32, Shape::fixed(&[inner, outer])));
-    let (b, y) = (p.storage(F32, Shape::fixed(&[outer])), p.output(F32, if transposed { Shape::fixed(&[outer, rows.scale]) } else { shape(outer) }));
+    let (b, y) = (
+        p.storage(F32, Shape::fixed(&[outer])),
+        p.output(F32, if transposed { Shape::fixed(&[outer, rows.scale]) } else { shape(outer) }),
+    );
     let mut k = KernelBuilder::new("dense");
     let (m, n, i) = (k.outer(rows), k.outer(outer), k.axis(inner));
     let left = k.load(x, &[(m, inner as i64), (i, 1)], F32);
@@ -90,8 +93,12 @@ fn a_convolution_with_a_residual() {
     let (side, size, channels, filters) = (7usize, 3usize, 4usize, 20usize);
     let out = side - size + 1;
     let mut p = ProgramBuilder::new(MAX);
-    let (x, w) = (p.input(F32, Shape::batched(&[side, side, channels])), p.storage(F32, Shape::fixed(&[size, size, channels, filters])));
-    let (r, y) = (p.input(F32, Shape::batched(&[out, out, filters])), p.output(F32, Shape::batched(&[out, out, filters])));
+    let (x, w) = (
+        p.input(F32, Shape::batched(&[side, side, channels])),
+        p.storage(F32, Shape::fixed(&[size, size, channels, filters])),
+    );
+    let (r, y) =
+        (p.input(F32, Shape::batched(&[out, out, filters])), p.output(F32, Shape::batched(&[out, out, filters])));
     let z = p.output(F32, Shape::batched(&[out, filters, out]));
     let mut k = KernelBuilder::new("conv");
     let (n, h, v, f) = (k.outer(Dim::BATCH), k.outer(out), k.outer(out), k.outer(filters));

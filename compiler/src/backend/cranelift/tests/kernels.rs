@@ -22,7 +22,8 @@ fn batched(rest: &[usize]) -> Shape {
 fn elementwise_with_a_broadcast_row() {
     for width in [1, 3, 4, 10, 37, 64] {
         let mut p = ProgramBuilder::new(MAX);
-        let (x, row, y) = (p.input(F32, batched(&[width])), p.input(F32, Shape::fixed(&[width])), p.output(F32, batched(&[width])));
+        let (x, row, y) =
+            (p.input(F32, batched(&[width])), p.input(F32, Shape::fixed(&[width])), p.output(F32, batched(&[width])));
         let mut k = KernelBuilder::new("k");
         let (n, i) = (k.outer(Dim::BATCH), k.outer(width));
         let w = width as i64;
@@ -43,7 +44,8 @@ fn elementwise_with_a_broadcast_row() {
 fn strips_over_long_and_short_rows() {
     for width in [1, 5, 10, 100, 300, 1500] {
         let mut p = ProgramBuilder::new(MAX);
-        let (x, row, y) = (p.input(F32, batched(&[width])), p.input(F32, Shape::fixed(&[width])), p.output(F32, batched(&[width])));
+        let (x, row, y) =
+            (p.input(F32, batched(&[width])), p.input(F32, Shape::fixed(&[width])), p.output(F32, batched(&[width])));
         let mut k = KernelBuilder::new("k");
         let (n, i) = (k.outer(Dim::BATCH), k.outer(width));
         let w = width as i64;
@@ -68,7 +70,8 @@ fn strips_over_long_and_short_rows() {
 fn softmax_over_rows() {
     for width in [1, 2, 10, 33, 700, 6000] {
         let mut p = ProgramBuilder::new(MAX);
-        let (x, y, l) = (p.input(F32, batched(&[width])), p.output(F32, batched(&[width])), p.output(F32, batched(&[])));
+        let (x, y, l) =
+            (p.input(F32, batched(&[width])), p.output(F32, batched(&[width])), p.output(F32, batched(&[])));
         let mut k = KernelBuilder::new("k");
         let n = k.outer(Dim::BATCH);
         let (i, j, m) = (k.axis(width), k.axis(width), k.axis(width));
@@ -99,7 +102,11 @@ fn softmax_over_rows() {
 fn sums_over_the_batch() {
     for width in [1, 3, 10, 64, 100] {
         let mut p = ProgramBuilder::new(MAX);
-        let (x, y, z) = (p.input(F32, batched(&[width])), p.output(F32, Shape::fixed(&[width])), p.output(F32, Shape::fixed(&[width])));
+        let (x, y, z) = (
+            p.input(F32, batched(&[width])),
+            p.output(F32, Shape::fixed(&[width])),
+            p.output(F32, Shape::fixed(&[width])),
+        );
         let mut k = KernelBuilder::new("k");
         let (i, n) = (k.outer(width), k.axis(Dim::BATCH));
         let a = k.load(x, &[(n, width as i64), (i, 1)], F32);
@@ -253,10 +260,7 @@ fn bits_of_a_counter_generator() {
     let (seed, y, z) = (p.input(U32, Shape::fixed(&[2])), p.output(U32, batched(&[13])), p.output(F32, batched(&[13])));
     let mut k = KernelBuilder::new("k");
     let (n, i) = (k.outer(Dim::BATCH), k.outer(13));
-    let index = k.kernel.push(
-        crate::schedule::program::Expr::Index(access(0, 5, &[(n, 13), (i, 1)], None).index),
-        U32,
-    );
+    let index = k.kernel.push(crate::schedule::program::Expr::Index(access(0, 5, &[(n, 13), (i, 1)], None).index), U32);
     let (key0, key1) = (k.load(seed, &[], U32), k.load_at(seed, 1, &[], U32));
     let mut x = k.binary(BinaryFn::Add, index, key0);
     let mut w = key1;
@@ -285,7 +289,8 @@ fn bits_of_a_counter_generator() {
 #[test]
 fn transposes_and_reversals() {
     let mut p = ProgramBuilder::new(MAX);
-    let (x, y, z) = (p.input(F32, batched(&[6, 11])), p.output(F32, batched(&[11, 6])), p.output(F32, batched(&[6, 11])));
+    let (x, y, z) =
+        (p.input(F32, batched(&[6, 11])), p.output(F32, batched(&[11, 6])), p.output(F32, batched(&[6, 11])));
     let mut k = KernelBuilder::new("k");
     let (n, i, j) = (k.outer(Dim::BATCH), k.outer(6), k.outer(11));
     let a = k.load(x, &[(n, 66), (i, 11), (j, 1)], F32);
@@ -304,7 +309,9 @@ fn rounding_everywhere_and_conversions() {
     let (n, i) = (k.outer(Dim::BATCH), k.outer(23));
     let a = k.load(x, &[(n, 23), (i, 1)], F32);
     k.stage(&[]);
-    for f in [UnaryFn::Floor, UnaryFn::Ceil, UnaryFn::Trunc, UnaryFn::Round, UnaryFn::Sign, UnaryFn::Sqrt, UnaryFn::IsNan] {
+    for f in
+        [UnaryFn::Floor, UnaryFn::Ceil, UnaryFn::Trunc, UnaryFn::Round, UnaryFn::Sign, UnaryFn::Sqrt, UnaryFn::IsNan]
+    {
         let y = k.unary(f, a);
         let dtype = k.kernel.expr(y).dtype;
         let out = p.output(dtype, batched(&[23]));
@@ -333,8 +340,15 @@ fn integers_divide_and_compare() {
         let a = k.binary(BinaryFn::Sub, a, four);
         k.stage(&[]);
         for f in [
-            BinaryFn::Div, BinaryFn::Rem, BinaryFn::Min, BinaryFn::Max, BinaryFn::Mul, BinaryFn::Lt, BinaryFn::Ge,
-            BinaryFn::Eq, BinaryFn::And,
+            BinaryFn::Div,
+            BinaryFn::Rem,
+            BinaryFn::Min,
+            BinaryFn::Max,
+            BinaryFn::Mul,
+            BinaryFn::Lt,
+            BinaryFn::Ge,
+            BinaryFn::Eq,
+            BinaryFn::And,
         ] {
             let z = k.binary(f, a, b);
             let gives = k.kernel.expr(z).dtype;
@@ -351,12 +365,17 @@ fn a_chain_of_kernels_waits_where_it_must() {
     let width = 50usize;
     let mut p = ProgramBuilder::new(MAX);
     let (x, y) = (p.input(F32, batched(&[width])), p.output(F32, batched(&[width])));
-    let (t, u, s) = (p.arena(F32, batched(&[width])), p.arena(F32, batched(&[width])), p.arena(F32, Shape::fixed(&[width])));
+    let (t, u, s) =
+        (p.arena(F32, batched(&[width])), p.arena(F32, batched(&[width])), p.arena(F32, Shape::fixed(&[width])));
     let w = width as i64;
     let pass = |from: u32, to: u32, reversed: bool, with: Option<u32>| {
         let mut k = KernelBuilder::new(&format!("pass{from}_{to}"));
         let (n, i) = (k.outer(Dim::BATCH), k.outer(width));
-        let a = if reversed { k.load_at(from, w - 1, &[(n, w), (i, -1)], F32) } else { k.load(from, &[(n, w), (i, 1)], F32) };
+        let a = if reversed {
+            k.load_at(from, w - 1, &[(n, w), (i, -1)], F32)
+        } else {
+            k.load(from, &[(n, w), (i, 1)], F32)
+        };
         let mut v = k.unary(UnaryFn::Sin, a);
         if let Some(row) = with {
             let r = k.load(row, &[(i, 1)], F32);

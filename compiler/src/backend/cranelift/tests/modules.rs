@@ -1,9 +1,9 @@
 //! Random modules through the whole pipeline.
 
 use crate::compile::{Options, compile};
-use crate::ir::{Module, TensorType};
 use crate::ir::eval::evaluate;
 use crate::ir::random::{self, Rng, TOLERANCE};
+use crate::ir::{Module, TensorType};
 use crate::schedule::verify;
 
 use super::run::{Case, Runner, levels};
@@ -47,9 +47,10 @@ fn check(seed: u64) {
 /// Whether the batch leads in every argument and result, as entry points want it.
 fn callable(module: &Module) -> bool {
     let leads = |ty: &TensorType| ty.shape.iter().skip(1).all(|d| !d.batch);
-    module.entries.iter().all(|e| {
-        e.inputs.iter().all(|i| leads(&i.ty)) && e.outputs.iter().all(|o| leads(e.ty(o.node)))
-    })
+    module
+        .entries
+        .iter()
+        .all(|e| e.inputs.iter().all(|i| leads(&i.ty)) && e.outputs.iter().all(|o| leads(e.ty(o.node))))
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Runs programs in process.
 
-use bakelite::{Input, Options, Output};
 use bakelite::abi::CellKind;
+use bakelite::{Input, Options, Output};
 use bakelite_kernels::manifest::{Level, table};
 
 use crate::backend::cranelift::TargetCpu;
@@ -131,11 +131,8 @@ impl Runner {
         }
         let inputs: Vec<Data> = inputs.iter().map(Data::new).collect();
         let inputs: Vec<Input> = inputs.iter().map(|d| each!(d, v => Input::new(v))).collect();
-        let shapes: Vec<(DType, Vec<usize>)> = program
-            .outputs
-            .iter()
-            .map(|b| (program.buffer(*b).dtype, program.buffer(*b).shape.at(batch)))
-            .collect();
+        let shapes: Vec<(DType, Vec<usize>)> =
+            program.outputs.iter().map(|b| (program.buffer(*b).dtype, program.buffer(*b).shape.at(batch))).collect();
         let mut results: Vec<Data> =
             shapes.iter().map(|(dtype, shape)| Data::new(&Tensor::splat(*dtype, shape, 0.0))).collect();
         {
@@ -175,8 +172,7 @@ pub fn check_in(program: Program, domain: (f64, f64), tolerance: f64) {
                 Tensor::from_numbers(ty.dtype, &ty.shape.at(batch), &values)
             };
             let ports = program.inputs.iter().map(|b| program.buffer(*b));
-            let inputs: Vec<Tensor> =
-                ports.map(|b| random(&TensorType::new(b.dtype, b.shape.clone()))).collect();
+            let inputs: Vec<Tensor> = ports.map(|b| random(&TensorType::new(b.dtype, b.shape.clone()))).collect();
             let storage: Vec<Tensor> = cells.iter().map(&mut random).collect();
             let (outputs, after) = eval::run(&program, batch, &inputs, &storage);
             Case { batch, inputs, storage, expected: outputs.into_iter().chain(after).collect() }
