@@ -39,7 +39,10 @@ pub(super) fn lower(cx: &Context, members: &[NodeId], kept: &dyn Fn(NodeId) -> b
     for _ in 0..256 {
         let mut lowering = Lowering::new(cx, members, kept, &splits);
         match lowering.run() {
-            Ok(()) => return Ok(lowering.kernel),
+            Ok(()) => {
+                lowering.kernel.drop_unused_exprs();
+                return Ok(lowering.kernel);
+            }
             Err(Trouble::Split { axis, factor }) => {
                 let (slot, position) = lowering.origin[axis.index()];
                 let dim = lowering.slot_dims[&slot];
@@ -228,12 +231,8 @@ impl<'a> Lowering<'a> {
             return Err(Failure::Unfusable.into());
         }
         // The outer space: what reductions keep, or the shape of the stored values.
-        let lead = match reduces.first() {
-            Some(r) => *r,
-            None => {
-                *self.members.iter().find(|id| Some(**id) != contract && (self.kept)(**id)).unwrap_or(&self.members[0])
-            }
-        };
+        let wanted = self.members.iter().find(|id| Some(**id) != contract && (self.kept)(**id));
+        let lead = *reduces.first().or(wanted).or(contract.as_ref()).unwrap_or(&self.members[0]);
         let space = self.node(lead).ty.shape.clone();
         if reduces.iter().any(|r| self.node(*r).ty.shape != space) {
             return Err(Failure::Unfusable.into());
@@ -408,6 +407,9 @@ impl<'a> Lowering<'a> {
         let dims: Vec<Dim> = axes.sum.iter().map(|p| self.node(left).ty.shape[p.0]).collect();
         let (stage, inner) = self.stage(0, &dims);
         let (left_free, right_free) = (axes.left_free(left_rank), axes.right_free(right_rank));
+        if index.len() != node.ty.shape.rank() {
+            return Err(Failure::Unfusable.into());
+        }
         let (batch_index, rest) = index.split_at(axes.batch.len());
         let (m_index, n_index) = rest.split_at(left_free.len());
         let mut left_index = vec![Affine::default(); left_rank];
@@ -615,12 +617,21 @@ impl<'a> Lowering<'a> {
                 _ => Err(Failure::Unfusable.into()),
             },
             (Op::Reduce { .. }, None) => Err(Failure::Unfusable.into()),
-            (_, Some(home)) if home.stored && home.index == index && level > home.level => {
+            (_, Some(home)) if home.stored && level > home.level && self.same_row(&home.index, index) => {
                 let access = self.access(id, self.cx.buffer[&id], index);
                 Ok(self.kernel.push(Expr::Load(access), node.ty.dtype))
             }
             _ => self.expression(id, index, level),
         }
+    }
+
+    /// Whether an element that this outer point stored earlier is read: along every axis the two indices are equal, or
+    /// the stage that stored went through the whole extent.
+    fn same_row(&self, stored: &[Affine], read: &[Affine]) -> bool {
+        let inner = |form: &Affine| {
+            form.terms.iter().all(|t| matches!(self.origin[t.0.index()].0, Slot::Stage(..))) && !form.terms.is_empty()
+        };
+        stored.iter().zip(read).all(|(s, r)| s == r || inner(s))
     }
 
     fn expression(&mut self, id: NodeId, index: &[Affine], level: usize) -> Lowered<ExprId> {

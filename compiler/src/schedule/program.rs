@@ -303,6 +303,52 @@ impl Kernel {
         loads
     }
 
+    /// Removes the expressions that no accumulator, store or role reads.
+    pub fn drop_unused_exprs(&mut self) {
+        let mut used = vec![false; self.exprs.len()];
+        self.accs.iter().for_each(|a| used[a.value.index()] = true);
+        for store in self.stages.iter().flat_map(|s| &s.stores) {
+            used[store.value.index()] = true;
+            store.access.indirect.iter().for_each(|i| used[i.index.index()] = true);
+        }
+        for i in (0..used.len()).rev() {
+            if used[i] {
+                self.exprs[i].expr.operands().iter().for_each(|o| used[o.index()] = true);
+            }
+        }
+        let mut renamed = vec![ExprId(u32::MAX); used.len()];
+        let mut kept = Vec::new();
+        for (i, typed) in std::mem::take(&mut self.exprs).into_iter().enumerate() {
+            if used[i] {
+                renamed[i] = ExprId(kept.len() as u32);
+                kept.push(typed);
+            }
+        }
+        self.exprs = kept;
+        self.rename_exprs(&|e| renamed[e.index()]);
+    }
+
+    fn rename_exprs(&mut self, rename: &dyn Fn(ExprId) -> ExprId) {
+        let access = |a: &mut Access| a.indirect.iter_mut().for_each(|i| i.index = rename(i.index));
+        for typed in &mut self.exprs {
+            match &mut typed.expr {
+                Expr::Const(_) | Expr::Size(_) | Expr::Index(_) | Expr::Acc(_) => {}
+                Expr::Load(a) => access(a),
+                Expr::Unary(_, x) | Expr::Cast(x) => *x = rename(*x),
+                Expr::Binary(_, x, y) => (*x, *y) = (rename(*x), rename(*y)),
+                Expr::Select(c, a, b) => (*c, *a, *b) = (rename(*c), rename(*a), rename(*b)),
+            }
+        }
+        self.accs.iter_mut().for_each(|a| a.value = rename(a.value));
+        for store in self.stages.iter_mut().flat_map(|s| &mut s.stores) {
+            store.value = rename(store.value);
+            access(&mut store.access);
+        }
+        if let Some(roles) = &mut self.contract {
+            (roles.left, roles.right) = (rename(roles.left), rename(roles.right));
+        }
+    }
+
     /// Renames every buffer that the kernel touches.
     pub fn rename_buffers(&mut self, rename: &dyn Fn(BufferId) -> BufferId) {
         for typed in &mut self.exprs {

@@ -1,7 +1,7 @@
 //! Which nodes are stored in buffers, and which are recomputed by every kernel that reads them.
 
 use crate::ir::scalar::Lower;
-use crate::ir::{Graph, NodeId, Op, UnaryFn};
+use crate::ir::{Graph, Literal, NodeId, Op, UnaryFn};
 
 /// The decision for each node of a graph.
 pub(super) struct Selection {
@@ -68,11 +68,8 @@ fn computed_by_own_kernel(op: &Op) -> bool {
 
 /// Leaves that are read from memory.
 pub(super) fn lives_in_memory(graph: &Graph, id: NodeId) -> bool {
-    match &graph.node(id).op {
-        Op::Input { .. } | Op::Storage { .. } => true,
-        Op::Const { value: crate::ir::Literal::Dense(_), .. } => true,
-        _ => false,
-    }
+    let op = &graph.node(id).op;
+    matches!(op, Op::Input { .. } | Op::Storage { .. } | Op::Const { value: Literal::Dense(_), .. })
 }
 
 /// The tensor under a chain of views that only rewrite the index.
