@@ -18,7 +18,7 @@ use super::plan::Vector;
 use super::strips;
 
 /// Products below which plain loops do the work: the driver has a fixed cost.
-const SMALL: usize = 2048;
+const SMALL: usize = 512;
 /// Alignment of the driver's scratch.
 const ALIGN: usize = 64;
 

@@ -93,6 +93,8 @@ pub struct Emitter<'a, 'f> {
     pub tile: Option<TileSums>,
     /// Current index of each bound axis; the vector axis has that of its block.
     pub index: HashMap<AxisId, Value>,
+    /// The indices that are constants here, because their loop is written out.
+    pub known: HashMap<AxisId, i64>,
     /// The order in which axes were bound, outermost first.
     pub order: Vec<AxisId>,
     pub ranges: HashMap<AxisId, Range>,
@@ -157,8 +159,16 @@ impl Emitter<'_, '_> {
         self.order.push(axis);
     }
 
+    /// Binds an axis to a constant index.
+    pub fn bind_known(&mut self, axis: AxisId, index: i64) {
+        let value = self.iconst(index);
+        self.bind(axis, value);
+        self.known.insert(axis, index);
+    }
+
     pub fn unbind(&mut self, axis: AxisId) {
         self.index.remove(&axis);
+        self.known.remove(&axis);
         self.order.retain(|a| *a != axis);
     }
 
@@ -327,22 +337,43 @@ impl Emitter<'_, '_> {
     /// An affine form of the axes as a number.
     fn affine(&mut self, index: &Affine, dtype: DType, lane: Lane) -> Value {
         let step = self.vector.map_or(0, |v| index.coefficient(v));
-        let mut sum = self.iconst(index.base + step * lane.offset);
-        for &axis in &self.order.clone() {
-            let c = index.coefficient(axis);
-            if c != 0 {
-                let term = self.scaled(axis, c);
-                sum = self.b.ins().iadd(sum, term);
+        let (sum, constant) = self.sum(None, index, 1, lane);
+        let steps = if lane.wide { [0, 1, 2, 3].map(|i| i * step) } else { [0; 4] };
+        let constants = lanes::lanes32(self.b, types::I32X4, steps.map(|s| (constant + s) as u32));
+        let value = match sum {
+            None => constants,
+            Some(sum) => {
+                let sum = self.b.ins().ireduce(types::I32, sum);
+                let sum = self.b.ins().splat(types::I32X4, sum);
+                self.b.ins().iadd(sum, constants)
+            }
+        };
+        self.number(value, dtype)
+    }
+
+    /// `start + factor * index` at the first element of a lane, as a run-time part and a constant. Terms of outer
+    /// axes come first, so that loops find them computed.
+    pub fn sum(&mut self, start: Option<Value>, index: &Affine, factor: i64, lane: Lane) -> (Option<Value>, i64) {
+        let step = self.vector.map_or(0, |v| index.coefficient(v));
+        let mut constant = (index.base + step * lane.offset) * factor;
+        let mut sum = start;
+        for axis in self.order.clone() {
+            let c = index.coefficient(axis) * factor;
+            if c == 0 {
+                continue;
+            }
+            match self.known.get(&axis) {
+                Some(index) => constant += c * index,
+                None => {
+                    let term = self.scaled(axis, c);
+                    sum = Some(match sum {
+                        Some(sum) => self.b.ins().iadd(sum, term),
+                        None => term,
+                    });
+                }
             }
         }
-        let sum = self.b.ins().ireduce(types::I32, sum);
-        let mut value = self.b.ins().splat(types::I32X4, sum);
-        if lane.wide && step != 0 {
-            let steps = [0, 1, 2, 3].map(|i| (i * step) as u32);
-            let steps = lanes::lanes32(self.b, types::I32X4, steps);
-            value = self.b.ins().iadd(value, steps);
-        }
-        self.number(value, dtype)
+        (sum, constant)
     }
 
     /// An integer vector as a value of any type.

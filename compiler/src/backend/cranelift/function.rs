@@ -117,6 +117,7 @@ pub fn emitter<'a, 'f>(
         table,
         tile: None,
         index: HashMap::new(),
+        known: HashMap::new(),
         order: Vec::new(),
         ranges: HashMap::new(),
         vector: None,

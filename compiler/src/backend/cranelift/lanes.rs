@@ -73,9 +73,11 @@ pub fn shuffle(b: &mut FunctionBuilder, x: Value, order: [u8; 4]) -> Value {
 
 /// `mask ? x : y` in every lane.
 pub fn select(b: &mut FunctionBuilder, mask: Value, x: Value, y: Value) -> Value {
+    // Integer lanes, like the mask: the code generator then sees that the mask comes from a comparison.
     let ty = b.func.dfg.value_type(x);
-    let mask = cast(b, ty, mask);
-    b.ins().bitselect(mask, x, y)
+    let (x, y) = (cast(b, types::I32X4, x), cast(b, types::I32X4, y));
+    let chosen = b.ins().bitselect(mask, x, y);
+    cast(b, ty, chosen)
 }
 
 /// Folds the four lanes of a partial result; the result is in every lane.

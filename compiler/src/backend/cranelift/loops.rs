@@ -15,6 +15,10 @@ use super::scalar;
 /// Vectors in flight in the main loop along a vector axis: 16 elements, a whole cache line of `f32`.
 pub const UNROLL: i64 = 4;
 
+/// Points of inner loops that are written out, and expressions of all their copies, at most.
+const WRITTEN_OUT: usize = 16;
+const WRITTEN_OUT_SIZE: usize = 512;
+
 type Done = Result<(), BackendError>;
 /// Values carried from one round of a loop to the next.
 pub type Carried = Result<Vec<Value>, BackendError>;
@@ -366,6 +370,19 @@ impl Emitter<'_, '_> {
             return Ok(result);
         }
         let range = self.range(axis);
+        if let (Some(lo), Some(hi)) = (range.lo.known, range.hi.known)
+            && self.writes_out(step, roots, depth)
+        {
+            let mut carried = carried;
+            for index in lo..hi {
+                self.push_frame();
+                self.bind_known(axis, index);
+                carried = self.step_loops(step, roots, unroll, depth + 1, carried)?;
+                self.unbind(axis);
+                self.pop_frame();
+            }
+            return Ok(carried);
+        }
         self.count_up(range.lo, range.hi, 1, carried, &mut |e, index, carried| {
             e.bind(axis, index);
             e.push_frame();
@@ -377,6 +394,20 @@ impl Emitter<'_, '_> {
             e.unbind(axis);
             Ok(results)
         })
+    }
+
+    /// Whether the loops of a step from `depth` on are short enough to be written out point by point.
+    fn writes_out(&self, step: &Step, roots: &[ExprId], depth: usize) -> bool {
+        if step.vector.is_some() {
+            return false;
+        }
+        let points = step.axes[depth..].iter().map(|a| self.kernel.extent(*a).as_fixed());
+        let Some(points) = points.collect::<Option<Vec<usize>>>().map(|n| n.iter().product::<usize>()) else {
+            return false;
+        };
+        let bound = |e: ExprId| self.bound.contains_key(&e);
+        let size = super::facts::reachable(self.kernel, roots, bound).into_iter().filter(|x| *x).count();
+        points <= WRITTEN_OUT && size.saturating_mul(points * self.lanes.len()) <= WRITTEN_OUT_SIZE
     }
 
     /// One block of points of a step: folds, then stores.

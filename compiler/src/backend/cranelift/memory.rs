@@ -30,16 +30,9 @@ impl Emitter<'_, '_> {
     /// The address of an access at one lane, apart from its indirect term.
     fn address(&mut self, access: &Access, lane: Lane) -> Address {
         let size = self.program.buffer(access.buffer).dtype.size() as i64;
-        let step = self.vector.map_or(0, |v| access.index.coefficient(v));
-        let mut address = self.bases[&access.buffer];
-        for axis in self.order.clone() {
-            let c = access.index.coefficient(axis);
-            if c != 0 {
-                let term = self.scaled(axis, c * size);
-                address = self.b.ins().iadd(address, term);
-            }
-        }
-        self.displaced(address, (access.index.base + step * lane.offset) * size)
+        let base = self.bases[&access.buffer];
+        let (address, offset) = self.sum(Some(base), &access.index, size, lane);
+        self.displaced(address.unwrap_or(base), offset)
     }
 
     fn displaced(&mut self, address: Value, bytes: i64) -> Address {
@@ -173,7 +166,7 @@ impl Emitter<'_, '_> {
                     StoreMode::Set => value,
                     StoreMode::Add => {
                         let old = lanes::load_contiguous(self.b, dtype, address, offset);
-                        self.sum(dtype, old, value)
+                        self.added(dtype, old, value)
                     }
                 };
                 lanes::store_contiguous(self.b, dtype, value, address, offset);
@@ -187,7 +180,7 @@ impl Emitter<'_, '_> {
         }
     }
 
-    fn sum(&mut self, dtype: DType, x: Value, y: Value) -> Value {
+    fn added(&mut self, dtype: DType, x: Value, y: Value) -> Value {
         let f = if dtype == DType::Bool { BinaryFn::Or } else { BinaryFn::Add };
         scalar::binary(self.b, f, dtype, (x, y), (Operand::Lanes, Operand::Lanes)).unwrap_or(y)
     }

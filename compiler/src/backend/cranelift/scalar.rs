@@ -166,7 +166,8 @@ fn extremum(b: &mut FunctionBuilder, f: BinaryFn, (x, y): (Value, Value), known:
     let pick = |b: &mut FunctionBuilder, p: Value, q: Value| {
         let (low, high) = if f == BinaryFn::Max { (q, p) } else { (p, q) };
         let mask = b.ins().fcmp(FloatCC::LessThan, low, high);
-        select(b, mask, p, q)
+        let mask = cast(b, types::F32X4, mask);
+        b.ins().bitselect(mask, p, q)
     };
     if known.1.is_number() {
         return pick(b, y, x);
