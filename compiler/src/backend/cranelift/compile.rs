@@ -29,7 +29,7 @@ pub struct PlannedEntry<'a> {
 }
 
 enum Planned {
-    Loops { kernel: Kernel, nest: Nest },
+    Loops { kernel: Box<Kernel>, nest: Nest },
     Contract(Box<Contraction>),
 }
 
@@ -82,7 +82,7 @@ fn plan_kernel(kernel: &Kernel, program: &Program) -> Result<Planned, BackendErr
     let facts = Facts::new(&kernel, program)?;
     let vector = plan::choose(&kernel, program, &facts);
     let nest = strips::plan(&mut kernel, program, &facts, &vector, 0, None)?;
-    Ok(Planned::Loops { kernel, nest })
+    Ok(Planned::Loops { kernel: Box::new(kernel), nest })
 }
 
 /// The texts of one function, for inspection.
