@@ -3,6 +3,7 @@
 
 pub mod fixture;
 mod host_cuda;
+mod jit;
 pub mod naive;
 pub mod row;
 pub mod rows;

@@ -2,7 +2,7 @@
 
 use bakelite_compiler::grad::gradients;
 use bakelite_compiler::ir::eval::Tensor;
-use bakelite_compiler::ir::random::Rng;
+use bakelite_compiler::ir::random::{self, Rng};
 use bakelite_compiler::ir::{
     DType, Graph, Module, NodeId, Op, Shape, Site, Storage, StorageId, StorageKind, TensorType,
 };
@@ -219,7 +219,7 @@ impl Row {
 pub struct Case {
     pub name: String,
     pub module: Module,
-    /// Inputs in order, then cells in order.
+    /// Inputs in order, then cells in order. Empty for random modules, which have their own rules.
     domains: Vec<(TensorType, Domain)>,
     pub tolerance: Tolerance,
     /// Whether the first output is a sum of all results, and less exact than they are.
@@ -251,8 +251,25 @@ impl Values {
 }
 
 impl Case {
+    /// A random graph of about so many operations.
+    pub fn random(seed: u64, operations: usize) -> Case {
+        Case {
+            name: format!("seed {seed}"),
+            module: random::module(seed, operations),
+            domains: Vec::new(),
+            tolerance: Tolerance::Within(random::TOLERANCE),
+            sum: false,
+            wrt: Vec::new(),
+            differences: false,
+        }
+    }
+
     pub fn values(&self, batch: usize) -> Values {
         let mut rng = Rng::new(batch as u64);
+        if self.domains.is_empty() {
+            let inputs = random::inputs(&mut rng, &self.module.entries[0], batch);
+            return Values { inputs, storage: random::storage(&mut rng, &self.module) };
+        }
         let mut all: Vec<Tensor> = self.domains.iter().map(|(ty, domain)| domain.draw(&mut rng, ty, batch)).collect();
         let storage = all.split_off(self.module.entries[0].inputs.len());
         Values { inputs: all, storage }

@@ -11,6 +11,7 @@ use bakelite_compiler::schedule::program::Program;
 use bakelite_compiler::schedule::{self, Verified, eval};
 
 use crate::host_cuda::HostCuda;
+use crate::jit::Jit;
 
 /// Something that can run the only entry point of a module.
 pub trait Runtime {
@@ -75,6 +76,7 @@ pub fn runtimes() -> Vec<Box<dyn Runtime>> {
     for pipeline in Pipeline::ALL {
         all.push(Box::new(ProgramInterpreter(pipeline)));
     }
+    all.extend(Jit::all().into_iter().map(|runtime| Box::new(runtime) as Box<dyn Runtime>));
     all.extend(HostCuda::find(Pipeline::Optimised).map(|runtime| Box::new(runtime) as Box<dyn Runtime>));
     all
 }

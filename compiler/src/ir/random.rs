@@ -257,9 +257,21 @@ impl Generator {
             }
             _ => {
                 let index = self.graph.inputs.len();
-                let decl = super::graph::InputDecl { name: format!("in {index}"), ty: ty.clone() };
+                // The batch leads in inputs.
+                let front = ty.shape.iter().position(|d| d.batch).unwrap_or(0);
+                let mut held = ty.clone();
+                if front > 0 {
+                    held.shape.0[..=front].rotate_right(1);
+                }
+                let decl = super::graph::InputDecl { name: format!("in {index}"), ty: held.clone() };
                 self.graph.inputs.push(decl);
-                self.push(Op::Input { index, ty }, &[], bounds)
+                let input = self.push(Op::Input { index, ty: held }, &[], bounds)?;
+                let mut perm: Vec<usize> = (0..ty.shape.rank()).collect();
+                if front > 0 {
+                    perm[..=front].rotate_left(1);
+                    return self.push(Op::Permute(perm), &[input], bounds);
+                }
+                Some(input)
             }
         }
     }
@@ -606,12 +618,27 @@ impl Generator {
         self.push(Op::ScatterAdd { axis, shape: ty.shape }, &[indices, picked], bounds)
     }
 
+    /// Names a node as an output, with the batch in front.
+    fn output(&mut self, id: NodeId) {
+        let shape = self.ty(id).shape;
+        let front = shape.iter().position(|d| d.batch).unwrap_or(0);
+        let mut perm: Vec<usize> = (0..shape.rank()).collect();
+        let mut node = Some(id);
+        if front > 0 {
+            perm[..=front].rotate_right(1);
+            node = self.push(Op::Permute(perm), &[id], self.bounds(id));
+        }
+        if let Some(node) = node {
+            self.graph.output(format!("out {}", id.0), node);
+        }
+    }
+
     /// Names what nothing reads as outputs, all but a few, and assigns some cells.
     fn finish(&mut self) {
         let uses = self.graph.use_counts();
         for id in self.graph.ids().collect::<Vec<_>>() {
             if uses[id.index()] == 0 && !self.rng.one_in(10) || self.rng.one_in(20) {
-                self.graph.output(format!("out {}", id.0), id);
+                self.output(id);
             }
         }
         for cell in 0..self.cells.len() {

@@ -363,10 +363,12 @@ binary_table! {
             let t = if e.dtype(x).is_float() { e.unary(UnaryFn::Trunc, q) } else { q };
             let p = e.mul(t, y);
             let r = e.sub(x, p);
-            if e.dtype(x).is_float() {
-                return r;
-            }
             let zero = e.lit(y, 0.0);
+            if e.dtype(x).is_float() {
+                // Below the divisor nothing is taken off, an infinite one included.
+                let below = e.binary(BinaryFn::Eq, t, zero);
+                return e.select(below, x, r);
+            }
             let none = e.binary(BinaryFn::Eq, y, zero);
             e.select(none, zero, r)
         }), commutes: false, domain: [(-3.0, 3.0), (0.7, 3.0)] }

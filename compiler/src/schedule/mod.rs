@@ -136,6 +136,9 @@ fn attempt(
             Ok(kernel) => kernel,
             Err(failure) => return refused(graph, demands, failure),
         };
+        if kernel.outer.iter().any(|a| kernel.extent(*a).scale == 0) {
+            continue; // It has no points, and what it would write has no elements.
+        }
         if let Some(cell) = overwrites_too_early(&program, &kernel) {
             return Ok(Attempt::Detour(cell));
         }

@@ -19,7 +19,7 @@ use crate::ir::{DType, ReduceFn};
 
 use super::index::range;
 use super::memory::{ALIGN, lifetimes};
-use super::program::{Access, AxisId, Expr, Kernel, Place, Program, Stage, StoreMode};
+use super::program::{Access, AxisId, Buffer, Expr, Kernel, Place, Program, Stage, StoreMode};
 
 /// A value that has passed [`verify`].
 #[derive(Clone, Debug)]
@@ -59,8 +59,9 @@ impl fmt::Display for Violation {
 pub fn verify(program: Program) -> Result<Verified<Program>, Vec<Violation>> {
     let mut violations = Vec::new();
     memory(&program, &mut violations);
-    let mut written: Vec<bool> =
-        program.buffers.iter().map(|b| !matches!(b.place, Place::Arena { .. } | Place::Output(_))).collect();
+    let starts_written =
+        |b: &Buffer| !matches!(b.place, Place::Arena { .. } | Place::Output(_)) || b.shape.count(1) == 0;
+    let mut written: Vec<bool> = program.buffers.iter().map(starts_written).collect();
     for kernel in &program.kernels {
         let mut check = Check { program: &program, kernel, violations: &mut violations };
         if check.ids() {
