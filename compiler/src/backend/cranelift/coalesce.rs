@@ -1,8 +1,13 @@
 //! Simplifies loop nests: axes of one element disappear, and neighbouring axes that every address walks as one merge
 //! into one longer axis. A nest over `[batch, 10]` whose tensors are all contiguous becomes a loop over `10 * batch`.
+//!
+//! Only addresses that some stage evaluates count. In the roles of a contraction an axis merges with its neighbour
+//! only, so that flattened indices of a role keep their meaning.
 
 use crate::ir::Dim;
-use crate::schedule::program::{Affine, AxisId, Expr, Kernel};
+use crate::schedule::program::{Affine, AxisId, Expr, ExprId, Kernel};
+
+use super::facts::{reachable, roots};
 
 /// The kernel with the fewest axes that do the same. Axes keep their ids; those that merged are no longer used.
 pub fn coalesce(mut kernel: Kernel) -> Kernel {
@@ -15,8 +20,7 @@ pub fn coalesce(mut kernel: Kernel) -> Kernel {
 
 /// Removes the axes of extent 1, whose index is always 0.
 fn drop_single(kernel: &mut Kernel) {
-    let single: Vec<AxisId> =
-        (0..kernel.axes.len() as u32).map(AxisId).filter(|a| kernel.extent(*a) == Dim::ONE).collect();
+    let single: Vec<AxisId> = (0..kernel.axes.len() as u32).map(AxisId).filter(|a| kernel.extent(*a) == Dim::ONE).collect();
     for axis in single {
         forget(kernel, axis);
         if kernel.parallel == Some(axis) {
@@ -42,10 +46,11 @@ fn forget(kernel: &mut Kernel, axis: AxisId) {
 /// Two axes `(a, b)` such that stepping `a` by one moves every address as far as walking all of `b` does.
 fn mergeable(kernel: &Kernel) -> Option<(AxisId, AxisId)> {
     let lists = std::iter::once(&kernel.outer).chain(kernel.stages.iter().map(|s| &s.axes));
+    let affines = affines(kernel);
     for list in lists {
         for &a in list {
             for &b in list {
-                if a != b && can_merge(kernel, a, b) {
+                if a != b && can_merge(kernel, &affines, a, b) {
                     return Some((a, b));
                 }
             }
@@ -54,13 +59,22 @@ fn mergeable(kernel: &Kernel) -> Option<(AxisId, AxisId)> {
     None
 }
 
-fn can_merge(kernel: &Kernel, a: AxisId, b: AxisId) -> bool {
+fn can_merge(kernel: &Kernel, affines: &[&Affine], a: AxisId, b: AxisId) -> bool {
     let Some(inner) = kernel.extent(b).as_fixed() else { return false };
     let together = |list: &Vec<AxisId>| list.contains(&a) == list.contains(&b);
-    let roles = kernel.contract.iter().flat_map(|r| [&r.batch, &r.m, &r.n, &r.k]);
-    kernel.extent(a).times(kernel.extent(b)).is_some()
-        && std::iter::once(&kernel.outer).chain(kernel.stages.iter().map(|s| &s.axes)).chain(roles).all(together)
-        && affines(kernel).all(|x| x.coefficient(a) == x.coefficient(b) * inner as i64)
+    let mut roles = kernel.contract.iter().flat_map(|r| [&r.batch, &r.m, &r.n, &r.k]);
+    let neighbours = roles.all(|list| {
+        let place = |axis| list.iter().position(|x| *x == axis);
+        match (place(a), place(b)) {
+            (None, None) => true,
+            (Some(a), Some(b)) => a + 1 == b,
+            _ => false,
+        }
+    });
+    neighbours
+        && kernel.extent(a).times(kernel.extent(b)).is_some()
+        && std::iter::once(&kernel.outer).chain(kernel.stages.iter().map(|s| &s.axes)).all(together)
+        && affines.iter().all(|x| x.coefficient(a) == x.coefficient(b) * inner as i64)
 }
 
 fn merge(kernel: &mut Kernel, a: AxisId, b: AxisId) {
@@ -73,13 +87,16 @@ fn merge(kernel: &mut Kernel, a: AxisId, b: AxisId) {
     }
 }
 
-fn affines(kernel: &Kernel) -> impl Iterator<Item = &Affine> {
-    let exprs = kernel.exprs.iter().filter_map(|e| match &e.expr {
+/// Every affine form that some stage evaluates.
+fn affines(kernel: &Kernel) -> Vec<&Affine> {
+    let roots: Vec<ExprId> = kernel.stages.iter().flat_map(|s| roots(kernel, s)).collect();
+    let live = reachable(kernel, &roots, |_| false);
+    let exprs = kernel.exprs.iter().zip(live).filter(|(_, live)| *live).filter_map(|(e, _)| match &e.expr {
         Expr::Load(access) => Some(&access.index),
         Expr::Index(index) => Some(index),
         _ => None,
     });
-    exprs.chain(kernel.stages.iter().flat_map(|s| &s.stores).map(|s| &s.access.index))
+    exprs.chain(kernel.stages.iter().flat_map(|s| &s.stores).map(|s| &s.access.index)).collect()
 }
 
 fn affines_mut(kernel: &mut Kernel) -> impl Iterator<Item = &mut Affine> {

@@ -8,8 +8,9 @@ use cranelift_module::{DataId, FuncId, Module};
 
 use crate::backend::BackendError;
 use crate::ir::{BinaryFn, DType, Dim, ReduceFn};
-use crate::schedule::program::{AccId, Access, AxisId, Expr, ExprId, Kernel, Program, Store, StoreMode};
+use crate::schedule::program::{AccId, Access, AxisId, Expr, ExprId, Kernel, Program, Stage, Store, StoreMode};
 
+use super::coalesce::coalesce;
 use super::emitter::{Bound, Emitter, Range, TileSums};
 use super::facts::Facts;
 use super::function::{Params, Scope, base, emitter, field, kernel_signature, open, pointers};
@@ -29,8 +30,8 @@ pub struct Contraction {
     pub plan: ContractPlan,
     left: Access,
     right: Access,
+    /// The groups of the result as the epilogue walks them; vectors run along the last axis of `n`.
     batch: Vec<AxisId>,
-    /// Rows and columns of the driver's result; the columns are what vectors run along.
     m: Vec<AxisId>,
     n: Vec<AxisId>,
     acc: AccId,
@@ -52,7 +53,7 @@ impl Contraction {
     /// The contraction of a kernel, if it has one that suits the driver.
     pub fn new(kernel: &Kernel, program: &Program) -> Result<Option<Contraction>, BackendError> {
         let Some(product) = Product::of(kernel, program) else { return Ok(None) };
-        let Product { acc, left, right, mut m, mut n, batch, k } = product;
+        let Product { acc, left, right, mut m, mut n, mut batch, k } = product;
         let mut operands = (left.clone(), right.clone());
         let best = |axes: &[AxisId]| axes.iter().map(|a| affinity(kernel, *a)).max().unwrap_or(0);
         if best(&m) > best(&n) {
@@ -86,6 +87,14 @@ impl Contraction {
         let output = match direct {
             Some(store) => Output::Direct(store.access.clone()),
             None => {
+                // The epilogue walks the results alone, and more of their axes may merge without the operands'.
+                kernel.stages[0] = Stage::default();
+                if let Some(roles) = &mut kernel.contract {
+                    (roles.batch, roles.m, roles.n, roles.k) = (batch, m, n, Vec::new());
+                }
+                kernel = coalesce(kernel);
+                let roles = kernel.contract.as_ref();
+                (batch, m, n) = roles.map_or_else(Default::default, |r| (r.batch.clone(), r.m.clone(), r.n.clone()));
                 let facts = Facts::new(&kernel, program)?;
                 let columns = *n.last().unwrap_or(&AxisId(0));
                 let rows = if m.len() == 1 { Some(m[0]) } else { None };
