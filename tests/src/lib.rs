@@ -5,6 +5,7 @@ pub mod fixture;
 mod host_cuda;
 mod jit;
 pub mod naive;
+pub mod networks;
 pub mod row;
 pub mod rows;
 pub mod runtime;
