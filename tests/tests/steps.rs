@@ -43,7 +43,8 @@ fn train(model: &mut Model, module: &Module, batches: &[usize]) -> (Vec<f32>, Ve
         model.call(entry, &inputs, &mut outputs, batch).unwrap();
         losses.push(results[0][0]);
     }
-    let bits = |p: bakelite::Param| p.to_vec::<f32>().map(|v| v.iter().map(|x| x.to_bits()).collect()).unwrap_or_default();
+    let bits =
+        |p: bakelite::Param| p.to_vec::<f32>().map(|v| v.iter().map(|x| x.to_bits()).collect()).unwrap_or_default();
     (losses, model.params().map(bits).collect())
 }
 

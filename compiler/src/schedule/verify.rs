@@ -296,17 +296,21 @@ impl Check<'_> {
         }
         terms.sort();
         // Going up, `reach` is the largest sum of everything below. Free axes may meet among themselves: a run of them
-        // keeps what is below it recognisable if all its steps are multiples of one that exceeds the reach.
-        let (mut reach, mut modulus) = (0, None);
+        // keeps what is below it recognisable if the common divisor of its steps exceeds the reach there.
+        let (mut reach, mut run) = (0, None);
         for (c, last, must) in terms {
-            let good = match (must, modulus) {
-                (true, _) | (false, None) => c > reach,
-                (false, Some(m)) => c % m == 0,
-            };
-            if !good && (must || reach > 0) {
-                return false;
+            if must {
+                if c <= reach {
+                    return false;
+                }
+                run = None;
+            } else {
+                let (divisor, below) = run.map_or((c, reach), |(divisor, below)| (gcd(divisor, c), below));
+                if below > 0 && divisor <= below {
+                    return false;
+                }
+                run = Some((divisor, below));
             }
-            modulus = if must { None } else { modulus.or(Some(c)) };
             reach += c * last;
         }
         true
@@ -343,4 +347,8 @@ impl Check<'_> {
         self.kernel.outer.iter().all(|x| a.index.coefficient(*x) == b.index.coefficient(*x))
             && a.index.base == b.index.base
     }
+}
+
+fn gcd(a: i64, b: i64) -> i64 {
+    if b == 0 { a } else { gcd(b, a % b) }
 }

@@ -191,9 +191,19 @@ fn int_extremum(b: &mut FunctionBuilder, f: BinaryFn, dtype: DType, x: Value, y:
     }
 }
 
+/// A float that is not folded into the next instruction as a memory operand. Cranelift 0.135 does so for `cmpps`
+/// without AVX, which takes aligned memory only.
+fn in_register(b: &mut FunctionBuilder, x: Value) -> Value {
+    let bits = cast(b, types::I32X4, x);
+    cast(b, types::F32X4, bits)
+}
+
 fn compare(b: &mut FunctionBuilder, dtype: DType, float: FloatCC, int: IntCC, x: Value, y: Value) -> Value {
     match dtype {
-        DType::F32 | DType::F64 => b.ins().fcmp(float, x, y),
+        DType::F32 | DType::F64 => {
+            let (x, y) = (in_register(b, x), in_register(b, y));
+            b.ins().fcmp(float, x, y)
+        }
         DType::U32 => b.ins().icmp(int.unsigned(), x, y),
         DType::I32 | DType::U8 | DType::Bool => b.ins().icmp(int, x, y),
     }
