@@ -20,7 +20,8 @@ pub fn coalesce(mut kernel: Kernel) -> Kernel {
 
 /// Removes the axes of extent 1, whose index is always 0.
 fn drop_single(kernel: &mut Kernel) {
-    let single: Vec<AxisId> = (0..kernel.axes.len() as u32).map(AxisId).filter(|a| kernel.extent(*a) == Dim::ONE).collect();
+    let single: Vec<AxisId> =
+        (0..kernel.axes.len() as u32).map(AxisId).filter(|a| kernel.extent(*a) == Dim::ONE).collect();
     for axis in single {
         forget(kernel, axis);
         if kernel.parallel == Some(axis) {

@@ -17,7 +17,7 @@ pub const UNROLL: i64 = 4;
 
 /// Points of inner loops that are written out, and expressions of all their copies, at most.
 const WRITTEN_OUT: usize = 16;
-const WRITTEN_OUT_SIZE: usize = 512;
+const WRITTEN_OUT_SIZE: usize = 256;
 
 type Done = Result<(), BackendError>;
 /// Values carried from one round of a loop to the next.

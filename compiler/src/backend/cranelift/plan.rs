@@ -42,7 +42,7 @@ struct Cost<'a> {
 /// Instructions to combine the partial results of one accumulator.
 const COMBINE: f64 = 14.0;
 /// Instructions to gather or scatter the lanes of one vector.
-const SCATTERED: f64 = 6.0;
+const SCATTERED: f64 = 9.0;
 /// Of an instruction whose result serves all lanes.
 const SHARED: f64 = 0.25;
 

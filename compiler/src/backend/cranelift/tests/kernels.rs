@@ -187,6 +187,8 @@ fn gathers_and_scatters() {
         let mut k = KernelBuilder::new("pick");
         let (n, t) = (k.outer(Dim::BATCH), k.outer(3));
         let id = k.load(ids, &[(n, 3), (t, 1)], dtype);
+        let shift = k.constant(1.0, dtype);
+        let id = k.binary(BinaryFn::Sub, id, shift);
         let one = k.gather(table, &[], indirect(id, w), F32);
         k.stage(&[]).store(column, &[(n, 3), (t, 1)], one);
         p.kernel(k);
@@ -207,6 +209,8 @@ fn gathers_and_scatters() {
         let (zero, one) = (k.constant(0.0, I32), k.constant(1.0, I32));
         k.stage(&[v]).store(counts, &[(v, 1)], zero);
         let id = k.load(ids, &[(n, 3), (t, 1)], dtype);
+        let shift = k.constant(1.0, dtype);
+        let id = k.binary(BinaryFn::Sub, id, shift);
         k.stage(&[n, t]).store_with(access(counts, 0, &[], Some(indirect(id, 1))), one, StoreMode::Add);
         p.kernel(k);
         check(p.program);
@@ -355,6 +359,43 @@ fn integers_divide_and_compare() {
             let out = p.output(gives, batched(&[9]));
             k.store(out, &[(n, 9), (i, 1)], z);
         }
+        p.kernel(k);
+        check(p.program);
+    }
+}
+
+#[test]
+fn nan_travels_through_minima_and_maxima() {
+    for width in [3usize, 8, 21] {
+        let mut p = ProgramBuilder::new(MAX);
+        let w = width as i64;
+        let (x, z) = (p.input(F32, batched(&[width])), p.input(F32, batched(&[width])));
+        let mut k = KernelBuilder::new("k");
+        let (n, i, j) = (k.outer(Dim::BATCH), k.axis(width), k.axis(width));
+        // One element in about four is NaN.
+        let sparse = |k: &mut KernelBuilder, buffer: u32, axis| {
+            let a = k.load(buffer, &[(n, w), (axis, 1)], F32);
+            let one = k.constant(1.0, F32);
+            let nan = k.constant(f64::NAN, F32);
+            let holds = k.binary(BinaryFn::Lt, a, one);
+            k.select(holds, a, nan)
+        };
+        let a = sparse(&mut k, x, i);
+        let b = k.load(z, &[(n, w), (i, 1)], F32);
+        let half = k.constant(0.5, F32);
+        k.stage(&[i]);
+        for f in [BinaryFn::Min, BinaryFn::Max] {
+            for (left, right) in [(a, b), (b, a), (a, half), (half, a)] {
+                let value = k.binary(f, left, right);
+                let out = p.output(F32, batched(&[width]));
+                k.store(out, &[(n, w), (i, 1)], value);
+            }
+        }
+        let a = sparse(&mut k, x, j);
+        k.stage(&[j]);
+        let (top, bottom) = (k.acc(ReduceFn::Max, a), k.acc(ReduceFn::Min, a));
+        let (high, low) = (p.output(F32, batched(&[])), p.output(F32, batched(&[])));
+        k.stage(&[]).store(high, &[(n, 1)], top).store(low, &[(n, 1)], bottom);
         p.kernel(k);
         check(p.program);
     }
