@@ -10,6 +10,7 @@ pub(super) fn infer(op: &Op, args: &[&TensorType]) -> Result<TensorType, TypeErr
 
 type Rule<T> = Result<T, String>;
 
+#[deny(clippy::wildcard_enum_match_arm)]
 fn rule(op: &Op, args: &[&TensorType]) -> Rule<TensorType> {
     match op {
         Op::Input { ty, .. } | Op::Storage { ty, .. } => sized(ty.dtype, ty.shape.clone()),

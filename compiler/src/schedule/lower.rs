@@ -634,6 +634,7 @@ impl<'a> Lowering<'a> {
         stored.iter().zip(read).all(|(s, r)| s == r || inner(s))
     }
 
+    #[deny(clippy::wildcard_enum_match_arm)]
     fn expression(&mut self, id: NodeId, index: &[Affine], level: usize) -> Lowered<ExprId> {
         let node = self.node(id);
         let dtype = node.ty.dtype;
