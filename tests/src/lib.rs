@@ -3,7 +3,8 @@
 
 pub mod fixture;
 mod host_cuda;
-mod jit;
+pub mod jit;
+pub mod keras;
 pub mod naive;
 pub mod networks;
 pub mod row;
