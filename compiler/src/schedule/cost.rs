@@ -18,13 +18,13 @@ pub struct Cost {
 
 /// Estimated single-thread rates that decide about threads. They only need to be right within a factor of two.
 const CONTRACT_FLOPS_PER_NS: f64 = 80.0;
-const SCALAR_FLOPS_PER_NS: f64 = 4.0;
+const SCALAR_FLOPS_PER_NS: f64 = 10.0;
 const STRIP_NS: f64 = 0.3;
 const BYTES_PER_NS: f64 = 20.0;
 const KERNEL_NS: f64 = 15.0;
 
 /// A kernel is shared out among threads when it takes one thread longer than this: many times a barrier's cost.
-pub const PARALLEL_NS: f64 = 1500.0;
+pub const PARALLEL_NS: f64 = 2000.0;
 
 /// The cost of a kernel at a batch.
 pub fn cost(program: &Program, kernel: &Kernel, batch: usize) -> Cost {
