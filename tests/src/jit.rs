@@ -109,7 +109,7 @@ fn call(model: &mut Model, batch: usize, inputs: &[Tensor], storage: &[Tensor]) 
 }
 
 fn extents(port: &bakelite::Port, batch: usize) -> Vec<usize> {
-    port.shape.iter().map(|e| e.scale as usize * if e.batch == 1 { batch } else { 1 }).collect()
+    port.shape.iter().map(|e| e.scale * if e.batch == 1 { batch } else { 1 }).collect()
 }
 
 fn dtype(d: bakelite::DType) -> DType {
