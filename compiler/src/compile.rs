@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use crate::ir::verify::verify_module;
-use crate::ir::{Module, StorageKind};
+use crate::ir::Module;
 use crate::pass::{self, PassOptions};
 use crate::report::{EntryReport, Report, StageTime, parameter_count};
 use crate::schedule::program::{Program, StorageLayout};
@@ -105,10 +105,5 @@ impl Compiled {
             entries,
             stages: self.stages.clone(),
         }
-    }
-
-    /// Names and values of the model's weights, for tools.
-    pub fn weights(&self) -> impl Iterator<Item = &crate::ir::Storage> {
-        self.module.storage.iter().filter(|c| matches!(c.kind, StorageKind::Param))
     }
 }

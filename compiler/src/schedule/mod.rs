@@ -23,7 +23,7 @@ use crate::ir::{Graph, Literal, NodeId, Op, Storage, StorageId};
 use fuse::Groups;
 use lower::{Context, Failure};
 use program::{Buffer, BufferId, Kernel, Place, Program, StorageLayout};
-use select::{Selection, lives_in_memory};
+use select::Selection;
 pub use verify::{Verified, Violation};
 
 /// Why a verified graph could not be scheduled: always a bug of the compiler.
@@ -263,7 +263,6 @@ impl Places {
                     place: Place::Arena { offset: 0 },
                 }),
             };
-            debug_assert!(lives_in_memory(graph, id) == node.op.is_leaf() || !lives_in_memory(graph, id));
             places.buffer.insert(id, own);
             places.copies.insert(id, wanted);
         }
