@@ -328,7 +328,9 @@ impl Printer<'_> {
     fn stores(&mut self, at: usize) {
         let stores = &self.kernel.stages[at].stores;
         let mut values = Vec::new();
-        for (i, store) in stores.iter().enumerate() {
+        // Stages without loops share a scope, so names are numbered through the kernel.
+        let before: usize = self.kernel.stages[..at].iter().map(|s| s.stores.len()).sum();
+        for (i, store) in (before..).zip(stores) {
             let value = self.value(at, store.value);
             let typed = self.kernel.expr(store.value);
             if stores.len() == 1 || is_trivial(&typed.expr) || self.stages[at].has(store.value) {
