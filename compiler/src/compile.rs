@@ -4,8 +4,8 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use crate::ir::verify::verify_module;
 use crate::ir::Module;
+use crate::ir::verify::verify_module;
 use crate::pass::{self, PassOptions};
 use crate::report::{EntryReport, Report, StageTime, parameter_count};
 use crate::schedule::program::{Program, StorageLayout};
