@@ -56,7 +56,8 @@ fn steps_do_not_allocate_or_grow() {
     for _ in 0..100 {
         step(8);
     }
-    let (allocations, before) = (ALLOCATIONS.load(Ordering::Relaxed), resident());
+    let before = resident();
+    let allocations = ALLOCATIONS.load(Ordering::Relaxed);
     for i in 0..100_000 {
         step(1 + i % 8);
     }
