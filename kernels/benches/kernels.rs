@@ -1,6 +1,8 @@
 //! Kernels at every level of this machine. Throughput is in floating-point operations (elements for strips) a second;
 //! compare with `peak`, which is what the arithmetic units of one core can do.
 
+mod peak;
+
 use std::hint::black_box;
 use std::ptr::null;
 
@@ -122,53 +124,14 @@ fn strips(c: &mut Criterion) {
     }
 }
 
-/// Multiply-adds in independent chains, more than the latency of any processor needs.
-#[cfg(target_arch = "x86_64")]
-mod peak {
-    use std::arch::x86_64::*;
-
-    pub const STEPS: usize = 1000;
-    pub const CHAINS: usize = 12;
-
-    macro_rules! peak {
-        ($name:ident, $features:literal, $vector:ty, $splat:ident, $step:expr, $first:ident) => {
-            #[target_feature(enable = $features)]
-            pub fn $name(x: f32) -> f32 {
-                let mut sums = [$splat(x); CHAINS];
-                let y = $splat(1.0 - x);
-                for _ in 0..STEPS {
-                    for sum in &mut sums {
-                        *sum = $step(*sum, y);
-                    }
-                }
-                sums.into_iter().map(|s: $vector| $first(s)).sum()
-            }
-        };
-    }
-
-    peak!(baseline, "sse2", __m128, _mm_set1_ps, |s, y| _mm_add_ps(_mm_mul_ps(s, y), y), _mm_cvtss_f32);
-    peak!(v3, "avx2,fma", __m256, _mm256_set1_ps, |s, y| _mm256_fmadd_ps(s, y, y), _mm256_cvtss_f32);
-    peak!(v4, "avx512f", __m512, _mm512_set1_ps, |s, y| _mm512_fmadd_ps(s, y, y), _mm512_cvtss_f32);
-}
-
-#[cfg(target_arch = "x86_64")]
 fn peaks(c: &mut Criterion) {
     let mut group = c.benchmark_group("peak");
     for (level, _) in levels() {
-        let (run, lanes): (unsafe fn(f32) -> f32, usize) = match level {
-            Level::Baseline => (peak::baseline, 4),
-            Level::V3 => (peak::v3, 8),
-            Level::V4 => (peak::v4, 16),
-            Level::Neon => continue,
-        };
-        group.throughput(Throughput::Elements((peak::STEPS * peak::CHAINS * lanes * 2) as u64));
-        // SAFETY: the level is supported.
-        group.bench_function(level.name(), |bench| bench.iter(|| unsafe { run(black_box(1e-3)) }));
+        let Some(work) = peak::work(level) else { continue };
+        group.throughput(Throughput::Elements(work.flops));
+        group.bench_function(level.name(), |bench| bench.iter(|| work.run(black_box(1e-3))));
     }
 }
-
-#[cfg(not(target_arch = "x86_64"))]
-fn peaks(_: &mut Criterion) {}
 
 criterion_group!(benches, peaks, contractions, strips);
 criterion_main!(benches);

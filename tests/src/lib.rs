@@ -1,6 +1,8 @@
 //! What the tests and benches of Bakelite share: the rows of the op suite and the runtimes that they run on, Keras's
 //! answers, and networks written in other ways.
 
+#[cfg(feature = "peers")]
+pub mod candle;
 pub mod fixture;
 mod host_cuda;
 pub mod jit;
@@ -11,3 +13,4 @@ pub mod row;
 pub mod rows;
 pub mod runtime;
 pub mod suite;
+pub mod workloads;
