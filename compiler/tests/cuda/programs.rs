@@ -15,6 +15,7 @@ pub fn program(name: &str, max_batch: usize) -> Program {
         kernels: Vec::new(),
         inputs: Vec::new(),
         outputs: Vec::new(),
+        loops: Vec::new(),
         arena_bytes: 0,
     }
 }
