@@ -6,9 +6,7 @@
 use crate::ir::eval::{Tensor, Values};
 use crate::ir::{BinaryFn, DType, ReduceFn, StorageId, UnaryFn};
 
-use super::program::{
-    AccId, Access, Affine, AxisId, BufferId, Expr, ExprId, Kernel, Place, Program, StoreMode,
-};
+use super::program::{AccId, Access, Affine, AxisId, BufferId, Expr, ExprId, Kernel, Place, Program, StoreMode};
 use super::verify::Verified;
 
 /// One element.

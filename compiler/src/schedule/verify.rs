@@ -120,7 +120,8 @@ fn loops(program: &Program, violations: &mut Vec<Violation>) {
     for (k, kernel) in program.kernels.iter().enumerate() {
         let (reads, writes) = kernel.touches();
         for mut id in reads.into_iter().chain(writes) {
-            while let Some(Buffer { name, place: Place::Slice { of, step, .. }, .. }) = program.buffers.get(id.index()) {
+            while let Some(Buffer { name, place: Place::Slice { of, step, .. }, .. }) = program.buffers.get(id.index())
+            {
                 if !program.loops[step.index()].kernels.contains(&k) {
                     fail("a slice is touched by its own loop", name.clone());
                 }
