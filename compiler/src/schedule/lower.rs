@@ -697,7 +697,8 @@ impl<'a> Lowering<'a> {
             | Op::Pad { .. }
             | Op::Concat { .. }
             | Op::Fold { .. }
-            | Op::ScatterAdd { .. } => {
+            | Op::ScatterAdd { .. }
+            | Op::Scan { .. } => {
                 return Err(Failure::Unfusable.into());
             }
         };

@@ -33,6 +33,8 @@ pub enum ScheduleError {
     Lowering { entry: String, node: NodeId, site: String, reason: String },
     #[error("{entry}: the program breaks its own rules:\n{}", violations.iter().map(|v| format!("  {v}\n")).collect::<String>())]
     Invalid { entry: String, violations: Vec<Violation> },
+    #[error("{entry}: loops cannot be scheduled")]
+    Loop { entry: String },
 }
 
 /// Offsets of all storage cells, in declaration order.
@@ -66,6 +68,9 @@ pub fn schedule(
     max_batch: usize,
     options: Options,
 ) -> Result<Verified<Program>, ScheduleError> {
+    if graph.nodes().iter().any(|n| matches!(n.op, Op::Scan { .. })) {
+        return Err(ScheduleError::Loop { entry: graph.name.clone() });
+    }
     let mut demands = Demands::default();
     loop {
         let selection = select::select(graph, &demands.stored, options.fuse);
