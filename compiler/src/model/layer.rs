@@ -7,6 +7,7 @@
 //! Users hold it as a [`Layer`], which gives it a name and an identity. A layer that is applied twice shares its
 //! weights. So does a clone of it; a layer that is reconfigured after it was applied is a new one.
 
+use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -22,7 +23,7 @@ use crate::diag::{Code, Problem, count};
 use crate::ir::{DType, NodeId, Shape, StorageKind, TensorType};
 
 /// A layer's definition.
-pub trait LayerDef: fmt::Debug {
+pub trait LayerDef: fmt::Debug + Any {
     /// Keras's class name, such as `Conv2D`. Layers without a name are numbered as `conv2d`, `conv2d_1`, ...
     fn kind(&self) -> &'static str;
 

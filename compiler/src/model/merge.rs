@@ -2,6 +2,8 @@
 
 use std::ops::RangeInclusive;
 
+use serde::{Deserialize, Serialize};
+
 use super::CallCx;
 use super::layer::{BuildCx, Layer, LayerDef, resolve_axis};
 use crate::diag::Problem;
@@ -53,7 +55,7 @@ fn common_mask(cx: &mut CallCx<'_>, inputs: usize) -> Option<NodeId> {
 macro_rules! merging {
     ($($(#[doc = $doc:literal])+ $name:ident $kind:literal $fold:expr, $finish:expr;)+) => { $(
         $(#[doc = $doc])+
-        #[derive(Clone, Copy, PartialEq, Debug, Default)]
+        #[derive(Clone, Copy, PartialEq, Debug, Default, Serialize, Deserialize)]
         pub struct $name;
 
         impl LayerDef for $name {
@@ -102,14 +104,21 @@ merging! {
 }
 
 /// Joins its inputs along an axis, by default the last.
-#[derive(Clone, Copy, PartialEq, Debug)]
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Concatenate {
     axis: isize,
 }
 
+impl Default for Concatenate {
+    fn default() -> Concatenate {
+        Concatenate { axis: -1 }
+    }
+}
+
 impl Concatenate {
     pub fn new() -> Layer<Concatenate> {
-        Layer::new(Concatenate { axis: -1 })
+        Layer::new(Concatenate::default())
     }
 }
 
