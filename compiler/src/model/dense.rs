@@ -74,6 +74,10 @@ impl LayerDef for Dense {
         "Dense"
     }
 
+    fn supports_masking(&self) -> bool {
+        true
+    }
+
     fn build(&self, cx: &mut BuildCx<'_>) -> Result<(), Problem> {
         cx.positive("units", self.units)?;
         cx.float()?;

@@ -26,6 +26,10 @@ impl LayerDef for Dropout {
         "Dropout"
     }
 
+    fn supports_masking(&self) -> bool {
+        true
+    }
+
     fn build(&self, cx: &mut BuildCx<'_>) -> Result<(), Problem> {
         if !(0.0..=1.0).contains(&self.rate) {
             return Err(Problem::value(format!("Dropout with rate {}: must be between 0 and 1", self.rate))

@@ -19,12 +19,14 @@ pub mod config;
 mod conv;
 mod dense;
 mod dropout;
+mod embedding;
 mod entry;
 pub(crate) mod graph;
 mod initializer;
 mod layer;
 mod loss;
 mod lower;
+mod mask;
 mod merge;
 mod metric;
 mod norm;
@@ -44,11 +46,12 @@ mod window;
 
 pub use activation::{Activation, Swish};
 pub use builder::{DEFAULT_MAX_BATCH, IntoShape, Model, SubModel};
-pub use call::CallCx;
+pub use call::{CallCx, Masked};
 pub use compile::{Losses, Metrics};
 pub use conv::Conv2D;
 pub use dense::Dense;
 pub use dropout::Dropout;
+pub use embedding::Embedding;
 pub use entry::Entry;
 pub use initializer::{Distribution, Fan, Initializer};
 pub use layer::{AnyLayer, Apply, BuildCx, IntoLayer, Layer, LayerDef, Weight};
@@ -56,6 +59,7 @@ pub use loss::{
     BinaryCrossentropy, CategoricalCrossentropy, Loss, MeanAbsoluteError, MeanSquaredError,
     SparseCategoricalCrossentropy,
 };
+pub use mask::Masking;
 pub use merge::{Add, Average, Concatenate, Maximum, Minimum, Multiply};
 pub use metric::{Accuracy, Metric};
 pub use norm::BatchNormalization;

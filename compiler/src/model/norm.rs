@@ -105,6 +105,10 @@ impl LayerDef for BatchNormalization {
         "BatchNormalization"
     }
 
+    fn supports_masking(&self) -> bool {
+        true
+    }
+
     fn build(&self, cx: &mut BuildCx<'_>) -> Result<(), Problem> {
         cx.float()?;
         let axis = cx.axis(self.axis)?;

@@ -116,6 +116,10 @@ impl LayerDef for Rescaling {
         "Rescaling"
     }
 
+    fn supports_masking(&self) -> bool {
+        true
+    }
+
     fn build(&self, cx: &mut BuildCx<'_>) -> Result<(), Problem> {
         if matches!(cx.input().dtype, DType::F64) {
             return Err(Problem::new(Code::DType, "Rescaling takes f32 or integers, its input is f64"));
