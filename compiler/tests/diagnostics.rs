@@ -31,6 +31,7 @@ cases! {
     axis_out_of_range
     batch_of_zero
     concatenation
+    constraints
     empty_dimension
     entry_points
     float_labels

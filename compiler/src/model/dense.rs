@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::CallCx;
 use super::activation::Activation;
+use super::constraint::Constraint;
 use super::initializer::Initializer;
 use super::layer::{BuildCx, Layer, LayerDef, Weight};
 use super::regularizer::Regularizer;
@@ -21,6 +22,8 @@ pub struct Dense {
     bias_initializer: Initializer,
     kernel_regularizer: Option<Regularizer>,
     bias_regularizer: Option<Regularizer>,
+    kernel_constraint: Option<Constraint>,
+    bias_constraint: Option<Constraint>,
 }
 
 impl Default for Dense {
@@ -33,6 +36,8 @@ impl Default for Dense {
             bias_initializer: Initializer::Zeros,
             kernel_regularizer: None,
             bias_regularizer: None,
+            kernel_constraint: None,
+            bias_constraint: None,
         }
     }
 }
@@ -67,6 +72,14 @@ impl Layer<Dense> {
     pub fn bias_regularizer(self, regularizer: Regularizer) -> Layer<Dense> {
         self.with(|d| d.bias_regularizer = Some(regularizer))
     }
+
+    pub fn kernel_constraint(self, constraint: Constraint) -> Layer<Dense> {
+        self.with(|d| d.kernel_constraint = Some(constraint))
+    }
+
+    pub fn bias_constraint(self, constraint: Constraint) -> Layer<Dense> {
+        self.with(|d| d.bias_constraint = Some(constraint))
+    }
 }
 
 impl LayerDef for Dense {
@@ -87,10 +100,10 @@ impl LayerDef for Dense {
                 .help("give the item an axis: `Reshape::new([1]).apply(&x)`"));
         };
         let kernel = Weight::new("kernel", [features, self.units], self.kernel_initializer);
-        cx.weight(kernel.regularizer(self.kernel_regularizer))?;
+        cx.weight(kernel.regularizer(self.kernel_regularizer).constraint(self.kernel_constraint.clone()))?;
         if self.use_bias {
             let bias = Weight::new("bias", [self.units], self.bias_initializer);
-            cx.weight(bias.regularizer(self.bias_regularizer))?;
+            cx.weight(bias.regularizer(self.bias_regularizer).constraint(self.bias_constraint.clone()))?;
         }
         Ok(())
     }

@@ -15,6 +15,7 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::call::CallCx;
+use super::constraint::Constraint;
 use super::graph::MaskedType;
 use super::initializer::Initializer;
 use super::regularizer::Regularizer;
@@ -68,13 +69,14 @@ pub struct Weight {
     pub kind: StorageKind,
     pub initializer: Initializer,
     pub regularizer: Option<Regularizer>,
+    pub constraint: Option<Constraint>,
 }
 
 impl Weight {
     /// A trained weight.
     pub fn new(name: impl Into<String>, shape: impl Into<Vec<usize>>, initializer: Initializer) -> Weight {
         let kind = StorageKind::Param;
-        Weight { name: name.into(), shape: shape.into(), kind, initializer, regularizer: None }
+        Weight { name: name.into(), shape: shape.into(), kind, initializer, regularizer: None, constraint: None }
     }
 
     /// State that the layer updates in training and reads in prediction.
@@ -84,6 +86,11 @@ impl Weight {
 
     pub fn regularizer(mut self, regularizer: Option<Regularizer>) -> Weight {
         self.regularizer = regularizer;
+        self
+    }
+
+    pub fn constraint(mut self, constraint: Option<Constraint>) -> Weight {
+        self.constraint = constraint;
         self
     }
 
@@ -128,8 +135,10 @@ impl BuildCx<'_> {
             let message = format!("{} needs a weight `{name}` of {shape}, more than {MAX_WEIGHT} elements", self.kind);
             return Err(Problem::new(Code::Size, message));
         }
-        weight.initializer.check()?;
-        weight.regularizer.map_or(Ok(()), |r| r.check())?;
+        let shape = Shape::fixed(shape);
+        weight.initializer.check(&shape)?;
+        weight.regularizer.map_or(Ok(()), |r| r.check(&shape))?;
+        weight.constraint.as_ref().map_or(Ok(()), |c| c.check(&shape))?;
         self.weights.push(weight);
         Ok(())
     }

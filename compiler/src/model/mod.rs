@@ -1,7 +1,7 @@
 //! The language that models are described in.
 //!
 //! A [`Model`] is a graph of calls of layers. Layers ([`LayerDef`]), losses ([`Loss`]), metrics ([`Metric`]),
-//! optimizers ([`Optimizer`]), initializers and regularizers are compositions of graph operations, one file each,
+//! optimizers ([`Optimizer`]), initializers, regularizers and constraints are compositions of graph operations, one file each,
 //! and nothing below this module knows them. [`Model::lower`] turns the description into an
 //! [`ir::Module`](crate::ir::Module): storage cells, and one tensor graph for every entry point.
 //!
@@ -16,6 +16,7 @@ mod call;
 mod check;
 mod compile;
 pub mod config;
+mod constraint;
 mod conv;
 mod dense;
 mod dropout;
@@ -33,6 +34,7 @@ mod norm;
 mod objective;
 mod ops;
 mod optimizer;
+mod orthogonal;
 mod pool;
 pub mod prelude;
 mod random;
@@ -48,6 +50,7 @@ pub use activation::{Activation, Swish};
 pub use builder::{DEFAULT_MAX_BATCH, IntoShape, Model, SubModel};
 pub use call::{CallCx, Masked};
 pub use compile::{Losses, Metrics};
+pub use constraint::Constraint;
 pub use conv::Conv2D;
 pub use dense::Dense;
 pub use dropout::Dropout;
@@ -66,7 +69,7 @@ pub use norm::BatchNormalization;
 pub use optimizer::{Adam, Optimizer, RMSprop, SGD, StepCx, Update};
 pub use pool::{AveragePooling2D, GlobalAveragePooling2D, GlobalMaxPooling2D, MaxPooling2D};
 pub use random::Key;
-pub use regularizer::Regularizer;
+pub use regularizer::{Regularizer, Vectors};
 pub use reshape::{Flatten, Rescaling, Reshape};
 pub use sequential::Sequential;
 pub use tensor::Tensor;

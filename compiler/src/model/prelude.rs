@@ -1,6 +1,7 @@
 //! Everything that a build script needs: `use bakelite_compiler::prelude::*`.
 
 pub use super::activation::Activation::*;
+pub use super::constraint::Constraint::*;
 pub use super::initializer::Initializer::*;
 pub use super::regularizer::Regularizer::*;
 pub use super::window::Padding::*;
