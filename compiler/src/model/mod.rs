@@ -24,6 +24,7 @@ mod initializer;
 mod layer;
 mod loss;
 mod lower;
+mod margins;
 mod merge;
 mod metric;
 mod norm;
@@ -35,7 +36,9 @@ pub mod prelude;
 mod random;
 mod regularizer;
 mod reshape;
+mod resize;
 mod sequential;
+mod setters;
 mod store;
 mod tensor;
 mod window;
@@ -44,7 +47,10 @@ pub use activation::{Activation, Swish};
 pub use builder::{DEFAULT_MAX_BATCH, IntoShape, Model, SubModel};
 pub use call::CallCx;
 pub use compile::{Losses, Metrics};
-pub use conv::Conv2D;
+pub use conv::{
+    Conv1D, Conv1DTranspose, Conv2D, Conv2DTranspose, Conv3D, Conv3DTranspose, DepthwiseConv1D, DepthwiseConv2D,
+    SeparableConv1D, SeparableConv2D,
+};
 pub use dense::Dense;
 pub use dropout::Dropout;
 pub use entry::Entry;
@@ -54,14 +60,20 @@ pub use loss::{
     BinaryCrossentropy, CategoricalCrossentropy, Loss, MeanAbsoluteError, MeanSquaredError,
     SparseCategoricalCrossentropy,
 };
+pub use margins::{Cropping1D, Cropping2D, Cropping3D, Margins, ZeroPadding1D, ZeroPadding2D, ZeroPadding3D};
 pub use merge::{Add, Average, Concatenate, Maximum, Minimum, Multiply};
 pub use metric::{Accuracy, Metric};
 pub use norm::BatchNormalization;
 pub use optimizer::{Adam, Optimizer, RMSprop, SGD, StepCx, Update};
-pub use pool::{AveragePooling2D, GlobalAveragePooling2D, GlobalMaxPooling2D, MaxPooling2D};
+pub use pool::{
+    AveragePooling1D, AveragePooling2D, AveragePooling3D, GlobalAveragePooling1D, GlobalAveragePooling2D,
+    GlobalAveragePooling3D, GlobalMaxPooling1D, GlobalMaxPooling2D, GlobalMaxPooling3D, MaxPooling1D, MaxPooling2D,
+    MaxPooling3D,
+};
 pub use random::Key;
 pub use regularizer::Regularizer;
 pub use reshape::{Flatten, Rescaling, Reshape};
+pub use resize::{Interpolation, Resizing, UpSampling1D, UpSampling2D, UpSampling3D};
 pub use sequential::Sequential;
 pub use tensor::Tensor;
-pub use window::{Padding, Pair};
+pub use window::{DataFormat, Extents, Padding};
