@@ -4,14 +4,15 @@ use std::cell::{Ref, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 
+use super::call::{CallCx, Masked};
 use super::compile::{Compiled, Losses, Metrics, TargetDecl};
 use super::entry::{Entry, EntrySpec};
 use super::graph::{Call, LayerGraph, Output, Port, Role};
 use super::layer::{AnyLayer, BuildCx, Core, IntoLayer, LayerDef, snake_case};
+use super::lower;
 use super::optimizer::Optimizer;
 use super::sequential::Chain;
 use super::tensor::{self, Tensor};
-use super::{CallCx, lower};
 use crate::diag::{Code, Diagnostic, Diagnostics, Problem};
 use crate::ir::{DType, Module, NodeId, Shape, SourceLine, TensorType};
 
@@ -212,7 +213,8 @@ impl Model {
         let mut net = self.net.borrow_mut();
         let port = match net.take_name("input", name, &source) {
             Ok(()) => {
-                let call = Call { role: Role::Input, name: name.to_string(), source, args: vec![], results: vec![ty] };
+                let call =
+                    Call { role: Role::Input, name: name.to_string(), source, args: vec![], results: vec![ty.into()] };
                 Some(Port { call: net.graph.add(call), output: 0 })
             }
             Err(diagnostic) => {
@@ -443,8 +445,8 @@ impl LayerDef for SubModel {
         }
         for (&index, given) in self.graph.inputs.iter().zip(cx.inputs()) {
             let input = self.graph.call(index);
-            if input.results[0] != *given {
-                let (input, wanted) = (&input.name, &input.results[0]);
+            if input.results[0].ty != *given {
+                let (input, wanted) = (&input.name, &input.results[0].ty);
                 return Err(Problem::shape(format!("input `{input}` of the model `{name}` is {wanted}, got {given}")));
             }
         }
@@ -453,9 +455,12 @@ impl LayerDef for SubModel {
 
     fn call(&self, cx: &mut CallCx<'_>, inputs: &[NodeId]) -> Vec<NodeId> {
         let ports = self.graph.inputs.iter().map(|&call| Port { call, output: 0 });
-        let inputs = ports.zip(inputs.iter().copied()).collect();
+        let masked = inputs.iter().enumerate().map(|(i, &node)| Masked { node, mask: cx.mask(i) });
+        let inputs = ports.zip(masked).collect();
         let wanted: Vec<Port> = self.graph.outputs.iter().map(|o| o.port).collect();
-        cx.run(&self.graph, &inputs, &wanted)
+        let results = cx.run(&self.graph, &inputs, &wanted);
+        results.iter().enumerate().for_each(|(i, result)| cx.set_mask(i, result.mask));
+        results.into_iter().map(|result| result.node).collect()
     }
 }
 

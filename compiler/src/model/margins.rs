@@ -1,6 +1,7 @@
 //! Layers that add margins to items or cut them off.
 
-use serde::{Deserialize, Serialize};
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::call::CallCx;
 use super::layer::{BuildCx, Layer, LayerDef};
@@ -57,7 +58,8 @@ impl From<((usize, usize), (usize, usize), (usize, usize))> for Margins<3> {
 }
 
 /// Zeros around items `[spatial..., channels]` of any type.
-#[derive(Clone, Copy, PartialEq, Debug)]
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(default = "ZeroPadding::default")]
 pub struct ZeroPadding<const N: usize> {
     padding: Margins<N>,
     data_format: DataFormat,
@@ -110,7 +112,8 @@ impl<const N: usize> LayerDef for ZeroPadding<N> {
 }
 
 /// Items `[spatial..., channels]` of any type without their margins.
-#[derive(Clone, Copy, PartialEq, Debug)]
+#[derive(Clone, Copy, PartialEq, Debug, Deserialize)]
+#[serde(default = "Cropping::default")]
 pub struct Cropping<const N: usize> {
     cropping: Margins<N>,
     data_format: DataFormat,
@@ -171,6 +174,18 @@ impl<const N: usize> LayerDef for Cropping<N> {
             }
             cx.push(Op::Slice(axes), &[x])
         })]
+    }
+}
+
+impl<const N: usize> Serialize for Cropping<N> {
+    /// Keras's configuration, in which sequences have no layout.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("cropping", &self.cropping)?;
+        if N > 1 {
+            map.serialize_entry("data_format", &self.data_format)?;
+        }
+        map.end()
     }
 }
 

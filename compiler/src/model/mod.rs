@@ -15,9 +15,11 @@ mod builder;
 mod call;
 mod check;
 mod compile;
+pub mod config;
 mod conv;
 mod dense;
 mod dropout;
+mod embedding;
 mod entry;
 pub(crate) mod graph;
 mod initializer;
@@ -25,6 +27,7 @@ mod layer;
 mod loss;
 mod lower;
 mod margins;
+mod mask;
 mod merge;
 mod metric;
 mod norm;
@@ -34,6 +37,7 @@ mod optimizer;
 mod pool;
 pub mod prelude;
 mod random;
+pub mod registry;
 mod regularizer;
 mod reshape;
 mod resize;
@@ -45,7 +49,7 @@ mod window;
 
 pub use activation::{Activation, Swish};
 pub use builder::{DEFAULT_MAX_BATCH, IntoShape, Model, SubModel};
-pub use call::CallCx;
+pub use call::{CallCx, Masked};
 pub use compile::{Losses, Metrics};
 pub use conv::{
     Conv1D, Conv1DTranspose, Conv2D, Conv2DTranspose, Conv3D, Conv3DTranspose, DepthwiseConv1D, DepthwiseConv2D,
@@ -53,6 +57,7 @@ pub use conv::{
 };
 pub use dense::Dense;
 pub use dropout::Dropout;
+pub use embedding::Embedding;
 pub use entry::Entry;
 pub use initializer::{Distribution, Fan, Initializer};
 pub use layer::{AnyLayer, Apply, BuildCx, IntoLayer, Layer, LayerDef, Weight};
@@ -61,6 +66,7 @@ pub use loss::{
     SparseCategoricalCrossentropy,
 };
 pub use margins::{Cropping1D, Cropping2D, Cropping3D, Margins, ZeroPadding1D, ZeroPadding2D, ZeroPadding3D};
+pub use mask::Masking;
 pub use merge::{Add, Average, Concatenate, Maximum, Minimum, Multiply};
 pub use metric::{Accuracy, Metric};
 pub use norm::BatchNormalization;

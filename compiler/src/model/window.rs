@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::call::CallCx;
+use super::config;
 use super::layer::BuildCx;
 use crate::diag::Problem;
 use crate::ir::{Graph, NodeId, Number, Op, PadAxis, WindowAxis};
@@ -278,19 +279,7 @@ impl<const N: usize> Serialize for Extents<N> {
 }
 
 impl<'de, const N: usize> Deserialize<'de> for Extents<N> {
-    /// A list of `N` numbers, or one number for all axes.
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Extents<N>, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged)]
-        enum Form {
-            One(usize),
-            Each(Vec<usize>),
-        }
-        match Form::deserialize(deserializer)? {
-            Form::One(n) => Ok(Extents([n; N])),
-            Form::Each(list) => <[usize; N]>::try_from(list)
-                .map(Extents)
-                .map_err(|list| serde::de::Error::invalid_length(list.len(), &format!("{N} numbers").as_str())),
-        }
+        config::extents(deserializer).map(Extents)
     }
 }

@@ -1,5 +1,7 @@
 //! Convolutions of each channel for itself.
 
+use serde::{Deserialize, Serialize};
+
 use crate::diag::Problem;
 use crate::ir::{Dim, NodeId, Shape};
 use crate::model::activation::Activation;
@@ -12,7 +14,8 @@ use crate::model::window::{DataFormat, Extents, Padding, Windows, ranked};
 
 /// Convolves each channel with `depth_multiplier` kernels of its own: items `[spatial..., channels]` become
 /// `[positions..., channels * depth_multiplier]`. The kernel is `[window..., channels, depth_multiplier]`.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(default = "DepthwiseConv::default")]
 pub struct DepthwiseConv<const N: usize> {
     kernel_size: Extents<N>,
     strides: Extents<N>,
@@ -115,7 +118,8 @@ impl<const N: usize> LayerDef for DepthwiseConv<N> {
 /// A depthwise convolution followed by one of single elements that mixes the channels: items `[spatial..., channels]`
 /// become `[positions..., filters]`. The kernels are `[window..., channels, depth_multiplier]` and
 /// `[1..., channels * depth_multiplier, filters]`.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(default = "SeparableConv::default")]
 pub struct SeparableConv<const N: usize> {
     filters: usize,
     kernel_size: Extents<N>,

@@ -1,5 +1,7 @@
 //! The convolution.
 
+use serde::{Deserialize, Serialize};
+
 use crate::diag::Problem;
 use crate::ir::NodeId;
 use crate::model::activation::Activation;
@@ -12,7 +14,8 @@ use crate::model::window::{DataFormat, Extents, Padding, Windows, ranked};
 
 /// `activation(windows(x) . kernel + bias)`: items `[spatial..., channels]` become `[positions..., filters]`. The
 /// kernel is `[window..., channels / groups, filters]`.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(default = "Conv::default")]
 pub struct Conv<const N: usize> {
     filters: usize,
     kernel_size: Extents<N>,

@@ -1,5 +1,7 @@
 //! The transposed convolution.
 
+use serde::{Deserialize, Serialize};
+
 use crate::diag::Problem;
 use crate::ir::{Dim, NodeId, Op, Shape, SliceAxis, WindowAxis};
 use crate::model::activation::Activation;
@@ -13,7 +15,8 @@ use crate::model::window::{DataFormat, Extents, Padding, Windows, axis_name, che
 /// The transpose of a convolution, as its gradient is: every element adds a multiple of the kernel to the result, at
 /// places that are `strides` apart. Items `[spatial..., channels]` become `[larger..., filters]`. The kernel is
 /// `[window..., filters, channels]`.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(default = "ConvTranspose::default")]
 pub struct ConvTranspose<const N: usize> {
     filters: usize,
     kernel_size: Extents<N>,

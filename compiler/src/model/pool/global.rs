@@ -1,5 +1,7 @@
 //! Pooling of whole items.
 
+use serde::{Deserialize, Serialize};
+
 use crate::diag::Problem;
 use crate::ir::{Dim, Graph, NodeId, ReduceFn, Shape};
 use crate::model::call::CallCx;
@@ -12,7 +14,8 @@ macro_rules! global_pooling {
         $(#[doc = $doc])+
         ///
         /// Ready to apply, or to configure: `.keepdims(true)` keeps the spatial axes with extent 1.
-        #[derive(Clone, Copy, PartialEq, Debug)]
+        #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+        #[serde(default = "Default::default")]
         pub struct $name<const N: usize> {
             data_format: DataFormat,
             keepdims: bool,

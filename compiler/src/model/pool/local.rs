@@ -1,5 +1,8 @@
 //! Pooling of windows.
 
+use serde::ser::SerializeStruct;
+use serde::{Deserialize, Serialize, Serializer};
+
 use crate::diag::Problem;
 use crate::ir::{DType, Graph, NodeId, ReduceFn, Shape, TensorType};
 use crate::model::call::CallCx;
@@ -10,7 +13,8 @@ use crate::model::window::{DataFormat, Extents, Padding, Windows, ranked};
 macro_rules! pooling {
     ($(#[doc = $doc:literal])+ $name:ident: $($alias:ident)+) => {
         $(#[doc = $doc])+
-        #[derive(Clone, PartialEq, Debug)]
+        #[derive(Clone, PartialEq, Debug, Deserialize)]
+        #[serde(default = "Default::default")]
         pub struct $name<const N: usize> {
             pool_size: Extents<N>,
             strides: Option<Extents<N>>,
@@ -41,6 +45,18 @@ macro_rules! pooling {
                     padding: self.padding,
                 };
                 Pool { windows, format: self.data_format }
+            }
+        }
+
+        impl<const N: usize> Serialize for $name<N> {
+            /// Keras writes the strides that the pool size stands for.
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                let mut form = serializer.serialize_struct(stringify!($name), 4)?;
+                form.serialize_field("pool_size", &self.pool_size)?;
+                form.serialize_field("strides", &self.strides.unwrap_or(self.pool_size))?;
+                form.serialize_field("padding", &self.padding)?;
+                form.serialize_field("data_format", &self.data_format)?;
+                form.end()
             }
         }
 

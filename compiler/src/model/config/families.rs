@@ -1,0 +1,86 @@
+//! The classes of initializers and regularizers.
+
+use serde_json::{Value, json};
+
+use super::{Family, Row, keras_family};
+use crate::model::{Distribution, Fan, Initializer, Regularizer};
+
+keras_family!(Initializer);
+
+impl Family for Initializer {
+    const MODULE: &'static str = "keras.initializers";
+    const WHAT: &'static str = "initializer";
+    const CLASSES: &'static [Row<Initializer>] = &[
+        ("Zeros", |_| Initializer::Zeros),
+        ("Ones", |_| Initializer::Ones),
+        ("Constant", |a| Initializer::Constant(a.take("value", 0.0))),
+        ("RandomUniform", |a| Initializer::RandomUniform {
+            minval: a.take("minval", -0.05),
+            maxval: a.take("maxval", 0.05),
+        }),
+        ("RandomNormal", |a| Initializer::RandomNormal { mean: a.take("mean", 0.0), stddev: a.take("stddev", 0.05) }),
+        ("TruncatedNormal", |a| Initializer::TruncatedNormal {
+            mean: a.take("mean", 0.0),
+            stddev: a.take("stddev", 0.05),
+        }),
+        ("VarianceScaling", |a| Initializer::VarianceScaling {
+            scale: a.take("scale", 1.0),
+            mode: a.take("mode", Fan::In),
+            distribution: a.take("distribution", Distribution::TruncatedNormal),
+        }),
+        ("GlorotUniform", |_| Initializer::GlorotUniform),
+        ("GlorotNormal", |_| Initializer::GlorotNormal),
+        ("HeUniform", |_| Initializer::HeUniform),
+        ("HeNormal", |_| Initializer::HeNormal),
+        ("LecunUniform", |_| Initializer::LecunUniform),
+        ("LecunNormal", |_| Initializer::LecunNormal),
+    ];
+    const ALIASES: &'static [(&'static str, &'static str)] =
+        &[("zero", "Zeros"), ("one", "Ones"), ("uniform", "RandomUniform"), ("normal", "RandomNormal")];
+
+    fn write(&self) -> (&'static str, Value) {
+        let none = json!({});
+        match *self {
+            Initializer::Zeros => ("Zeros", none),
+            Initializer::Ones => ("Ones", none),
+            Initializer::Constant(value) => ("Constant", json!({ "value": value })),
+            Initializer::RandomUniform { minval, maxval } => {
+                ("RandomUniform", json!({ "minval": minval, "maxval": maxval }))
+            }
+            Initializer::RandomNormal { mean, stddev } => ("RandomNormal", json!({ "mean": mean, "stddev": stddev })),
+            Initializer::TruncatedNormal { mean, stddev } => {
+                ("TruncatedNormal", json!({ "mean": mean, "stddev": stddev }))
+            }
+            Initializer::VarianceScaling { scale, mode, distribution } => {
+                ("VarianceScaling", json!({ "scale": scale, "mode": mode, "distribution": distribution }))
+            }
+            Initializer::GlorotUniform => ("GlorotUniform", none),
+            Initializer::GlorotNormal => ("GlorotNormal", none),
+            Initializer::HeUniform => ("HeUniform", none),
+            Initializer::HeNormal => ("HeNormal", none),
+            Initializer::LecunUniform => ("LecunUniform", none),
+            Initializer::LecunNormal => ("LecunNormal", none),
+        }
+    }
+}
+
+keras_family!(Regularizer);
+
+impl Family for Regularizer {
+    const MODULE: &'static str = "keras.regularizers";
+    const WHAT: &'static str = "regularizer";
+    const CLASSES: &'static [Row<Regularizer>] = &[
+        ("L1", |a| Regularizer::L1(a.take("l1", 0.01))),
+        ("L2", |a| Regularizer::L2(a.take("l2", 0.01))),
+        ("L1L2", |a| Regularizer::L1L2 { l1: a.take("l1", 0.0), l2: a.take("l2", 0.0) }),
+    ];
+    const ALIASES: &'static [(&'static str, &'static str)] = &[("l1_l2", "L1L2")];
+
+    fn write(&self) -> (&'static str, Value) {
+        match *self {
+            Regularizer::L1(l1) => ("L1", json!({ "l1": l1 })),
+            Regularizer::L2(l2) => ("L2", json!({ "l2": l2 })),
+            Regularizer::L1L2 { l1, l2 } => ("L1L2", json!({ "l1": l1, "l2": l2 })),
+        }
+    }
+}
