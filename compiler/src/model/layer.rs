@@ -112,6 +112,11 @@ pub struct BuildCx<'a> {
 }
 
 impl BuildCx<'_> {
+    /// The layer's [`LayerDef::kind`].
+    pub fn kind(&self) -> &'static str {
+        self.kind
+    }
+
     /// The type of the first input.
     pub fn input(&self) -> &TensorType {
         &self.inputs[0]
@@ -155,6 +160,11 @@ impl BuildCx<'_> {
     /// The extents of one item of the first input, which must be `f32` and have this many axes besides the batch.
     pub fn item(&self, axes: usize, meaning: &str) -> Result<Vec<usize>, Problem> {
         self.float()?;
+        self.ranked_item(axes, meaning)
+    }
+
+    /// The same for any element type.
+    pub fn ranked_item(&self, axes: usize, meaning: &str) -> Result<Vec<usize>, Problem> {
         let item = self.any_item()?;
         if item.len() != axes {
             let message = format!(

@@ -27,6 +27,7 @@ mod initializer;
 mod layer;
 mod loss;
 mod lower;
+mod margins;
 mod mask;
 mod merge;
 mod metric;
@@ -41,7 +42,9 @@ mod random;
 pub mod registry;
 mod regularizer;
 mod reshape;
+mod resize;
 mod sequential;
+mod setters;
 mod store;
 mod tensor;
 mod window;
@@ -51,7 +54,10 @@ pub use builder::{DEFAULT_MAX_BATCH, IntoShape, Model, SubModel};
 pub use call::{CallCx, Masked};
 pub use compile::{Losses, Metrics};
 pub use constraint::Constraint;
-pub use conv::Conv2D;
+pub use conv::{
+    Conv1D, Conv1DTranspose, Conv2D, Conv2DTranspose, Conv3D, Conv3DTranspose, DepthwiseConv1D, DepthwiseConv2D,
+    SeparableConv1D, SeparableConv2D,
+};
 pub use dense::Dense;
 pub use dropout::Dropout;
 pub use embedding::Embedding;
@@ -62,15 +68,21 @@ pub use loss::{
     BinaryCrossentropy, CategoricalCrossentropy, Loss, MeanAbsoluteError, MeanSquaredError,
     SparseCategoricalCrossentropy,
 };
+pub use margins::{Cropping1D, Cropping2D, Cropping3D, Margins, ZeroPadding1D, ZeroPadding2D, ZeroPadding3D};
 pub use mask::Masking;
 pub use merge::{Add, Average, Concatenate, Maximum, Minimum, Multiply};
 pub use metric::{Accuracy, Metric};
 pub use norm::BatchNormalization;
 pub use optimizer::{Adam, Optimizer, RMSprop, SGD, StepCx, Update};
-pub use pool::{AveragePooling2D, GlobalAveragePooling2D, GlobalMaxPooling2D, MaxPooling2D};
+pub use pool::{
+    AveragePooling1D, AveragePooling2D, AveragePooling3D, GlobalAveragePooling1D, GlobalAveragePooling2D,
+    GlobalAveragePooling3D, GlobalMaxPooling1D, GlobalMaxPooling2D, GlobalMaxPooling3D, MaxPooling1D, MaxPooling2D,
+    MaxPooling3D,
+};
 pub use random::Key;
 pub use regularizer::{Regularizer, Vectors};
 pub use reshape::{Flatten, Rescaling, Reshape};
+pub use resize::{Interpolation, Resizing, UpSampling1D, UpSampling2D, UpSampling3D};
 pub use sequential::Sequential;
 pub use tensor::Tensor;
-pub use window::{Padding, Pair};
+pub use window::{DataFormat, Extents, Padding};

@@ -4,6 +4,8 @@ pub use super::activation::Activation::*;
 pub use super::constraint::Constraint::*;
 pub use super::initializer::Initializer::*;
 pub use super::regularizer::Regularizer::*;
+pub use super::resize::Interpolation::*;
+pub use super::window::DataFormat::*;
 pub use super::window::Padding::*;
 pub use super::*;
 pub use crate::diag::{Diagnostic, Diagnostics};

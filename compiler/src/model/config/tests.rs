@@ -2,7 +2,7 @@ use serde_json::json;
 
 use super::*;
 use crate::model::{
-    Activation, BatchNormalization, Dense, Dropout, Fan, Flatten, Initializer, Padding, Pair, Regularizer,
+    Activation, BatchNormalization, Dense, Dropout, Extents, Fan, Flatten, Initializer, Padding, Regularizer,
 };
 
 fn messages<D: Default + Serialize + DeserializeOwned>(class: &str, config: Value) -> Vec<String> {
@@ -77,18 +77,18 @@ fn every_form_comes_back() {
         round_trip(serde_json::from_value::<Regularizer>(json!(class)).unwrap());
     }
     [Padding::Valid, Padding::Same].into_iter().for_each(round_trip);
-    round_trip(Pair([3, 5]));
+    round_trip(Extents([3, 5]));
 }
 
 #[test]
 fn extents_are_given_once_or_for_each_axis() {
-    let of = |v: Value| serde_json::from_value::<Pair>(v);
-    assert_eq!(of(json!(3)).unwrap(), Pair([3, 3]));
-    assert_eq!(of(json!([3, 5])).unwrap(), Pair([3, 5]));
+    let of = |v: Value| serde_json::from_value::<Extents<2>>(v);
+    assert_eq!(of(json!(3)).unwrap(), Extents([3, 3]));
+    assert_eq!(of(json!([3, 5])).unwrap(), Extents([3, 5]));
     for bad in [json!([3]), json!([1, 2, 3]), json!(-1), json!("3"), json!(2.5), json!(null)] {
         assert!(of(bad.clone()).is_err(), "{bad}");
     }
-    assert_eq!(serde_json::to_value(Pair([3, 5])).unwrap(), json!([3, 5]));
+    assert_eq!(serde_json::to_value(Extents([3, 5])).unwrap(), json!([3, 5]));
 }
 
 #[test]
