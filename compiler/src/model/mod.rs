@@ -14,7 +14,7 @@ mod activation;
 mod builder;
 mod call;
 mod check;
-mod compile;
+pub(crate) mod compile;
 pub mod config;
 mod conv;
 mod dense;
@@ -39,7 +39,7 @@ mod regularizer;
 mod reshape;
 mod sequential;
 mod store;
-mod tensor;
+pub(crate) mod tensor;
 mod window;
 
 pub use activation::{Activation, Swish};
