@@ -254,6 +254,32 @@ pub struct AnyLayer {
 }
 
 impl AnyLayer {
+    /// A new layer with a definition.
+    pub(crate) fn from_def(def: Rc<dyn LayerDef>) -> AnyLayer {
+        AnyLayer { def, core: Rc::new(Core::new()) }
+    }
+
+    pub(crate) fn definition(&self) -> &dyn LayerDef {
+        &*self.def
+    }
+
+    /// Its own name, if it has been given one.
+    pub(crate) fn name(&self) -> Option<String> {
+        self.core.name.borrow().clone()
+    }
+
+    pub(crate) fn set_name(&self, name: &str) {
+        *self.core.name.borrow_mut() = Some(name.to_string()).filter(|name| !name.is_empty());
+    }
+
+    pub(crate) fn is_trainable(&self) -> bool {
+        self.core.trainable.get()
+    }
+
+    pub(crate) fn set_trainable(&self, trainable: bool) {
+        self.core.trainable.set(trainable);
+    }
+
     pub(crate) fn weights(&self) -> Vec<Weight> {
         self.core.weights.borrow().clone().unwrap_or_default()
     }
@@ -382,7 +408,7 @@ impl<D: LayerDef + 'static> IntoLayer for &Layer<D> {
 
 impl<D: LayerDef + 'static> IntoLayer for D {
     fn into_layer(self) -> AnyLayer {
-        AnyLayer { def: Rc::new(self), core: Rc::new(Core::new()) }
+        AnyLayer::from_def(Rc::new(self))
     }
 }
 

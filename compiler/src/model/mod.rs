@@ -14,7 +14,7 @@ mod activation;
 mod builder;
 mod call;
 mod check;
-mod compile;
+pub(crate) mod compile;
 pub mod config;
 mod constraint;
 mod conv;
@@ -46,7 +46,7 @@ mod resize;
 mod sequential;
 mod setters;
 mod store;
-mod tensor;
+pub(crate) mod tensor;
 mod window;
 
 pub use activation::{Activation, Swish};
