@@ -2,7 +2,7 @@ use serde_json::json;
 
 use super::*;
 use crate::model::{
-    Activation, BatchNormalization, Dense, Dropout, Fan, Flatten, Initializer, Padding, Extents, Regularizer,
+    Activation, BatchNormalization, Dense, Dropout, Extents, Fan, Flatten, Initializer, Padding, Regularizer,
 };
 
 fn messages<D: Default + Serialize + DeserializeOwned>(class: &str, config: Value) -> Vec<String> {
