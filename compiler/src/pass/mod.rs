@@ -5,6 +5,7 @@
 //! order. Each pass is idempotent. Every rewrite goes through [`Ctx::fire`], which logs it and counts it, so that a
 //! wrong one can be found by bisection: `BAKELITE_STOP_AFTER=n` leaves all rewrites after the n-th undone.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::time::{Duration, Instant};
 
@@ -20,6 +21,7 @@ pub mod simplify;
 pub mod split;
 #[cfg(test)]
 mod tests;
+pub mod thin;
 
 /// One pass over an entry point.
 struct Pass {
@@ -42,8 +44,9 @@ const PIPELINE: &[Stage] = &[
         Pass { name: "simplify", run: simplify::run },
         Pass { name: "fold", run: fold::run },
         Pass { name: "cse", run: cse::run },
+        Pass { name: "thin", run: thin::run },
     ]),
-    // Behind simplification, which would merge the two halves again.
+    // Behind simplification, which would merge the two halves of a sum again.
     Stage::Once(Pass { name: "split", run: split::run }),
     Stage::Once(Pass { name: "dce", run: dce::run }),
 ];
@@ -62,8 +65,8 @@ pub struct PassOptions {
     pub fold_limit: usize,
     /// Keep weights in the panels that matrix kernels read.
     pub panels: bool,
-    /// Let [`convolution`] rewrite folds with strides too, which multiplies by zeros between the strides.
-    pub unfold_strided: bool,
+    /// Let [`convolution`] rewrite every fold that it can, also where that multiplies by many zeros.
+    pub unfold_always: bool,
 }
 
 impl Default for PassOptions {
@@ -73,7 +76,7 @@ impl Default for PassOptions {
             stop_after: None,
             fold_limit: 4096,
             panels: true,
-            unfold_strided: false,
+            unfold_always: false,
         }
     }
 }
@@ -321,4 +324,23 @@ fn walk(graph: &Graph, mut visit: impl FnMut(&mut Graph, NodeId, Op, Vec<NodeId>
         next.assign(assign.target, map[assign.node.index()]);
     }
     next
+}
+
+/// The elements of all tensors under elementwise operations and views.
+fn reads(graph: &Graph, id: NodeId, max_batch: usize) -> usize {
+    let (mut stack, mut seen, mut elements) = (vec![id], HashSet::new(), 0);
+    while let Some(id) = stack.pop() {
+        let node = graph.node(id);
+        let moves =
+            matches!(node.op, Op::Permute(_) | Op::Broadcast { .. } | Op::Window(_) | Op::Slice(_) | Op::Reshape(_));
+        if !seen.insert(id) {
+            continue;
+        }
+        if moves || node.op.is_elementwise() {
+            stack.extend(&node.args);
+        } else {
+            elements += node.ty.shape.count(max_batch);
+        }
+    }
+    elements
 }

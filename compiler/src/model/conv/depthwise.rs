@@ -238,12 +238,11 @@ impl<const N: usize> LayerDef for SeparableConv<N> {
 /// Contracts windows of channels-last items with a kernel `[window..., channels, depth_multiplier]`: as many groups as
 /// there are channels.
 fn each_channel(cx: &mut CallCx<'_>, windows: Windows<'_>, x: NodeId, kernel: NodeId) -> NodeId {
-    let rank = super::spatial_rank(cx, kernel);
+    let rank = windows.size.len();
     let mut dims = cx.ty(kernel).shape.0.clone();
     let channels = dims[rank].scale;
     dims[rank + 1] = Dim::fixed(channels * dims[rank + 1].scale);
     dims[rank] = Dim::ONE;
     let kernel = cx.reshape(kernel, Shape(dims));
-    let windows = windows.over(cx, x, 0.0);
-    super::contract_groups(cx, windows, kernel, channels)
+    super::convolve(cx, windows, x, kernel, channels)
 }

@@ -123,8 +123,7 @@ impl<const N: usize> LayerDef for Conv<N> {
     fn call(&self, cx: &mut CallCx<'_>, x: &[NodeId]) -> Vec<NodeId> {
         let kernel = cx.weight("kernel");
         let x = self.data_format.to_last(cx, x[0]);
-        let windows = self.windows().over(cx, x, 0.0);
-        let y = super::contract_groups(cx, windows, kernel, self.groups);
+        let y = super::convolve(cx, self.windows(), x, kernel, self.groups);
         vec![super::finish(cx, self.data_format, y, &self.activation)]
     }
 }

@@ -1,6 +1,6 @@
 //! Rules of views.
 
-use crate::ir::{Dim, Graph, Literal, Node, NodeId, Number, Op, PadAxis, SliceAxis, TensorType};
+use crate::ir::{Dim, Graph, Literal, Node, NodeId, Number, Op, PadAxis, SliceAxis, TensorType, WindowAxis};
 
 /// The operand of a node and what views it.
 fn view(g: &Graph, id: NodeId) -> Option<(&Op, NodeId)> {
@@ -162,6 +162,17 @@ pub fn pad_of_pad(g: &mut Graph, id: NodeId) -> Option<NodeId> {
     Some(g.push(op, &[y]))
 }
 
+/// A permuted tensor is padded before it is permuted: padding is a copy, and this one keeps what is contiguous together.
+pub fn pad_of_permute(g: &mut Graph, id: NodeId) -> Option<NodeId> {
+    let (Op::Pad { axes, value }, x) = view(g, id)? else { return None };
+    let (Op::Permute(perm), y) = view(g, x)? else { return None };
+    let (perm, value) = (perm.clone(), *value);
+    let mut inner = vec![PadAxis::default(); axes.len()];
+    perm.iter().zip(axes).for_each(|(&from, pad)| inner[from] = *pad);
+    let padded = g.push(Op::Pad { axes: inner, value }, &[y]);
+    Some(g.permute(padded, &perm))
+}
+
 /// Windows of one element are a strided slice, as in a 1x1 convolution.
 pub fn window_of_one(g: &mut Graph, id: NodeId) -> Option<NodeId> {
     let (Op::Window(axes), x) = view(g, id)? else { return None };
@@ -196,6 +207,33 @@ pub fn fold_of_one(g: &mut Graph, id: NodeId) -> Option<NodeId> {
     }
     let flat = g.reshape(x, dims);
     Some(g.push(Op::Pad { axes: pads, value: Number(0.0) }, &[flat]))
+}
+
+/// Windows side by side are folded by joining each position with its window, and zeros behind the last one.
+pub fn fold_of_tiles(g: &mut Graph, id: NodeId) -> Option<NodeId> {
+    let Node { op: Op::Fold { axes, shape }, args, .. } = g.node(id) else { return None };
+    let tiles = |w: &WindowAxis| w.stride == w.size && (w.dilation == 1 || w.size == 1);
+    if !axes.iter().all(tiles) {
+        return None;
+    }
+    let (axes, shape, x) = (axes.clone(), shape.clone(), args[0]);
+    let (mut order, mut joined) = (Vec::new(), shape.clone());
+    let mut pads = vec![PadAxis::default(); shape.rank()];
+    for axis in 0..shape.rank() {
+        order.push(axis);
+        if let Some(i) = axes.iter().position(|w| w.axis == axis) {
+            order.push(shape.rank() + i);
+            let covered = axes[i].positions(shape[axis].scale) * axes[i].size;
+            pads[axis].high = shape[axis].scale - covered;
+            joined.0[axis] = Dim::fixed(covered);
+        }
+    }
+    let x = g.permute(x, &order);
+    let x = g.try_push(Op::Reshape(joined), &[x]).ok()?;
+    match pads.iter().all(|p| *p == PadAxis::default()) {
+        true => Some(x),
+        false => g.try_push(Op::Pad { axes: pads, value: Number(0.0) }, &[x]).ok(),
+    }
 }
 
 /// A function of operands that repeat in one way is computed before they repeat.
