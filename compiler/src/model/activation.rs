@@ -190,6 +190,10 @@ impl LayerDef for Activation {
         "Activation"
     }
 
+    fn supports_masking(&self) -> bool {
+        true
+    }
+
     fn build(&self, cx: &mut BuildCx<'_>) -> Result<(), Problem> {
         self.check(cx)?;
         cx.float()

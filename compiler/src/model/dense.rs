@@ -1,5 +1,7 @@
 //! The fully connected layer.
 
+use serde::{Deserialize, Serialize};
+
 use super::CallCx;
 use super::activation::Activation;
 use super::constraint::Constraint;
@@ -10,7 +12,8 @@ use crate::diag::Problem;
 use crate::ir::NodeId;
 
 /// `activation(x . kernel + bias)` along the last axis: items `[..., n]` become `[..., units]`.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Dense {
     units: usize,
     activation: Activation,
@@ -23,10 +26,10 @@ pub struct Dense {
     bias_constraint: Option<Constraint>,
 }
 
-impl Dense {
-    pub fn new(units: usize) -> Layer<Dense> {
-        Layer::new(Dense {
-            units,
+impl Default for Dense {
+    fn default() -> Dense {
+        Dense {
+            units: 0,
             activation: Activation::Linear,
             use_bias: true,
             kernel_initializer: Initializer::GlorotUniform,
@@ -35,7 +38,13 @@ impl Dense {
             bias_regularizer: None,
             kernel_constraint: None,
             bias_constraint: None,
-        })
+        }
+    }
+}
+
+impl Dense {
+    pub fn new(units: usize) -> Layer<Dense> {
+        Layer::new(Dense { units, ..Dense::default() })
     }
 }
 
@@ -76,6 +85,10 @@ impl Layer<Dense> {
 impl LayerDef for Dense {
     fn kind(&self) -> &'static str {
         "Dense"
+    }
+
+    fn supports_masking(&self) -> bool {
+        true
     }
 
     fn build(&self, cx: &mut BuildCx<'_>) -> Result<(), Problem> {

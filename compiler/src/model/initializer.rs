@@ -1,5 +1,7 @@
 //! Initial values of weights, with Keras's names, defaults and distributions.
 
+use serde::{Deserialize, Serialize};
+
 use super::orthogonal::orthogonal;
 use super::random::{self, Key};
 use super::regularizer::diagonal;
@@ -48,16 +50,21 @@ pub enum Initializer {
 }
 
 /// Which count of connections scales a variance.
-#[derive(Clone, Copy, PartialEq, Debug)]
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 pub enum Fan {
+    #[serde(rename = "fan_in")]
     In,
+    #[serde(rename = "fan_out")]
     Out,
+    #[serde(rename = "fan_avg")]
     Avg,
 }
 
 /// The shape of a scaled distribution.
-#[derive(Clone, Copy, PartialEq, Debug)]
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Distribution {
+    #[serde(alias = "normal")]
     TruncatedNormal,
     UntruncatedNormal,
     Uniform,

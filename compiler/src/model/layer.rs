@@ -7,6 +7,7 @@
 //! Users hold it as a [`Layer`], which gives it a name and an identity. A layer that is applied twice shares its
 //! weights. So does a clone of it; a layer that is reconfigured after it was applied is a new one.
 
+use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -15,6 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::call::CallCx;
 use super::constraint::Constraint;
+use super::graph::MaskedType;
 use super::initializer::Initializer;
 use super::regularizer::Regularizer;
 use super::tensor::Tensor;
@@ -22,7 +24,7 @@ use crate::diag::{Code, Problem, count};
 use crate::ir::{DType, NodeId, Shape, StorageKind, TensorType};
 
 /// A layer's definition.
-pub trait LayerDef: fmt::Debug {
+pub trait LayerDef: fmt::Debug + Any {
     /// Keras's class name, such as `Conv2D`. Layers without a name are numbered as `conv2d`, `conv2d_1`, ...
     fn kind(&self) -> &'static str;
 
@@ -34,6 +36,13 @@ pub trait LayerDef: fmt::Debug {
     /// How many results it has.
     fn results(&self) -> usize {
         1
+    }
+
+    /// Whether each result has the mask of the input in its place. Where not, masks end here, unless
+    /// [`LayerDef::call`] gives its results masks of its own with [`CallCx::set_mask`]. The masks of the inputs are at
+    /// [`CallCx::mask`] in any case.
+    fn supports_masking(&self) -> bool {
+        false
     }
 
     /// The layers inside, where this is a model.
@@ -98,6 +107,7 @@ const MAX_WEIGHT: usize = 1 << 28;
 pub struct BuildCx<'a> {
     kind: &'static str,
     inputs: &'a [TensorType],
+    masks: &'a [Option<TensorType>],
     weights: Vec<Weight>,
 }
 
@@ -110,6 +120,11 @@ impl BuildCx<'_> {
     /// The types of all inputs.
     pub fn inputs(&self) -> &[TensorType] {
         self.inputs
+    }
+
+    /// The type of an input's mask, if it has one.
+    pub fn mask(&self, input: usize) -> Option<&TensorType> {
+        self.masks.get(input)?.as_ref()
     }
 
     /// Declares a weight.
@@ -234,7 +249,7 @@ impl AnyLayer {
     }
 
     /// Checks the inputs and fixes the weights, or compares them with those of an earlier application.
-    pub(crate) fn build(&self, inputs: &[TensorType]) -> Result<(), Problem> {
+    pub(crate) fn build(&self, inputs: &[MaskedType]) -> Result<(), Problem> {
         let kind = self.def.kind();
         let arity = self.def.arity();
         if !arity.contains(&inputs.len()) {
@@ -246,7 +261,8 @@ impl AnyLayer {
             };
             return Err(Problem::new(Code::Arity, format!("{kind} takes {wanted}, got {}", inputs.len())));
         }
-        let mut cx = BuildCx { kind, inputs, weights: Vec::new() };
+        let (types, masks): (Vec<TensorType>, Vec<_>) = inputs.iter().map(|i| (i.ty.clone(), i.mask.clone())).unzip();
+        let mut cx = BuildCx { kind, inputs: &types, masks: &masks, weights: Vec::new() };
         self.def.build(&mut cx)?;
         self.core.used.set(true);
         let mut before = self.core.weights.borrow_mut();

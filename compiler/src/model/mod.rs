@@ -15,16 +15,19 @@ mod builder;
 mod call;
 mod check;
 mod compile;
+pub mod config;
 mod constraint;
 mod conv;
 mod dense;
 mod dropout;
+mod embedding;
 mod entry;
 pub(crate) mod graph;
 mod initializer;
 mod layer;
 mod loss;
 mod lower;
+mod mask;
 mod merge;
 mod metric;
 mod norm;
@@ -35,8 +38,10 @@ mod orthogonal;
 mod pool;
 pub mod prelude;
 mod random;
+pub mod registry;
 mod regularizer;
 mod reshape;
+mod schedule;
 mod sequential;
 mod store;
 mod tensor;
@@ -44,27 +49,45 @@ mod window;
 
 pub use activation::{Activation, Swish};
 pub use builder::{DEFAULT_MAX_BATCH, IntoShape, Model, SubModel};
-pub use call::CallCx;
+pub use call::{CallCx, Masked};
 pub use compile::{Losses, Metrics};
 pub use constraint::Constraint;
 pub use conv::Conv2D;
 pub use dense::Dense;
 pub use dropout::Dropout;
+pub use embedding::Embedding;
 pub use entry::Entry;
 pub use initializer::{Distribution, Fan, Initializer};
 pub use layer::{AnyLayer, Apply, BuildCx, IntoLayer, Layer, LayerDef, Weight};
 pub use loss::{
-    BinaryCrossentropy, CategoricalCrossentropy, Loss, MeanAbsoluteError, MeanSquaredError,
-    SparseCategoricalCrossentropy,
+    BinaryCrossentropy, BinaryFocalCrossentropy, CategoricalCrossentropy, CategoricalFocalCrossentropy,
+    CategoricalGeneralizedCrossEntropy, CategoricalHinge, CosineSimilarity, Dice, Hinge, Huber, KLDivergence, LogCosh,
+    Loss, LossFn, MeanAbsoluteError, MeanAbsolutePercentageError, MeanSquaredError, MeanSquaredLogarithmicError,
+    Poisson, Reduced, Reduction, SparseCategoricalCrossentropy, SquaredHinge, Tversky,
 };
+pub use mask::Masking;
 pub use merge::{Add, Average, Concatenate, Maximum, Minimum, Multiply};
-pub use metric::{Accuracy, Metric};
+pub use metric::{
+    AUC, Accuracy, Averaging, Batch, BinaryAccuracy, BinaryIoU, CategoricalAccuracy, ClassAggregation, Curve,
+    ExactAccuracy, F1Score, FBetaScore, FalseNegatives, FalsePositives, IoU, LogCoshError, Mean, MeanAveragePrecision,
+    MeanIoU, MeanMetric, Metric, Named, OneHotIoU, OneHotMeanIoU, Precision, PrecisionAtRecall, R2Score, Recall,
+    RecallAtPrecision, RootMeanSquaredError, SensitivityAtSpecificity, SparseCategoricalAccuracy,
+    SparseTopKCategoricalAccuracy, SpecificityAtSensitivity, Sum, SummationMethod, TopKCategoricalAccuracy,
+    TrueNegatives, TruePositives,
+};
 pub use norm::BatchNormalization;
-pub use optimizer::{Adam, Optimizer, RMSprop, SGD, StepCx, Update};
+pub use optimizer::{
+    Adadelta, Adafactor, Adagrad, Adam, AdamW, Adamax, Ftrl, Lamb, Lion, Nadam, Optimizer, Options, RMSprop, SGD, Slot,
+    StepCx, Update,
+};
 pub use pool::{AveragePooling2D, GlobalAveragePooling2D, GlobalMaxPooling2D, MaxPooling2D};
 pub use random::Key;
 pub use regularizer::{Regularizer, Vectors};
 pub use reshape::{Flatten, Rescaling, Reshape};
+pub use schedule::{
+    CosineDecay, CosineDecayRestarts, ExponentialDecay, InverseTimeDecay, LearningRate, PiecewiseConstantDecay,
+    PolynomialDecay, Schedule,
+};
 pub use sequential::Sequential;
 pub use tensor::Tensor;
 pub use window::{Padding, Pair};

@@ -1,5 +1,7 @@
 //! Penalties on weights, added to the loss of training and evaluation.
 
+use serde::{Deserialize, Serialize};
+
 use crate::diag::Problem;
 use crate::ir::{DType, Graph, NodeId, Shape};
 
@@ -17,7 +19,8 @@ pub enum Regularizer {
 }
 
 /// Which vectors of a matrix.
-#[derive(Clone, Copy, PartialEq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Vectors {
     #[default]
     Rows,

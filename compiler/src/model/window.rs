@@ -1,11 +1,15 @@
 //! Sliding windows over the spatial axes of channels-last items: what convolution and pooling share.
 
+use serde::{Deserialize, Deserializer, Serialize};
+
+use super::config;
 use super::layer::BuildCx;
 use crate::diag::Problem;
 use crate::ir::{Graph, NodeId, Number, Op, PadAxis, WindowAxis};
 
 /// What happens at the edges.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Padding {
     /// Windows stay inside.
     #[default]
@@ -16,8 +20,14 @@ pub enum Padding {
 }
 
 /// An extent for both spatial axes: `3`, `(3, 5)` or `[3, 5]`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 pub struct Pair(pub [usize; 2]);
+
+impl<'de> Deserialize<'de> for Pair {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Pair, D::Error> {
+        config::extents(deserializer).map(Pair)
+    }
+}
 
 impl From<usize> for Pair {
     fn from(n: usize) -> Pair {

@@ -34,6 +34,8 @@ pub const ROWS: &[Row] = &[
     Row("batch normalization axis", &[&[3, 5]], &[3, 5], |x| BatchNormalization::new().axis(1).scale(false).apply(&x[0])),
     Row("dropout", &[&[9]], &[9], |x| Dropout::new(0.4).apply(&x[0])),
     Row("dropout on images", &[&[3, 2, 5]], &[3, 2, 5], |x| Dropout::new(0.5).apply(&x[0])),
+    Row("embedding", &[&[3]], &[3, 2], |x| Embedding::new(5, 2).apply(&(&x[0] * 1.5 + 2.5).cast(I32))),
+    Row("masking", &[&[3, 2]], &[3, 2], |x| Masking::new().apply(&x[0])),
     Row("flatten", &[&[2, 3, 2]], &[12], |x| Flatten.apply(&x[0])),
     Row("flatten scalars", &[&[]], &[1], |x| Flatten.apply(&x[0])),
     Row("reshape", &[&[2, 6]], &[3, 4], |x| Reshape::new([3, -1]).apply(&x[0])),

@@ -1,0 +1,217 @@
+//! Keras's classes by name: a row a class.
+//!
+//! A class is read from the arguments that Keras writes for it, and a definition is written as them; see
+//! [`config`](super::config). Initializers, regularizers and constraints are in the tables of their enums.
+
+use std::any::Any;
+use std::rc::Rc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::config::{self, Config};
+use super::*;
+use crate::diag::{Code, Problem};
+
+/// A class of layers, losses, metrics or optimizers.
+pub struct Class<T: ?Sized> {
+    pub name: &'static str,
+    /// A definition from its arguments, or everything that is wrong with them.
+    pub read: fn(&Config) -> Result<Rc<T>, Vec<Problem>>,
+    /// The arguments of a definition of this class.
+    pub write: fn(&T) -> Option<Value>,
+}
+
+/// `Name` is a class whose serde form is its arguments; `Name with Form` one that is converted from and to that form.
+macro_rules! classes {
+    ($($(#[doc = $doc:literal])+ $table:ident: $kind:ident = { $($class:ident $(with $form:ident)?),+ $(,)? })+) => { $(
+        $(#[doc = $doc])+
+        pub const $table: &[Class<dyn $kind>] = &[$(class!($kind, $class $(, $form)?)),+];
+    )+ };
+}
+
+macro_rules! class {
+    ($kind:ident, $class:ident) => {
+        Class {
+            name: stringify!($class),
+            read: |arguments| Ok(Rc::new(config::read::<$class>(stringify!($class), arguments)?)),
+            write: |def| (def as &dyn Any).downcast_ref::<$class>().map(config::write),
+        }
+    };
+    ($kind:ident, $class:ident, $form:ident) => {
+        Class {
+            name: stringify!($class),
+            read: |arguments| Ok(Rc::new($class::from(config::read::<$form>(stringify!($class), arguments)?))),
+            write: |def| (def as &dyn Any).downcast_ref::<$class>().map(|def| config::write(&$form::from(def.clone()))),
+        }
+    };
+}
+
+classes! {
+    /// Layers. Models are not among them: they are made of layers.
+    LAYERS: LayerDef = {
+        Activation with ActivationArguments,
+        Add,
+        Average,
+        BatchNormalization,
+        Concatenate,
+        Dense,
+        Dropout,
+        Flatten,
+        Maximum,
+        Minimum,
+        Multiply,
+        Rescaling,
+        Reshape,
+    }
+    /// Losses.
+    LOSSES: Loss = {
+        BinaryCrossentropy,
+        BinaryFocalCrossentropy,
+        CategoricalCrossentropy,
+        CategoricalFocalCrossentropy,
+        CategoricalGeneralizedCrossEntropy,
+        CategoricalHinge,
+        CosineSimilarity,
+        Dice,
+        Hinge,
+        Huber,
+        KLDivergence,
+        LogCosh,
+        MeanAbsoluteError,
+        MeanAbsolutePercentageError,
+        MeanSquaredError,
+        MeanSquaredLogarithmicError,
+        Poisson,
+        SparseCategoricalCrossentropy,
+        SquaredHinge,
+        Tversky,
+    }
+    /// Metrics.
+    METRICS: Metric = {
+        AUC,
+        BinaryAccuracy,
+        BinaryCrossentropy,
+        BinaryIoU,
+        CategoricalAccuracy,
+        CategoricalCrossentropy,
+        CategoricalHinge,
+        CosineSimilarity,
+        F1Score,
+        FBetaScore,
+        FalseNegatives,
+        FalsePositives,
+        Hinge,
+        IoU,
+        KLDivergence,
+        LogCoshError,
+        MeanAbsoluteError,
+        MeanAbsolutePercentageError,
+        MeanIoU,
+        MeanSquaredError,
+        MeanSquaredLogarithmicError,
+        OneHotIoU,
+        OneHotMeanIoU,
+        Poisson,
+        Precision,
+        PrecisionAtRecall,
+        R2Score,
+        Recall,
+        RecallAtPrecision,
+        RootMeanSquaredError,
+        SensitivityAtSpecificity,
+        SparseCategoricalAccuracy,
+        SparseCategoricalCrossentropy,
+        SparseTopKCategoricalAccuracy,
+        SpecificityAtSensitivity,
+        SquaredHinge,
+        TopKCategoricalAccuracy,
+        TrueNegatives,
+        TruePositives,
+    }
+    /// Optimizers.
+    OPTIMIZERS: Optimizer = {
+        Adadelta,
+        Adafactor,
+        Adagrad,
+        Adam,
+        AdamW,
+        Adamax,
+        Ftrl,
+        Lamb,
+        Lion,
+        Nadam,
+        RMSprop,
+        SGD,
+    }
+}
+
+/// The arguments of Keras's layer `Activation`.
+#[derive(Default, Serialize, Deserialize)]
+#[serde(default)]
+struct ActivationArguments {
+    activation: Activation,
+}
+
+impl From<ActivationArguments> for Activation {
+    fn from(arguments: ActivationArguments) -> Activation {
+        arguments.activation
+    }
+}
+
+impl From<Activation> for ActivationArguments {
+    fn from(activation: Activation) -> ActivationArguments {
+        ActivationArguments { activation }
+    }
+}
+
+/// Reads an object of one of the classes of a table. `what` is the word for them in messages.
+pub fn read<T: ?Sized>(table: &[Class<T>], what: &str, class: &str, arguments: &Config) -> Result<Rc<T>, Vec<Problem>> {
+    match table.iter().find(|c| c.name == class) {
+        Some(class) => (class.read)(arguments),
+        None => Err(vec![Problem::new(Code::Unknown, format!("no {what} class is called `{}`", class.escape_debug()))]),
+    }
+}
+
+/// The class and arguments of a definition, if it is of one of the classes of a table.
+pub fn write<T: ?Sized>(table: &[Class<T>], def: &T) -> Option<(&'static str, Value)> {
+    table.iter().find_map(|class| Some((class.name, (class.write)(def)?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every class reads its own defaults, and writes what it read.
+    fn round_trips<T: ?Sized>(table: &[Class<T>]) {
+        for class in table {
+            let def = (class.read)(&Config::new()).unwrap_or_else(|e| panic!("{}: {e:?}", class.name));
+            let Some(Value::Object(form)) = (class.write)(&def) else { panic!("{} is not written", class.name) };
+            let again = (class.read)(&form).unwrap_or_else(|e| panic!("{}: {e:?}", class.name));
+            assert_eq!((class.write)(&again), Some(Value::Object(form)), "{}", class.name);
+            assert_eq!(write(table, &*def).unwrap().0, class.name);
+        }
+        assert!(table.is_sorted_by_key(|c| c.name));
+    }
+
+    #[test]
+    fn every_class_is_read_and_written() {
+        round_trips(LAYERS);
+        round_trips(LOSSES);
+        round_trips(METRICS);
+        round_trips(OPTIMIZERS);
+    }
+
+    #[test]
+    fn layers_are_called_as_their_classes() {
+        for class in LAYERS {
+            assert_eq!((class.read)(&Config::new()).unwrap().kind(), class.name);
+        }
+    }
+
+    #[test]
+    fn unknown_classes_are_refused() {
+        let problems = read(LAYERS, "layer", "Dens", &Config::new()).unwrap_err();
+        assert_eq!(problems[0].message, "no layer class is called `Dens`");
+    }
+}
