@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::CallCx;
 use super::activation::Activation;
 use super::initializer::Initializer;
-use super::layer::{BuildCx, Layer, LayerDef, Weight};
+use super::layer::{BuildCx, Layer, LayerDef, Weight, arguments};
 use super::regularizer::Regularizer;
 use crate::diag::Problem;
 use crate::ir::NodeId;
@@ -21,6 +21,7 @@ pub struct Dense {
     bias_initializer: Initializer,
     kernel_regularizer: Option<Regularizer>,
     bias_regularizer: Option<Regularizer>,
+    activity_regularizer: Option<Regularizer>,
 }
 
 impl Default for Dense {
@@ -33,6 +34,7 @@ impl Default for Dense {
             bias_initializer: Initializer::Zeros,
             kernel_regularizer: None,
             bias_regularizer: None,
+            activity_regularizer: None,
         }
     }
 }
@@ -43,30 +45,15 @@ impl Dense {
     }
 }
 
-impl Layer<Dense> {
-    pub fn activation(self, activation: Activation) -> Layer<Dense> {
-        self.with(|d| d.activation = activation)
-    }
-
-    pub fn use_bias(self, use_bias: bool) -> Layer<Dense> {
-        self.with(|d| d.use_bias = use_bias)
-    }
-
-    pub fn kernel_initializer(self, initializer: Initializer) -> Layer<Dense> {
-        self.with(|d| d.kernel_initializer = initializer)
-    }
-
-    pub fn bias_initializer(self, initializer: Initializer) -> Layer<Dense> {
-        self.with(|d| d.bias_initializer = initializer)
-    }
-
-    pub fn kernel_regularizer(self, regularizer: Regularizer) -> Layer<Dense> {
-        self.with(|d| d.kernel_regularizer = Some(regularizer))
-    }
-
-    pub fn bias_regularizer(self, regularizer: Regularizer) -> Layer<Dense> {
-        self.with(|d| d.bias_regularizer = Some(regularizer))
-    }
+arguments! { Dense;
+    activation: Activation,
+    use_bias: bool,
+    kernel_initializer: Initializer,
+    bias_initializer: Initializer,
+    kernel_regularizer: Option<Regularizer>,
+    bias_regularizer: Option<Regularizer>,
+    /// A penalty on the result, averaged over the batch.
+    activity_regularizer: Option<Regularizer>,
 }
 
 impl LayerDef for Dense {
@@ -82,6 +69,7 @@ impl LayerDef for Dense {
         cx.positive("units", self.units)?;
         cx.float()?;
         self.activation.check(cx)?;
+        self.activation.check_features(self.units)?;
         let Some(&features) = cx.any_item()?.last() else {
             return Err(Problem::shape("Dense takes items with at least 1 axis, its input has scalars as items")
                 .help("give the item an axis: `Reshape::new([1]).apply(&x)`"));
@@ -103,6 +91,8 @@ impl LayerDef for Dense {
             let bias = cx.broadcast_like(bias, y);
             y = cx.add(y, bias);
         }
-        vec![self.activation.on(cx, y)]
+        let y = self.activation.on(cx, y);
+        cx.penalize_activity(&self.activity_regularizer, y);
+        vec![y]
     }
 }
