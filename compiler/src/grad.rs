@@ -19,6 +19,8 @@ pub enum GradError {
     NotScalar { node: NodeId, ty: TensorType },
     #[error("no gradient with respect to {node}: it is {ty}")]
     NotFloat { node: NodeId, ty: TensorType },
+    #[error("no gradient through the loop {node}")]
+    Loop { node: NodeId },
 }
 
 /// Adds the gradients of a scalar with respect to some nodes, in their order and of their types. A node that the
@@ -32,6 +34,9 @@ pub fn gradients(graph: &mut Graph, of: NodeId, wrt: &[NodeId]) -> Result<Vec<No
         return Err(GradError::NotFloat { node, ty: graph.ty(node).clone() });
     }
     let mut reverse = Reverse { active: active(graph, of, wrt), adjoints: vec![None; of.index() + 1], graph };
+    if let Some(i) = reverse.active.iter().zip(reverse.graph.nodes()).position(|(a, n)| *a && is_loop(&n.op)) {
+        return Err(GradError::Loop { node: NodeId(i as u32) });
+    }
     let before = reverse.enter(of);
     let seed = reverse.graph.scalar(ty.dtype, 1.0);
     reverse.add(of, seed);
@@ -209,6 +214,7 @@ impl Reverse<'_> {
                 let dx = self.scatter(*axis, shape, arg(0), d);
                 self.add(arg(1), dx);
             }
+            Op::Scan { .. } => {}
         }
     }
 
@@ -325,6 +331,10 @@ impl Reverse<'_> {
 
 fn val(id: NodeId) -> Val {
     Val(id.0)
+}
+
+fn is_loop(op: &Op) -> bool {
+    matches!(op, Op::Scan { .. })
 }
 
 /// The permutation that undoes one.
