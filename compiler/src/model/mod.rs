@@ -49,7 +49,7 @@ mod store;
 pub(crate) mod tensor;
 mod window;
 
-pub use activation::{Activation, Swish};
+pub use activation::{Activation, ELU, LeakyReLU, PReLU, ReLU, Swish};
 pub use builder::{DEFAULT_MAX_BATCH, IntoShape, Model, SubModel};
 pub use call::{CallCx, Masked};
 pub use compile::{Losses, Metrics};

@@ -17,6 +17,19 @@ pub const ROWS: &[Row] = &[
         let d = Dense::new(3).activation(Sigmoid);
         d.apply(&x[0]) * d.apply(&x[1])
     }),
+    Row("relu", &[&[7]], &[7], |x| ReLU::new().max_value(0.9).negative_slope(0.2).threshold(0.1).apply(&x[0])),
+    Row("relu slope", &[&[7]], &[7], |x| ReLU::new().negative_slope(0.2).apply(&x[0])),
+    Row("threshold", &[&[7]], &[7], |x| Threshold { threshold: 0.1, default_value: -0.3 }.apply(&x[0])),
+    Row("leaky relu", &[&[5]], &[5], |x| LeakyReLU::new().apply(&x[0])),
+    Row("elu", &[&[5]], &[5], |x| ELU::new().alpha(0.7).apply(&x[0])),
+    Row("prelu", &[&[3, 5]], &[3, 5], |x| PReLU::new().alpha_initializer(Constant(0.3)).apply(&x[0])),
+    Row("prelu shared axes", &[&[3, 5, 2]], &[3, 5, 2], |x| PReLU::new().shared_axes(vec![1, 2]).apply(&x[0])),
+    Row("softmax", &[&[3, 5]], &[3, 5], |x| Softmax::new().axis(1).apply(&x[0])),
+    Row("softmax axes", &[&[3, 5]], &[3, 5], |x| Softmax::new().axis([1, 2]).apply(&x[0])),
+    Row("softmax mask", &[&[5], &[5]], &[5], |x| {
+        let mask = (&x[1] + 1.5).cast(I32).cast(Bool);
+        Softmax::new().apply_many(&[&x[0], &mask])
+    }),
     Row("conv2d", &[&[5, 7, 3]], &[3, 5, 4], |x| Conv2D::new(4, 3).apply(&x[0])),
     Row("conv2d same", &[&[5, 7, 3]], &[5, 7, 2], |x| Conv2D::new(2, (2, 3)).padding(Same).apply(&x[0])),
     Row("conv2d strides", &[&[7, 6, 2]], &[3, 2, 3], |x| Conv2D::new(3, 3).strides((2, 3)).apply(&x[0])),
@@ -161,7 +174,8 @@ pub fn for_each(mut f: impl FnMut(&str, &Model, &[&[usize]], Option<Vec<usize>>,
         }
         for activation in Activation::ALL {
             let (model, shape) = model_of(&[&[6]], training, |x| activation.apply(&x[0]));
-            f(&format!("{activation:?}"), &model, &[&[6]], shape, &[6]);
+            let features = if activation == Activation::Glu { 3 } else { 6 };
+            f(&format!("{activation:?}"), &model, &[&[6]], shape, &[features]);
         }
     }
 }
