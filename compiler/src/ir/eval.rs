@@ -5,12 +5,16 @@
 //! Scalar functions come from the rows of [`super::scalar`] and from nowhere else: rows' `int` on integers, `eval`
 //! on floats and booleans.
 
+use std::collections::HashMap;
 use std::rc::Rc;
 
 use super::dtype::DType;
 use super::graph::{Graph, NodeId};
 use super::op::{ContractAxes, Literal, Op, PadAxis, StorageId, WindowAxis};
 use super::scalar::{BinaryFn, UnaryFn};
+use super::scan::Scan;
+
+mod scan;
 
 /// The elements of a [`Tensor`], row-major. Floating types are `Float`; integers and booleans are `Int`.
 #[derive(Clone, PartialEq, Debug)]
@@ -143,26 +147,54 @@ pub fn evaluate(graph: &Graph, batch: usize, inputs: &[Tensor], storage: &[Tenso
     for (decl, given) in graph.inputs.iter().zip(inputs) {
         check(|| format!("input `{}`", decl.name), decl.ty.dtype, &decl.ty.shape.at(batch), given)?;
     }
+    let inputs: Vec<Rc<Tensor>> = inputs.iter().cloned().map(Rc::new).collect();
+    let storage: Vec<Rc<Tensor>> = storage.iter().cloned().map(Rc::new).collect();
+    let Executed { outputs, assigns } = execute(graph, batch, &inputs, &storage)?;
+    Ok(Evaluated {
+        outputs: outputs.into_iter().map(Rc::unwrap_or_clone).collect(),
+        assigns: assigns.into_iter().map(|(target, value)| (target, Rc::unwrap_or_clone(value))).collect(),
+    })
+}
+
+/// [`Evaluated`], where equal values may be one.
+struct Executed {
+    outputs: Vec<Rc<Tensor>>,
+    assigns: Vec<(StorageId, Rc<Tensor>)>,
+}
+
+/// Runs an entry point or the body of a loop on inputs that fit.
+fn execute(graph: &Graph, batch: usize, inputs: &[Rc<Tensor>], storage: &[Rc<Tensor>]) -> Result<Executed, EvalError> {
     let mut uses = graph.use_counts();
     let live = graph.live();
     let mut values: Vec<Option<Rc<Tensor>>> = vec![None; uses.len()];
+    let mut loops: HashMap<(&Scan, &[NodeId]), Vec<Rc<Tensor>>> = HashMap::new();
     for id in graph.ids().filter(|id| live[id.index()]) {
         let node = graph.node(id);
         let args: Vec<Rc<Tensor>> = node.args.iter().map(|a| values[a.index()].clone().expect("live")).collect();
-        let args: Vec<&Tensor> = args.iter().map(Rc::as_ref).collect();
         let shape = node.ty.shape.at(batch);
         let value = match &node.op {
+            Op::Input { index, .. } => inputs[*index].clone(),
             Op::Storage { id, ty } => {
                 let cell = storage.get(id.0 as usize).ok_or(EvalError::NoStorage(id.0))?;
                 check(|| format!("storage cell {}", id.0), ty.dtype, &shape, cell)?;
                 cell.clone()
             }
+            Op::Scan { scan, result } => match loops.get(&(scan.as_ref(), node.args.as_slice())) {
+                Some(results) => results[*result].clone(),
+                None => {
+                    let results = scan::run(scan, batch, &args)?;
+                    let value = results[*result].clone();
+                    loops.insert((scan, &node.args), results);
+                    value
+                }
+            },
             op => {
-                Tensor { dtype: node.ty.dtype, values: apply(op, node.ty.dtype, &shape, &args, inputs, batch), shape }
+                let args: Vec<&Tensor> = args.iter().map(Rc::as_ref).collect();
+                Rc::new(Tensor { dtype: node.ty.dtype, values: apply(op, node.ty.dtype, &shape, &args, batch), shape })
             }
         };
         debug_assert!(value.is_consistent(), "{id} {:?}", node.op);
-        values[id.index()] = Some(Rc::new(value));
+        values[id.index()] = Some(value);
         for a in &node.args {
             uses[a.index()] -= 1;
             if uses[a.index()] == 0 {
@@ -170,8 +202,8 @@ pub fn evaluate(graph: &Graph, batch: usize, inputs: &[Tensor], storage: &[Tenso
             }
         }
     }
-    let value = |id: NodeId| values[id.index()].as_deref().expect("live").clone();
-    Ok(Evaluated {
+    let value = |id: NodeId| values[id.index()].clone().expect("live");
+    Ok(Executed {
         outputs: graph.outputs.iter().map(|o| value(o.node)).collect(),
         assigns: graph.assigns.iter().map(|a| (a.target, value(a.node))).collect(),
     })
@@ -197,17 +229,17 @@ fn integer(x: f64, to: DType) -> i64 {
 }
 
 /// Computes one operation on tensors that do not depend on the batch. The operands have the types that inference
-/// accepted; elementwise operations also take operands of any other shape that they all share with the result.
+/// accepted; elementwise operations also take operands of any other shape that they all share with the result. Loops,
+/// inputs and storage are no such operations.
 pub(crate) fn apply_constant(op: &Op, dtype: DType, shape: &[usize], args: &[&Tensor]) -> Tensor {
-    Tensor { dtype, shape: shape.to_vec(), values: apply(op, dtype, shape, args, &[], 1) }
+    Tensor { dtype, shape: shape.to_vec(), values: apply(op, dtype, shape, args, 1) }
 }
 
 /// Computes one operation. The operands have the types that inference accepted.
 #[deny(clippy::wildcard_enum_match_arm)]
-fn apply(op: &Op, dtype: DType, shape: &[usize], args: &[&Tensor], inputs: &[Tensor], batch: usize) -> Values {
+fn apply(op: &Op, dtype: DType, shape: &[usize], args: &[&Tensor], batch: usize) -> Values {
     match op {
-        Op::Input { index, .. } => inputs[*index].values.clone(),
-        Op::Storage { .. } => unreachable!("read by the caller, which can say what is missing"),
+        Op::Input { .. } | Op::Storage { .. } | Op::Scan { .. } => unreachable!("the caller sees to these"),
         Op::Const { value, .. } => match value {
             Literal::Splat(x) => Tensor::splat(dtype, shape, x.0).values,
             Literal::Size(dim) => Tensor::splat(dtype, shape, dim.at(batch) as f64).values,

@@ -97,6 +97,13 @@ impl Graph {
         }
     }
 
+    /// An empty graph for the body of a loop: it has the site where this graph is, and is as strict.
+    pub(super) fn body(&self) -> Graph {
+        let mut body = Graph { probing: self.probing, ..Graph::new("body") };
+        body.cursor = body.site_id(self.site_at(self.cursor));
+        body
+    }
+
     /// All nodes in order of definition; operands come first.
     pub fn nodes(&self) -> &[Node] {
         &self.nodes

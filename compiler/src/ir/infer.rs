@@ -2,6 +2,7 @@
 
 use super::dtype::DType;
 use super::op::{ContractAxes, Literal, Op, ReduceFn, SliceAxis, TypeError, WindowAxis};
+use super::scan::Scan;
 use super::shape::{Dim, Shape, TensorType};
 
 pub(super) fn infer(op: &Op, args: &[&TensorType]) -> Result<TensorType, TypeError> {
@@ -143,6 +144,7 @@ fn rule(op: &Op, args: &[&TensorType]) -> Rule<TensorType> {
             number(updates.dtype)?;
             sized(updates.dtype, shape.clone())
         }
+        Op::Scan { scan, result } => looped(scan, *result, args),
     }
 }
 
@@ -271,6 +273,23 @@ fn gathered(axis: usize, data: &Shape, indices: &TensorType) -> Rule<Shape> {
     }
     let dims = data[..axis].iter().chain(indices.shape.iter()).chain(&data[axis + 1..]);
     sized(DType::U8, Shape(dims.copied().collect())).map(|t| t.shape)
+}
+
+fn looped(scan: &Scan, result: usize, args: &[&TensorType]) -> Rule<TensorType> {
+    scan.check()?;
+    if scan.length > MAX_ELEMENTS {
+        return Err("the loop has too many steps".into());
+    }
+    if args.len() != scan.operands() {
+        return Err(format!("the loop takes {} operands, got {}", scan.operands(), args.len()));
+    }
+    if let Some((i, (ty, arg))) = scan.operand_types().zip(args).enumerate().find(|(_, (ty, arg))| ty != **arg) {
+        return Err(format!("operand {i} is {arg}, the loop needs {ty}"));
+    }
+    let Some(ty) = scan.result_type(result) else {
+        return Err(format!("the loop has {} results", scan.results()));
+    };
+    sized(ty.dtype, ty.shape)
 }
 
 /// Axes of one shape and the axes of another that hold the same elements.

@@ -10,6 +10,7 @@ pub mod parse;
 #[doc(hidden)]
 pub mod random;
 pub mod scalar;
+pub mod scan;
 pub mod shape;
 pub mod site;
 pub mod text;
@@ -20,5 +21,6 @@ pub use graph::{Graph, Module, Node, NodeId, Storage, StorageKind};
 pub use infer::reshape_groups;
 pub use op::{ContractAxes, Literal, Number, Op, PadAxis, ReduceFn, SliceAxis, StorageId, TypeError, WindowAxis};
 pub use scalar::{BinaryFn, Emit, UnaryFn, Val};
+pub use scan::{Looped, Over, Scan, Step, Stepped};
 pub use shape::{Dim, Shape, TensorType};
 pub use site::{Site, SiteId, SourceLine};

@@ -29,7 +29,13 @@
 //! and sums what lands on the same element. `Gather` reads along an axis at run-time indices, clamped into range;
 //! `ScatterAdd` is its transpose and skips indices out of range.
 //!
-//! The transpose of every linear operation is in the set, so that gradients need no further operation. Softmax,
+//! *Loops*: `Scan` repeats a body graph a fixed number of times. Carries go from step to step, sequences are read one
+//! slice a step, invariants whole; each output of the body is stacked along a new first axis. A node is one tensor,
+//! so a loop with several results is several nodes with the same loop and operands, and they are one computation: who
+//! treats them together finds them by that equality. Bodies may hold loops. See [`Scan`].
+//!
+//! The transpose of every linear operation is in the set, so that gradients need no further operation (a
+//! loop's gradient is a loop that runs the other way). Softmax,
 //! normalisation, attention, losses, optimizers, dropout are functions that build graph; no pass and no backend
 //! knows them.
 //!
@@ -47,6 +53,7 @@ use std::sync::Arc;
 
 use super::dtype::DType;
 use super::scalar::{BinaryFn, UnaryFn};
+use super::scan::Scan;
 use super::shape::{Dim, Shape, TensorType};
 
 /// A number inside a literal, compared and hashed by its bits. Exact for every value of every 32-bit type.
@@ -242,6 +249,9 @@ pub enum Op {
     Gather { axis: usize },
     /// `(indices, updates)`: a zero tensor of the given shape with `updates` added at `indices` along an axis.
     ScatterAdd { axis: usize, shape: Shape },
+    /// One result of a loop: the final value of a carry, or, from `scan.carries.len()` on, a stacked output. Operands
+    /// are the carries' initial values, the sequences and the invariants.
+    Scan { scan: Arc<Scan>, result: usize },
 }
 
 /// Why an operation cannot take its operands. The text names no node; whoever adds the node knows the layer.
@@ -276,10 +286,11 @@ impl Op {
             Op::Fold { .. } => "fold",
             Op::Gather { .. } => "gather",
             Op::ScatterAdd { .. } => "scatter_add",
+            Op::Scan { .. } => "scan",
         }
     }
 
-    /// The number of operands; `None` for any number from one.
+    /// The number of operands; `None` for any number from one, or for what the loop says.
     pub const fn arity(&self) -> Option<usize> {
         match self {
             Op::Input { .. } | Op::Storage { .. } | Op::Const { .. } | Op::Iota { .. } => Some(0),
@@ -295,7 +306,7 @@ impl Op {
             | Op::Fold { .. } => Some(1),
             Op::Binary(_) | Op::Contract(_) | Op::Gather { .. } | Op::ScatterAdd { .. } => Some(2),
             Op::Select => Some(3),
-            Op::Concat { .. } => None,
+            Op::Concat { .. } | Op::Scan { .. } => None,
         }
     }
 

@@ -1,16 +1,18 @@
 //! Reads the text form that [`super::text`] prints.
 //!
 //! The text is not trusted: every mistake is an error with its line and column, work is linear in its length, and
-//! nothing recurses deeper than lists nest. What a line alone can tell is checked here (types, references); the rest
+//! nothing recurses deeper than lists and loops may nest. What a line alone can tell is checked here (types, references); the rest
 //! is for the verifier.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::Arc;
 
 use super::dtype::DType;
-use super::graph::{Graph, Module, NodeId, Storage, StorageKind};
+use super::graph::{Graph, InputDecl, Module, NodeId, Storage, StorageKind};
 use super::op::{Op, StorageId};
+use super::scan::Scan;
 use super::shape::{Dim, Shape, TensorType};
 use super::site::{Site, SourceLine};
 use super::text::plain;
@@ -39,6 +41,18 @@ impl std::error::Error for ParseError {}
 const MAX_RANK: usize = 64;
 /// How deep lists nest in attributes.
 const MAX_DEPTH: usize = 3;
+/// How deep loops nest.
+const MAX_LOOPS: usize = 16;
+
+/// The graph whose lines are being read.
+struct Scope {
+    graph: Graph,
+    /// Number of storage cells or carries.
+    cells: usize,
+    names: HashMap<String, NodeId>,
+    /// How many loops are around it.
+    depth: usize,
+}
 
 /// Reads a module.
 pub fn parse_module(text: &str) -> Result<Module, ParseError> {
@@ -84,7 +98,7 @@ impl<'t> Parser<'t> {
                     module.storage.push(cell);
                 }
                 "entry" => {
-                    let entry = self.entry(&module.storage)?;
+                    let entry = self.entry(module.storage.len())?;
                     module.entries.push(entry);
                 }
                 _ => return Err((start, "expected `storage` or `entry`".into())),
@@ -108,25 +122,32 @@ impl<'t> Parser<'t> {
         Ok(Storage { name, ty, kind, trainable, site })
     }
 
-    fn entry(&mut self, cells: &[Storage]) -> Parsed<Graph> {
-        let mut graph = Graph::new(self.string()?);
-        let unnamed = graph.set_site(Default::default());
-        graph.set_site(unnamed);
-        let mut names: HashMap<String, NodeId> = HashMap::new();
+    fn entry(&mut self, cells: usize) -> Parsed<Graph> {
+        let graph = Graph::new(self.string()?);
+        let mut scope = Scope { graph, cells, names: HashMap::new(), depth: 0 };
         self.expect("{")?;
+        self.lines(&mut scope)?;
+        Ok(scope.graph)
+    }
+
+    /// The lines of an entry point or body, and the brace that closes it.
+    fn lines(&mut self, scope: &mut Scope) -> Parsed<()> {
+        let unnamed = scope.graph.set_site(Default::default());
+        scope.graph.set_site(unnamed);
         loop {
             let start = self.skip_space();
             if self.eat("}") {
-                return Ok(graph);
+                return Ok(());
             }
             if self.text[self.at..].starts_with('%') {
                 let name = self.node_name()?;
-                if names.contains_key(&name) {
+                if scope.names.contains_key(&name) {
                     return Err((start, format!("%{name} is defined twice")));
                 }
                 self.expect("=")?;
-                let (op, args, ty) = self.node(&graph, cells, &names)?;
+                let (op, args, ty) = self.node(scope)?;
                 let site = self.site()?;
+                let graph = &mut scope.graph;
                 let site = graph.site_id(&site);
                 graph.set_site(site);
                 let id = graph.try_push(op, &args).map_err(|e| (start, e.to_string()))?;
@@ -134,50 +155,87 @@ impl<'t> Parser<'t> {
                     return Err((start, format!("declared as {ty}, the operation gives {}", graph.ty(id))));
                 }
                 graph.set_site(unnamed);
-                names.insert(name, id);
+                scope.names.insert(name, id);
                 continue;
             }
             match self.word() {
-                "input" => {
-                    let name = self.string()?;
-                    self.expect(":")?;
-                    let ty = self.ty()?;
-                    graph.inputs.push(super::graph::InputDecl { name, ty });
-                }
+                "input" => scope.graph.inputs.push(self.input()?),
                 "output" => {
                     let name = self.string()?;
                     self.expect("=")?;
-                    let node = self.node_ref(&names)?;
-                    graph.output(name, node);
+                    let node = self.node_ref(&scope.names)?;
+                    scope.graph.output(name, node);
                 }
                 "assign" => {
                     let at = self.skip_space();
                     let cell = self.cell()?;
-                    if cell as usize >= cells.len() {
-                        return Err((at, format!("there are {} storage cells", cells.len())));
+                    if cell as usize >= scope.cells {
+                        return Err((at, format!("there are {} storage cells", scope.cells)));
                     }
                     self.expect("=")?;
-                    let node = self.node_ref(&names)?;
-                    graph.assign(StorageId(cell), node);
+                    let node = self.node_ref(&scope.names)?;
+                    scope.graph.assign(StorageId(cell), node);
                 }
                 _ => return Err((start, "expected a node, `input`, `output`, `assign` or `}`".into())),
             }
         }
     }
 
+    /// The name and type of an input or slice.
+    fn input(&mut self) -> Parsed<InputDecl> {
+        let name = self.string()?;
+        self.expect(":")?;
+        Ok(InputDecl { name, ty: self.ty()? })
+    }
+
+    /// The loop of a line, behind its attributes: `body { ... }`, or `body of %2`.
+    fn scan(&mut self, scope: &Scope, length: usize, reverse: bool) -> Parsed<Arc<Scan>> {
+        let at = self.skip_space();
+        self.keyword("body")?;
+        if !self.eat("{") {
+            self.keyword("of")?;
+            let at = self.skip_space();
+            let node = self.node_ref(&scope.names)?;
+            return match &scope.graph.node(node).op {
+                Op::Scan { scan, .. } if (scan.length, scan.reverse) == (length, reverse) => Ok(scan.clone()),
+                Op::Scan { .. } => Err((at, "the length or direction is another one".into())),
+                _ => Err((at, "that is no loop".into())),
+            };
+        }
+        if scope.depth == MAX_LOOPS {
+            return Err((at, "loops nest too deep".into()));
+        }
+        let (mut graph, mut carries) = (Graph::new("body"), Vec::new());
+        loop {
+            let at = self.skip_space();
+            if self.eat("carry") {
+                let at = self.skip_space();
+                if self.cell()? as usize != carries.len() {
+                    return Err((at, format!("the next carry is @{}", carries.len())));
+                }
+                self.expect(":")?;
+                carries.push(self.ty()?);
+            } else if self.eat("slice") {
+                graph.inputs.push(self.input()?);
+            } else {
+                self.at = at;
+                break;
+            }
+        }
+        let sequences = graph.inputs.len();
+        let mut body = Scope { graph, cells: carries.len(), names: HashMap::new(), depth: scope.depth + 1 };
+        self.lines(&mut body)?;
+        Ok(Arc::new(Scan::new(body.graph, length, reverse, carries, sequences)))
+    }
+
     /// The right side of a node's line, up to its type.
-    fn node(
-        &mut self,
-        graph: &Graph,
-        cells: &[Storage],
-        names: &HashMap<String, NodeId>,
-    ) -> Parsed<(Op, Vec<NodeId>, TensorType)> {
+    fn node(&mut self, scope: &Scope) -> Parsed<(Op, Vec<NodeId>, TensorType)> {
         let at = self.skip_space();
         let word = self.word().to_string();
         let mut args = Vec::new();
         if self.eat("(") && !self.eat(")") {
             loop {
-                args.push(self.node_ref(names)?);
+                args.push(self.node_ref(&scope.names)?);
                 if self.eat(")") {
                     break;
                 }
@@ -190,17 +248,25 @@ impl<'t> Parser<'t> {
         } else {
             Attributes { at: self.at, items: Vec::new() }
         };
+        let mut scan = None;
+        if word == "scan" {
+            let (length, reverse) = (attributes.usize("length")?, attributes.flag("reverse")?);
+            scan = Some(self.scan(scope, length, reverse)?);
+        }
         self.expect(":")?;
         let ty = self.ty()?;
-        let op = operation(&word, &mut attributes, &ty)?.ok_or_else(|| (at, format!("no operation `{word}`")))?;
+        let op = match scan {
+            Some(scan) => Op::Scan { scan, result: attributes.usize("result")? },
+            None => operation(&word, &mut attributes, &ty)?.ok_or_else(|| (at, format!("no operation `{word}`")))?,
+        };
         let attributes_at = attributes.at;
         attributes.finish()?;
         match &op {
-            Op::Input { index, .. } if *index >= graph.inputs.len() => {
-                return Err((attributes_at, format!("{} inputs are declared before this", graph.inputs.len())));
+            Op::Input { index, .. } if *index >= scope.graph.inputs.len() => {
+                return Err((attributes_at, format!("{} inputs are declared before this", scope.graph.inputs.len())));
             }
-            Op::Storage { id, .. } if id.0 as usize >= cells.len() => {
-                return Err((attributes_at, format!("there are {} storage cells", cells.len())));
+            Op::Storage { id, .. } if id.0 as usize >= scope.cells => {
+                return Err((attributes_at, format!("there are {} storage cells", scope.cells)));
             }
             _ => {}
         }
@@ -611,9 +677,61 @@ mod tests {
     fn words_of_operations_are_not_functions() {
         for word in ["input", "storage", "const", "iota", "select", "cast", "contract", "reshape", "permute", "pad"]
             .into_iter()
-            .chain(["broadcast", "slice", "concat", "window", "fold", "gather", "scatter_add"])
+            .chain(["broadcast", "slice", "concat", "window", "fold", "gather", "scatter_add", "scan"])
         {
             assert!(UnaryFn::parse(word).is_none() && BinaryFn::parse(word).is_none());
+        }
+    }
+
+    /// A loop with another inside it, and several results of both.
+    fn loops() -> Module {
+        use crate::ir::{Over, Stepped};
+        let mut g = Graph::new("loops");
+        let xs = g.input("xs", TensorType::new(DType::F32, Shape::fixed(&[5, 3])));
+        let w = g.input("w", TensorType::scalar(DType::F32));
+        let over = Over { length: 5, reverse: true, carries: &[w], sequences: &[xs], invariants: &[w] };
+        let outer = g.scan(over, |g, step| {
+            let over = Over { length: 3, carries: &step.carries, sequences: &step.slices, ..Over::default() };
+            let inner = g.scan(over, |g, step| {
+                let next = g.mul(step.carries[0], step.slices[0]);
+                Stepped { carries: vec![next], outputs: vec![next] }
+            });
+            let total = g.sum_all(inner.stacked[0]);
+            let next = g.add(inner.carries[0], step.invariants[0]);
+            Stepped { carries: vec![next], outputs: vec![total] }
+        });
+        g.output("last", outer.carries[0]);
+        g.output("all", outer.stacked[0]);
+        Module { name: "m".into(), max_batch: 2, entries: vec![g], ..Module::default() }
+    }
+
+    #[test]
+    fn loops_read_back() {
+        let module = loops();
+        let text = module.to_string();
+        let read = parse_module(&text).unwrap_or_else(|e| panic!("{e}\n{text}"));
+        assert_same(&module, &read);
+        assert_eq!(text, read.to_string());
+        assert_eq!(text.matches("body {").count(), 2, "a body is printed once\n{text}");
+        for (from, to, error) in [
+            ("body of %2", "body of %1", "that is no loop"),
+            (
+                "length: 5, reverse: 1, result: 1",
+                "length: 4, reverse: 1, result: 1",
+                "the length or direction is another one",
+            ),
+            ("reverse: 1, result: 0", "reverse: 2, result: 0", "`reverse` is 0 or 1"),
+            ("carry @0", "carry @1", "the next carry is @0"),
+            ("result: 1} body of %2", "result: 2} body of %2", "scan: the loop has 2 results"),
+            (
+                "slice \"slice0\" : f32[3]",
+                "slice \"slice0\" : f32[4]",
+                "operand 1 is f32[5, 3], the loop needs f32[5, 4]",
+            ),
+        ] {
+            assert!(text.contains(from), "{from}\n{text}");
+            let found = parse_module(&text.replacen(from, to, 1)).unwrap_err().to_string();
+            assert!(found.contains(error), "{found}");
         }
     }
 }

@@ -19,13 +19,31 @@
 //! One node a line: operands in parentheses, attributes in braces, the type, and the site after a semicolon. What the
 //! type says is not repeated as an attribute: the shape of `reshape`, `broadcast`, `fold`, `scatter_add`, the target of
 //! `cast`, the counts of `slice`. Scalar functions are called by their own names, reductions `reduce_sum` and so on. A
-//! comment runs from `#` to the end of the line. A later operation with a body can follow its attributes by a word and
-//! the body in braces: after the closing brace of the attributes nothing but a colon stands now.
+//! comment runs from `#` to the end of the line.
+//!
+//! A loop's body stands between its attributes and its type. Its first lines declare the carries, the slices of the
+//! sequences, and the invariants as inputs; the cells of the body are the carries. Further nodes of the same loop name
+//! the node whose body they share:
+//!
+//! ```text
+//!   %2 = scan(%0, %1) {length: 5, reverse: 0, result: 0} body {
+//!     carry @0 : f32[batch, 4]
+//!     slice "x" : f32[batch, 4]
+//!     %0 = storage {cell: @0} : f32[batch, 4]
+//!     %1 = input {index: 0} : f32[batch, 4]
+//!     %2 = add(%0, %1) : f32[batch, 4]
+//!     output "sum" = %2
+//!     assign @0 = %2
+//!   } : f32[batch, 4]
+//!   %3 = scan(%0, %1) {length: 5, reverse: 0, result: 1} body of %2 : f32[5, batch, 4]
+//! ```
 
+use std::collections::HashMap;
 use std::fmt::{self, Display, Write};
 
 use super::graph::{Graph, Module, Node, NodeId};
 use super::op::{Literal, Number, Op};
+use super::scan::Scan;
 use super::site::Site;
 
 impl Display for Module {
@@ -54,36 +72,76 @@ impl Display for Graph {
         for input in &self.inputs {
             writeln!(f, "  input {:?} : {}", input.name, input.ty)?;
         }
-        for id in self.ids() {
-            writeln!(f, "  {id} = {}{}", self.node(id), SiteText(self.site(id)))?;
-        }
-        for output in &self.outputs {
-            writeln!(f, "  output {:?} = {}", output.name, output.node)?;
-        }
-        for assign in &self.assigns {
-            writeln!(f, "  assign @{} = {}", assign.target.0, assign.node)?;
-        }
+        lines(self, 1, f)?;
         writeln!(f, "}}")
     }
 }
 
-/// The line of a node, without its number and site: `add(%1, %2) : f32[4]`.
+/// The nodes, outputs and assignments of a graph, so many levels in.
+fn lines(graph: &Graph, level: usize, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let margin = "  ".repeat(level);
+    let mut printed: HashMap<&Scan, NodeId> = HashMap::new();
+    for id in graph.ids() {
+        let node = graph.node(id);
+        write!(f, "{margin}{id} = {}", Head(node))?;
+        if let Op::Scan { scan, .. } = &node.op {
+            match printed.get(scan.as_ref()) {
+                Some(first) => write!(f, " body of {first}")?,
+                None => {
+                    printed.insert(scan, id);
+                    body(scan, level + 1, f)?;
+                }
+            }
+        }
+        writeln!(f, " : {}{}", node.ty, SiteText(graph.site(id)))?;
+    }
+    for output in &graph.outputs {
+        writeln!(f, "{margin}output {:?} = {}", output.name, output.node)?;
+    }
+    for assign in &graph.assigns {
+        writeln!(f, "{margin}assign @{} = {}", assign.target.0, assign.node)?;
+    }
+    Ok(())
+}
+
+fn body(scan: &Scan, level: usize, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let margin = "  ".repeat(level);
+    writeln!(f, " body {{")?;
+    for (i, carry) in scan.carries.iter().enumerate() {
+        writeln!(f, "{margin}carry @{i} : {carry}")?;
+    }
+    for (i, input) in scan.body.inputs.iter().enumerate() {
+        let word = if i < scan.sequences { "slice" } else { "input" };
+        writeln!(f, "{margin}{word} {:?} : {}", input.name, input.ty)?;
+    }
+    lines(&scan.body, level, f)?;
+    write!(f, "{}}}", "  ".repeat(level - 1))
+}
+
+/// The line of a node, without its number, body and site: `add(%1, %2) : f32[4]`.
 impl Display for Node {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.op {
+        write!(f, "{} : {}", Head(self), self.ty)
+    }
+}
+
+/// The word, operands and attributes of a node.
+struct Head<'a>(&'a Node);
+
+impl Display for Head<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Head(node) = self;
+        match &node.op {
             Op::Unary(function) => f.write_str(function.row().name)?,
             Op::Binary(function) => f.write_str(function.row().name)?,
             Op::Reduce { f: function, .. } => write!(f, "reduce_{}", function.name())?,
             op => f.write_str(op.name())?,
         }
-        if !self.args.is_empty() {
-            write!(f, "({})", Joined(self.args.iter()))?;
+        if !node.args.is_empty() {
+            write!(f, "({})", Joined(node.args.iter()))?;
         }
-        let attributes = attributes(&self.op);
-        if !attributes.is_empty() {
-            write!(f, " {{{attributes}}}")?;
-        }
-        write!(f, " : {}", self.ty)
+        let attributes = attributes(&node.op);
+        if attributes.is_empty() { Ok(()) } else { write!(f, " {{{attributes}}}") }
     }
 }
 
@@ -119,6 +177,9 @@ fn attributes(op: &Op) -> String {
             let (axis, size) = (list(axes.iter().map(|w| w.axis)), list(axes.iter().map(|w| w.size)));
             let (stride, dilation) = (list(axes.iter().map(|w| w.stride)), list(axes.iter().map(|w| w.dilation)));
             format!("axis: {axis}, size: {size}, stride: {stride}, dilation: {dilation}")
+        }
+        Op::Scan { scan, result } => {
+            format!("length: {}, reverse: {}, result: {result}", scan.length, scan.reverse as u8)
         }
     }
 }

@@ -1,7 +1,8 @@
 //! What must hold of a graph between any two passes.
 //!
 //! The verifier recomputes what construction computed, by the same rules, and checks the tables around the nodes. It
-//! lists everything it finds: a violation is a bug of this compiler (or of a text file), never of a user's model.
+//! lists everything it finds: a violation is a bug of this compiler (or of a text file), never of a user's model. Bodies
+//! of loops are graphs under the same rules, whose cells are the carries.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -9,6 +10,7 @@ use std::fmt;
 use super::dtype::DType;
 use super::graph::{Graph, Module, NodeId, Storage};
 use super::op::{Literal, Number, Op};
+use super::scan::Scan;
 use super::shape::TensorType;
 use super::text::node_line;
 
@@ -80,17 +82,25 @@ pub fn verify_module(module: &Module) -> Result<(), Vec<Violation>> {
 
 /// Checks one entry point over the cells of its module.
 pub fn verify(graph: &Graph, cells: &[Storage]) -> Result<(), Vec<Violation>> {
-    let mut checker = Checker { graph, cells, found: Vec::new() };
+    let found = check(graph, &cells.iter().map(|c| (c.name.clone(), &c.ty)).collect::<Vec<_>>());
+    if found.is_empty() { Ok(()) } else { Err(found) }
+}
+
+/// What is wrong with a graph over named cells.
+fn check(graph: &Graph, cells: &[(String, &TensorType)]) -> Vec<Violation> {
+    let mut checker = Checker { graph, cells, loops: HashSet::new(), found: Vec::new() };
     for id in graph.ids() {
         checker.node(id);
     }
     checker.tables();
-    if checker.found.is_empty() { Ok(()) } else { Err(checker.found) }
+    checker.found
 }
 
 struct Checker<'a> {
     graph: &'a Graph,
-    cells: &'a [Storage],
+    cells: &'a [(String, &'a TensorType)],
+    /// Loops whose bodies have been checked: several nodes share one.
+    loops: HashSet<&'a Scan>,
     found: Vec<Violation>,
 }
 
@@ -121,14 +131,24 @@ impl Checker<'_> {
                 None => report(self, Rule::Input, format!("there are {} inputs", self.graph.inputs.len())),
             },
             Op::Storage { id, ty } => match self.cells.get(id.0 as usize) {
-                Some(cell) if cell.ty == *ty => {}
-                Some(cell) => report(self, Rule::Storage, format!("cell `{}` is {}", cell.name, cell.ty)),
+                Some((_, held)) if *held == ty => {}
+                Some((name, held)) => report(self, Rule::Storage, format!("cell `{name}` is {held}")),
                 None => report(self, Rule::Storage, format!("there are {} storage cells", self.cells.len())),
             },
             Op::Const { value: Literal::Splat(x), ty } => self.literal(id, std::slice::from_ref(x), ty.dtype),
             Op::Const { value: Literal::Dense(v), ty } => self.literal(id, v, ty.dtype),
             Op::Pad { value, .. } => self.literal(id, std::slice::from_ref(value), node.ty.dtype),
+            Op::Scan { scan, .. } if self.loops.insert(scan) => self.body(id, scan),
             _ => {}
+        }
+    }
+
+    /// Findings inside a loop name the body's node in their text and the loop's node as theirs.
+    fn body(&mut self, id: NodeId, scan: &Scan) {
+        let carries = scan.carries.iter().enumerate().map(|(i, ty)| (format!("carry {i}"), ty));
+        for found in check(&scan.body, &carries.collect::<Vec<_>>()) {
+            let subject = format!("in the body of {id}: {}", found.subject);
+            self.report(found.rule, Some(id), subject, found.reason);
         }
     }
 
@@ -153,19 +173,19 @@ impl Checker<'_> {
         }
         let mut assigned = HashSet::new();
         for assign in &graph.assigns {
-            let Some(cell) = self.cells.get(assign.target.0 as usize) else {
+            let Some((name, held)) = self.cells.get(assign.target.0 as usize) else {
                 let subject = format!("assignment to cell {}", assign.target.0);
                 self.report(Rule::Storage, None, subject, format!("there are {} storage cells", self.cells.len()));
                 continue;
             };
-            let subject = format!("assignment to `{}`", cell.name);
+            let subject = format!("assignment to `{name}`");
             if !assigned.insert(assign.target) {
                 self.report(Rule::Root, None, subject.clone(), "the cell is assigned twice".into());
             }
             if !exists(assign.node) {
                 self.report(Rule::Root, None, subject, format!("reads {}, which does not exist", assign.node));
-            } else if *graph.ty(assign.node) != cell.ty {
-                let reason = format!("the cell is {}, the value {}", cell.ty, graph.ty(assign.node));
+            } else if graph.ty(assign.node) != *held {
+                let reason = format!("the cell is {held}, the value {}", graph.ty(assign.node));
                 self.report(Rule::Storage, Some(assign.node), subject, reason);
             }
         }
@@ -266,6 +286,32 @@ mod tests {
         let found = verify_module(&module).unwrap_err();
         let rules: Vec<Rule> = found.iter().map(|v| v.rule).collect();
         assert_eq!(rules, [Rule::Module, Rule::Storage, Rule::Storage, Rule::Module]);
+    }
+
+    #[test]
+    fn checks_bodies_of_loops() {
+        let mut g = Graph::new("step");
+        let ty = TensorType::new(DType::F32, Shape::fixed(&[2]));
+        let x = g.input("x", ty.clone());
+        let over = super::super::scan::Over { length: 3, carries: &[x], ..Default::default() };
+        let looped = |g: &mut Graph, bad: bool| {
+            g.scan(over, |g, step| {
+                let unit = if bad { g.scalar(DType::U8, 256.0) } else { g.scalar(DType::U8, 1.0) };
+                let unit = g.cast(unit, DType::F32);
+                let unit = g.broadcast_like(unit, step.carries[0]);
+                let next = g.add(step.carries[0], unit);
+                super::super::scan::Stepped { carries: vec![next], outputs: vec![next, unit] }
+            })
+        };
+        looped(&mut g, false);
+        assert_eq!(rules(&g, &[]), []);
+        looped(&mut g, true);
+        let found = verify(&g, &[]).unwrap_err();
+        assert_eq!(found.len(), 1, "a body is checked once");
+        assert_eq!(
+            found[0].to_string().lines().last(),
+            Some("    in the body of %4: %1 = const {splat: 256.0} : u8[]")
+        );
     }
 
     #[test]

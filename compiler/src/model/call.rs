@@ -7,6 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use super::graph::{Call, LayerGraph, MaskedType, Port, Role};
 use super::layer::AnyLayer;
 use super::random::{self, Key};
+use super::regularizer::Regularizer;
 use super::store::Store;
 use crate::diag::{Code, Problem, count};
 use crate::grad;
@@ -147,6 +148,20 @@ impl<'a> CallCx<'a> {
     /// Adds a scalar to the loss of training and evaluation.
     pub fn add_loss(&mut self, loss: NodeId) {
         self.losses.push(loss);
+    }
+
+    /// Adds the penalty of a layer's `activity_regularizer` on its result to the loss: the mean over the batch.
+    pub fn penalize_activity(&mut self, regularizer: &Option<Regularizer>, result: NodeId) {
+        let Some(penalty) = regularizer.as_ref().and_then(|r| r.penalty(self.graph, result)) else { return };
+        let ty = self.graph.ty(result).clone();
+        let penalty = match ty.shape.first() {
+            Some(&rows) => {
+                let rows = self.graph.size(rows, ty.dtype);
+                self.graph.div(penalty, rows)
+            }
+            None => penalty,
+        };
+        self.add_loss(penalty);
     }
 
     /// Random bits for every element of a shape, different in every step and for every draw.

@@ -95,7 +95,7 @@ impl Losses {
         self
     }
 
-    fn push(mut self, output: For, loss: Rc<dyn Loss>, weight: f64) -> Losses {
+    pub(crate) fn push(mut self, output: For, loss: Rc<dyn Loss>, weight: f64) -> Losses {
         self.list.push(WeightedLoss { output, loss, weight });
         self
     }
@@ -137,7 +137,7 @@ impl Metrics {
         self.push(For::Name(name.into()), Rc::new(metric))
     }
 
-    fn push(mut self, output: For, metric: Rc<dyn Metric>) -> Metrics {
+    pub(crate) fn push(mut self, output: For, metric: Rc<dyn Metric>) -> Metrics {
         self.list.push(OutputMetric { output, metric });
         self
     }

@@ -118,6 +118,11 @@ impl LayerGraph {
         &self.graph[port.call].results[port.output]
     }
 
+    /// Gives a tensor a mask of a type.
+    pub fn mask(&mut self, port: Port, mask: TensorType) {
+        self.graph[port.call].results[port.output].mask = Some(mask);
+    }
+
     /// Every call after those that it depends on: as they were added, where that is such an order.
     pub fn order(&self) -> Result<Vec<NodeIndex>, Cycle> {
         if self.graph.edge_references().all(|e| e.source() < e.target()) {

@@ -14,7 +14,7 @@ mod activation;
 mod builder;
 mod call;
 mod check;
-mod compile;
+pub(crate) mod compile;
 pub mod config;
 mod constraint;
 mod conv;
@@ -27,6 +27,7 @@ mod initializer;
 mod layer;
 mod loss;
 mod lower;
+mod margins;
 mod mask;
 mod merge;
 mod metric;
@@ -41,18 +42,23 @@ mod random;
 pub mod registry;
 mod regularizer;
 mod reshape;
+mod resize;
 mod schedule;
 mod sequential;
+mod setters;
 mod store;
-mod tensor;
+pub(crate) mod tensor;
 mod window;
 
-pub use activation::{Activation, Swish};
+pub use activation::{Activation, ELU, LeakyReLU, PReLU, ReLU, Swish};
 pub use builder::{DEFAULT_MAX_BATCH, IntoShape, Model, SubModel};
 pub use call::{CallCx, Masked};
 pub use compile::{Losses, Metrics};
 pub use constraint::Constraint;
-pub use conv::Conv2D;
+pub use conv::{
+    Conv1D, Conv1DTranspose, Conv2D, Conv2DTranspose, Conv3D, Conv3DTranspose, DepthwiseConv1D, DepthwiseConv2D,
+    SeparableConv1D, SeparableConv2D,
+};
 pub use dense::Dense;
 pub use dropout::Dropout;
 pub use embedding::Embedding;
@@ -65,6 +71,7 @@ pub use loss::{
     Loss, LossFn, MeanAbsoluteError, MeanAbsolutePercentageError, MeanSquaredError, MeanSquaredLogarithmicError,
     Poisson, Reduced, Reduction, SparseCategoricalCrossentropy, SquaredHinge, Tversky,
 };
+pub use margins::{Cropping1D, Cropping2D, Cropping3D, Margins, ZeroPadding1D, ZeroPadding2D, ZeroPadding3D};
 pub use mask::Masking;
 pub use merge::{Add, Average, Concatenate, Maximum, Minimum, Multiply};
 pub use metric::{
@@ -80,14 +87,19 @@ pub use optimizer::{
     Adadelta, Adafactor, Adagrad, Adam, AdamW, Adamax, Ftrl, Lamb, Lion, Nadam, Optimizer, Options, RMSprop, SGD, Slot,
     StepCx, Update,
 };
-pub use pool::{AveragePooling2D, GlobalAveragePooling2D, GlobalMaxPooling2D, MaxPooling2D};
+pub use pool::{
+    AveragePooling1D, AveragePooling2D, AveragePooling3D, GlobalAveragePooling1D, GlobalAveragePooling2D,
+    GlobalAveragePooling3D, GlobalMaxPooling1D, GlobalMaxPooling2D, GlobalMaxPooling3D, MaxPooling1D, MaxPooling2D,
+    MaxPooling3D,
+};
 pub use random::Key;
 pub use regularizer::{Regularizer, Vectors};
 pub use reshape::{Flatten, Rescaling, Reshape};
+pub use resize::{Interpolation, Resizing, UpSampling1D, UpSampling2D, UpSampling3D};
 pub use schedule::{
     CosineDecay, CosineDecayRestarts, ExponentialDecay, InverseTimeDecay, LearningRate, PiecewiseConstantDecay,
     PolynomialDecay, Schedule,
 };
 pub use sequential::Sequential;
 pub use tensor::Tensor;
-pub use window::{Padding, Pair};
+pub use window::{DataFormat, Extents, Padding};

@@ -49,6 +49,7 @@ fn fold(g: &mut Graph, id: NodeId, limit: usize) -> Option<NodeId> {
             Some(splat(g, value, node.ty))
         }
         (Op::Reduce { f, axes }, Some(splats)) => reduce_splat(g, *f, axes, node.args[0], splats[0], node.ty),
+        (Op::Scan { .. }, _) => None,
         _ => dense(g, id, limit),
     }
 }

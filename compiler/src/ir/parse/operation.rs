@@ -78,6 +78,11 @@ impl Attributes {
         self.get(name, "a whole number", Value::usize)
     }
 
+    /// 0 or 1.
+    pub(super) fn flag(&mut self, name: &str) -> Parsed<bool> {
+        self.get(name, "0 or 1", |v| v.usize().filter(|x| *x < 2).map(|x| x == 1))
+    }
+
     fn usizes(&mut self, name: &str) -> Parsed<Vec<usize>> {
         self.get(name, "a list of whole numbers", |v| v.list(Value::usize))
     }

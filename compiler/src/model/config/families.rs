@@ -2,8 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::{Family, List, Row, keras_family};
-use crate::model::{Constraint, Distribution, Fan, Initializer, Regularizer, Vectors};
+use super::{Arguments, Family, Row, keras_family};
+use crate::model::regularizer::Vectors;
+use crate::model::{Constraint, Distribution, Fan, Initializer, Regularizer};
 
 keras_family!(Initializer);
 
@@ -37,8 +38,14 @@ impl Family for Initializer {
         ("Orthogonal", |a| Initializer::Orthogonal { gain: a.take("gain", 1.0) }),
         ("Identity", |a| Initializer::Identity { gain: a.take("gain", 1.0) }),
     ];
-    const ALIASES: &'static [(&'static str, &'static str)] =
-        &[("zero", "Zeros"), ("one", "Ones"), ("uniform", "RandomUniform"), ("normal", "RandomNormal")];
+    const ALIASES: &'static [(&'static str, &'static str)] = &[
+        ("zero", "Zeros"),
+        ("one", "Ones"),
+        ("uniform", "RandomUniform"),
+        ("normal", "RandomNormal"),
+        ("IdentityInitializer", "Identity"),
+        ("OrthogonalInitializer", "Orthogonal"),
+    ];
 
     fn write(&self) -> (&'static str, Value) {
         let none = json!({});
@@ -98,35 +105,55 @@ impl Family for Regularizer {
 
 keras_family!(Constraint);
 
+/// The axis or axes that a norm runs over.
+fn axes(a: &mut Arguments<'_>) -> Vec<isize> {
+    a.take("axis", OneOrMore(vec![0])).0
+}
+
+/// A number, or a list of them.
+struct OneOrMore(Vec<isize>);
+
+impl<'de> serde::Deserialize<'de> for OneOrMore {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<OneOrMore, D::Error> {
+        #[derive(serde::Deserialize)]
+        #[serde(untagged, expecting = "an axis or a list of axes")]
+        enum Form {
+            One(isize),
+            More(Vec<isize>),
+        }
+        Ok(OneOrMore(match Form::deserialize(deserializer)? {
+            Form::One(axis) => vec![axis],
+            Form::More(axes) => axes,
+        }))
+    }
+}
+
 impl Family for Constraint {
     const MODULE: &'static str = "keras.constraints";
     const WHAT: &'static str = "constraint";
     const CLASSES: &'static [Row<Constraint>] = &[
-        ("MaxNorm", |a| Constraint::MaxNorm {
-            max_value: a.take("max_value", 2.0),
-            axis: a.take("axis", List(vec![0])).0,
-        }),
+        ("MaxNorm", |a| Constraint::MaxNorm { max_value: a.take("max_value", 2.0), axis: axes(a) }),
         ("NonNeg", |_| Constraint::NonNeg),
-        ("UnitNorm", |a| Constraint::UnitNorm { axis: a.take("axis", List(vec![0])).0 }),
+        ("UnitNorm", |a| Constraint::UnitNorm { axis: axes(a) }),
         ("MinMaxNorm", |a| Constraint::MinMaxNorm {
             min_value: a.take("min_value", 0.0),
             max_value: a.take("max_value", 1.0),
             rate: a.take("rate", 1.0),
-            axis: a.take("axis", List(vec![0])).0,
+            axis: axes(a),
         }),
     ];
 
     fn write(&self) -> (&'static str, Value) {
+        let axis = |axes: &[isize]| if let [axis] = axes { json!(axis) } else { json!(axes) };
         match self {
-            Constraint::MaxNorm { max_value, axis } => {
-                ("MaxNorm", json!({ "max_value": max_value, "axis": List(axis.clone()) }))
+            Constraint::MaxNorm { max_value, axis: a } => {
+                ("MaxNorm", json!({ "max_value": max_value, "axis": axis(a) }))
             }
             Constraint::NonNeg => ("NonNeg", json!({})),
-            Constraint::UnitNorm { axis } => ("UnitNorm", json!({ "axis": List(axis.clone()) })),
-            Constraint::MinMaxNorm { min_value, max_value, rate, axis } => (
-                "MinMaxNorm",
-                json!({ "min_value": min_value, "max_value": max_value, "rate": rate, "axis": List(axis.clone()) }),
-            ),
+            Constraint::UnitNorm { axis: a } => ("UnitNorm", json!({ "axis": axis(a) })),
+            Constraint::MinMaxNorm { min_value, max_value, rate, axis: a } => {
+                ("MinMaxNorm", json!({ "min_value": min_value, "max_value": max_value, "rate": rate, "axis": axis(a) }))
+            }
         }
     }
 }

@@ -10,8 +10,8 @@
 //! pub struct Dense { units: usize, activation: Activation, ... }
 //! ```
 //!
-//! and a row in the [`registry`](super::registry). [`read`] adds what all classes share: unknown arguments and unusable
-//! values are refused, all at once and by name, and arguments that mean nothing here are passed over.
+//! and a row in the [`registry`](super::registry). Reading adds what all classes share: unknown arguments and unusable
+//! values are refused by name, and arguments that mean nothing here are passed over.
 //!
 //! Initializers, regularizers and constraints are enums, whose variants are the classes; see [`Family`].
 
@@ -22,13 +22,16 @@ mod family;
 mod lists;
 mod shapes;
 
+use std::cell::Cell;
+
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::de::value::MapDeserializer;
 use serde_json::Value;
 
 pub(crate) use arguments::Arguments;
 pub(crate) use family::{Family, Row, keras_family};
-pub(crate) use lists::{List, optional_list};
+pub(crate) use lists::optional_list;
 pub(crate) use shapes::extents;
 
 use crate::diag::{Code, Problem};
@@ -98,6 +101,8 @@ const SHARED: &[(&str, Option<&str>)] = &[
     ("renorm_momentum", None),
     ("data_format", Some("\"channels_last\"")),
     ("reduction", Some("\"sum_over_batch_size\"")),
+    ("ema_momentum", None),
+    ("use_ema", Some("false")),
     ("renorm", Some("false")),
     ("sparse", Some("false")),
     ("ragged", Some("false")),
@@ -118,7 +123,9 @@ fn passed_over(class: &str, key: &str, value: &Value) -> Result<(), Problem> {
     }
 }
 
-/// A definition from its arguments, or everything that is wrong with them. Missing arguments take their defaults.
+/// A definition from its arguments, or what is wrong with them. Missing arguments take their defaults.
+///
+/// Every argument is looked at once, so that layers inside layers inside layers cost no more than their text.
 pub(crate) fn read<D>(class: &str, config: &Config) -> Result<D, Vec<Problem>>
 where
     D: Default + Serialize + DeserializeOwned,
@@ -128,28 +135,35 @@ where
         _ => Config::new(),
     };
     let mut problems = Vec::new();
-    let mut arguments = Config::new();
-    for (key, value) in config {
-        if !own.contains_key(key) {
-            problems.extend(passed_over(class, key, value).err().map(|p| match own.is_empty() {
-                true => p,
-                false => p.help(format!("its arguments are {}", own.keys().cloned().collect::<Vec<_>>().join(", "))),
-            }));
-            continue;
-        }
-        // One argument at a time first, so that each is refused by its name.
-        let alone = Value::Object(Config::from_iter([(key.clone(), value.clone())]));
-        match serde_json::from_value::<D>(alone) {
-            Ok(_) => drop(arguments.insert(key.clone(), value.clone())),
-            Err(why) => problems.push(Problem::value(format!("{class} with {key} {}: {why}", excerpt(value)))),
-        }
-    }
-    if !problems.is_empty() {
-        return Err(problems);
+    for (key, value) in config.iter().filter(|(key, _)| !own.contains_key(*key)) {
+        problems.extend(passed_over(class, key, value).err().map(|p| match own.is_empty() {
+            true => p,
+            false => p.help(format!("its arguments are {}", own.keys().cloned().collect::<Vec<_>>().join(", "))),
+        }));
     }
     // Classes without arguments are unit structs, whose form is null.
-    let form = if own.is_empty() { Value::Null } else { Value::Object(arguments) };
-    serde_json::from_value(form).map_err(|why| vec![Problem::value(format!("{class}: {why}"))])
+    let def = match own.is_empty() {
+        true => serde_json::from_value(Value::Null).map_err(|why| (None, why)),
+        false => {
+            let mut rest = config.iter().filter(|(key, _)| own.contains_key(*key));
+            let current = Cell::new(None);
+            let fields = std::iter::from_fn(|| {
+                let field = rest.next();
+                current.set(field);
+                field.map(|(key, value)| (key.as_str(), value.clone()))
+            });
+            D::deserialize(MapDeserializer::new(fields)).map_err(|why: serde_json::Error| (current.get(), why))
+        }
+    };
+    let def = def.map_err(|(field, why)| match field {
+        Some((key, value)) => Problem::value(format!("{class} with {key} {}: {why}", excerpt(value))),
+        None => Problem::value(format!("{class}: {why}")),
+    });
+    match def {
+        Ok(def) if problems.is_empty() => Ok(def),
+        Ok(_) => Err(problems),
+        Err(problem) => Err(problems.into_iter().chain([problem]).collect()),
+    }
 }
 
 /// The arguments of a definition.
