@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::ir::{Module, StorageKind};
-use crate::schedule::program::{Kernel, Program};
+use crate::schedule::program::Program;
 use crate::schedule::{Verified, cost, memory};
 
 /// What is known of a compiled model.
@@ -63,6 +63,9 @@ pub struct KernelReport {
     pub name: String,
     /// The layers and transformations that were fused into it.
     pub fused: Vec<String>,
+    /// How often it runs in a call: the steps of the loops around it.
+    pub repeats: usize,
+    /// Of all its runs.
     pub flops: f64,
     pub bytes: f64,
     pub contraction: bool,
@@ -72,7 +75,7 @@ pub struct KernelReport {
 impl EntryReport {
     /// Describes a scheduled entry point.
     pub fn new(program: &Verified<Program>) -> EntryReport {
-        let kernels: Vec<KernelReport> = program.kernels.iter().map(|k| kernel(program, k)).collect();
+        let kernels: Vec<KernelReport> = (0..program.kernels.len()).map(|k| kernel(program, k)).collect();
         let (peak_bytes, worst, live) = memory::peak(program);
         EntryReport {
             name: program.name.clone(),
@@ -91,13 +94,15 @@ impl EntryReport {
     }
 }
 
-fn kernel(program: &Program, kernel: &Kernel) -> KernelReport {
+fn kernel(program: &Program, index: usize) -> KernelReport {
+    let (kernel, repeats) = (&program.kernels[index], program.repeats(index));
     let cost = cost::cost(program, kernel, program.max_batch);
     KernelReport {
         name: kernel.name.clone(),
         fused: kernel.sites.iter().map(|s| s.to_string()).collect(),
-        flops: cost.flops,
-        bytes: cost.bytes,
+        repeats,
+        flops: cost.flops * repeats as f64,
+        bytes: cost.bytes * repeats as f64,
         contraction: kernel.contract.is_some(),
         parallel: kernel.parallel.is_some(),
     }
@@ -166,9 +171,10 @@ impl fmt::Display for EntryReport {
         for kernel in &self.kernels {
             let kind = if kernel.contraction { "contract" } else { "loops" };
             let threads = if kernel.parallel { "threads" } else { "serial" };
+            let repeats = if kernel.repeats == 1 { String::new() } else { format!("{}x", kernel.repeats) };
             writeln!(
                 f,
-                "  {:<44} {kind:<8} {threads:<7} {:>9}flop {:>9}B  {}",
+                "  {:<44} {kind:<8} {threads:<7} {repeats:>5} {:>9}flop {:>9}B  {}",
                 kernel.name,
                 metric(kernel.flops),
                 metric(kernel.bytes),

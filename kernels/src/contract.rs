@@ -18,6 +18,7 @@ mod walk;
 
 use core::ffi::c_void;
 
+#[cfg(bakelite_kernels_object)]
 pub(crate) use drive::drive;
 
 /// The most axes in one of the four groups.

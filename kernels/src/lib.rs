@@ -4,6 +4,7 @@
 //! table of pointers that generated code is handed. [`mod@contract`] drives matrix products of any layout over the
 //! microkernels of [`f32_gemm`]; [`vmath`] is elementwise functions over strips.
 #![no_std]
+#![cfg_attr(not(bakelite_kernels_object), allow(dead_code, reason = "what runs is compiled into the object"))]
 
 pub mod contract;
 pub mod cuda;

@@ -4,6 +4,9 @@
 //! Generated objects name no kernel symbol. They are handed a table of pointers for the instruction set level chosen
 //! at load time and call through `table + 8 * slot`, so that link order never matters and one object serves every
 //! level. Adding a kernel is one row here and one function per level.
+//!
+//! The crate is compiled twice: by its build script into an object that is optimised in every profile
+//! (`cfg(bakelite_kernels_object)`), which exports one table a level, and as the crate that declares and links it.
 
 use core::ffi::c_void;
 
@@ -40,6 +43,7 @@ impl Level {
     }
 }
 
+#[cfg(not(bakelite_kernels_object))]
 impl core::fmt::Display for Level {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.pad(self.name())
@@ -53,8 +57,9 @@ pub type Strip2Fn = unsafe extern "C" fn(dst: *mut f32, x: *const f32, y: *const
 /// Runs the calling thread's share of a contraction; see [`crate::contract`].
 pub type ContractFn = unsafe extern "C" fn(call: *const crate::contract::ContractCall);
 
-/// One level's functions and their table, in a module of the level's name. `$arithmetic` is how it
-/// multiplies and adds, `$gemm` its microkernels.
+/// One level's functions and their table, which the object exports. `$arithmetic` is how the level multiplies and adds,
+/// `$gemm` its microkernels.
+#[cfg(bakelite_kernels_object)]
 macro_rules! level {
     ($level:ident, $features:literal, $arithmetic:expr, $gemm:path, { $( $slot:ident: $kind:ident = $source:path ),+ }) => {
         mod $level {
@@ -62,12 +67,27 @@ macro_rules! level {
             use crate::vmath::{Fused, Separate};
 
             $( entry! { $kind, $slot, $source, $features, $arithmetic, $gemm } )+
+            #[unsafe(export_name = concat!("bakelite_kernels_", stringify!($level)))]
             pub static TABLE: super::KernelTable = super::KernelTable { $( $slot, )+ };
         }
     };
 }
 
+/// The table of a level in the object.
+#[cfg(not(bakelite_kernels_object))]
+macro_rules! level {
+    ($level:ident, $features:literal, $arithmetic:expr, $gemm:path, { $( $slot:ident: $kind:ident = $source:path ),+ }) => {
+        mod $level {
+            unsafe extern "C" {
+                #[link_name = concat!("bakelite_kernels_", stringify!($level))]
+                pub safe static TABLE: super::KernelTable;
+            }
+        }
+    };
+}
+
 /// One level's function of a slot, by the type of the slot.
+#[cfg(bakelite_kernels_object)]
 macro_rules! entry {
     (StripFn, $slot:ident, $source:path, $features:literal, $arithmetic:expr, $gemm:path) => {
         #[target_feature(enable = $features)]

@@ -4,13 +4,14 @@ use std::collections::HashMap;
 use std::ops::{Deref, DerefMut};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
-use super::graph::{Call, LayerGraph, Port, Role};
+use super::graph::{Call, LayerGraph, MaskedType, Port, Role};
 use super::layer::AnyLayer;
 use super::random::{self, Key};
+use super::regularizer::Regularizer;
 use super::store::Store;
 use crate::diag::{Code, Problem, count};
 use crate::grad;
-use crate::ir::{Graph, NodeId, Shape, Site, SourceLine, StorageId, TensorType, TypeError};
+use crate::ir::{DType, Graph, NodeId, Shape, Site, SourceLine, StorageId, TensorType, TypeError};
 
 /// One run of layers into a graph. Derefs to the [`Graph`], so that layers build with `cx.add(x, y)`.
 pub struct CallCx<'a> {
@@ -26,6 +27,20 @@ pub struct CallCx<'a> {
     draws: HashMap<String, usize>,
 }
 
+/// A tensor with its mask: `bool`, of the tensor's leading axes, usually `[batch, steps]`. Where the mask is false,
+/// layers that know masks leave the step out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Masked {
+    pub node: NodeId,
+    pub mask: Option<NodeId>,
+}
+
+impl From<NodeId> for Masked {
+    fn from(node: NodeId) -> Masked {
+        Masked { node, mask: None }
+    }
+}
+
 /// The layer that is being called.
 #[derive(Clone, Debug)]
 struct Frame {
@@ -34,6 +49,10 @@ struct Frame {
     layer: Option<u64>,
     trainable: bool,
     source: Option<SourceLine>,
+    /// The masks of its inputs.
+    masks: Vec<Option<NodeId>>,
+    /// The masks that it gave its results itself.
+    chosen: HashMap<usize, Option<NodeId>>,
 }
 
 impl Deref for CallCx<'_> {
@@ -52,11 +71,20 @@ impl DerefMut for CallCx<'_> {
 
 impl<'a> CallCx<'a> {
     pub(crate) fn new(graph: &'a mut Graph, store: &'a mut Store, training: bool) -> CallCx<'a> {
+        let frame = Frame {
+            path: String::new(),
+            kind: "model",
+            layer: None,
+            trainable: true,
+            source: None,
+            masks: Vec::new(),
+            chosen: HashMap::new(),
+        };
         CallCx {
             graph,
             store,
             training,
-            frame: Frame { path: String::new(), kind: "model", layer: None, trainable: true, source: None },
+            frame,
             updated: HashMap::new(),
             updates: Vec::new(),
             losses: Vec::new(),
@@ -73,6 +101,21 @@ impl<'a> CallCx<'a> {
     /// Whether neither the layer nor a model around it is frozen.
     pub fn trainable(&self) -> bool {
         self.frame.trainable
+    }
+
+    /// The mask of an input, if it has one.
+    pub fn mask(&self, input: usize) -> Option<NodeId> {
+        self.frame.masks.get(input).copied().flatten()
+    }
+
+    /// Gives a result a mask, or none, whatever [`LayerDef::supports_masking`](super::layer::LayerDef) says.
+    pub fn set_mask(&mut self, result: usize, mask: Option<NodeId>) {
+        if let Some(ty) = mask.map(|mask| self.graph.ty(mask))
+            && ty.dtype != DType::Bool
+        {
+            self.fault(format!("gives a result a mask of {ty}"))
+        }
+        self.frame.chosen.insert(result, mask);
     }
 
     /// A weight that the layer declared: its value now, which is the new one after [`CallCx::update`].
@@ -105,6 +148,20 @@ impl<'a> CallCx<'a> {
     /// Adds a scalar to the loss of training and evaluation.
     pub fn add_loss(&mut self, loss: NodeId) {
         self.losses.push(loss);
+    }
+
+    /// Adds the penalty of a layer's `activity_regularizer` on its result to the loss: the mean over the batch.
+    pub fn penalize_activity(&mut self, regularizer: &Option<Regularizer>, result: NodeId) {
+        let Some(penalty) = regularizer.as_ref().and_then(|r| r.penalty(self.graph, result)) else { return };
+        let ty = self.graph.ty(result).clone();
+        let penalty = match ty.shape.first() {
+            Some(&rows) => {
+                let rows = self.graph.size(rows, ty.dtype);
+                self.graph.div(penalty, rows)
+            }
+            None => penalty,
+        };
+        self.add_loss(penalty);
     }
 
     /// Random bits for every element of a shape, different in every step and for every draw.
@@ -145,6 +202,12 @@ impl<'a> CallCx<'a> {
 
     /// Calls a layer that belongs to this one; its weights get paths below this layer's.
     pub fn child(&mut self, name: &str, layer: &AnyLayer, inputs: &[NodeId]) -> Vec<NodeId> {
+        let inputs: Vec<Masked> = inputs.iter().map(|&node| node.into()).collect();
+        self.child_masked(name, layer, &inputs).into_iter().map(|result| result.node).collect()
+    }
+
+    /// [`CallCx::child`] of tensors with masks.
+    pub fn child_masked(&mut self, name: &str, layer: &AnyLayer, inputs: &[Masked]) -> Vec<Masked> {
         let source = self.frame.source.clone();
         self.enter(name, source, layer, inputs)
     }
@@ -154,7 +217,7 @@ impl<'a> CallCx<'a> {
         resume_unwind(Box::new(TypeError { op: self.frame.kind, reason }))
     }
 
-    fn enter(&mut self, name: &str, source: Option<SourceLine>, layer: &AnyLayer, inputs: &[NodeId]) -> Vec<NodeId> {
+    fn enter(&mut self, name: &str, source: Option<SourceLine>, layer: &AnyLayer, inputs: &[Masked]) -> Vec<Masked> {
         let path = match self.frame.path.as_str() {
             "" => name.to_string(),
             outer => format!("{outer}/{name}"),
@@ -166,24 +229,36 @@ impl<'a> CallCx<'a> {
         let site = Site { path: path.clone(), source: source.clone(), derived: Vec::new() };
         let site = self.graph.site_id(&site);
         let site = self.graph.set_site(site);
-        let frame = Frame { path, kind: layer.def.kind(), layer: Some(layer.core.id), trainable, source };
-        let frame = std::mem::replace(&mut self.frame, frame);
-        let results = layer.def.call(self, inputs);
-        self.frame = frame;
+        let (nodes, masks): (Vec<NodeId>, Vec<Option<NodeId>>) = inputs.iter().map(|i| (i.node, i.mask)).unzip();
+        let frame = Frame {
+            path,
+            kind: layer.def.kind(),
+            layer: Some(layer.core.id),
+            trainable,
+            source,
+            masks,
+            chosen: HashMap::new(),
+        };
+        let outer = std::mem::replace(&mut self.frame, frame);
+        let results = layer.def.call(self, &nodes);
+        let Frame { masks, chosen, .. } = std::mem::replace(&mut self.frame, outer);
         self.graph.set_site(site);
-        results
+        let passes = layer.def.supports_masking();
+        let passed = |i: usize| if passes { masks.get(i).copied().flatten() } else { None };
+        let mask = |i: usize| chosen.get(&i).copied().unwrap_or_else(|| passed(i));
+        results.into_iter().enumerate().map(|(i, node)| Masked { node, mask: mask(i) }).collect()
     }
 
     /// Runs the calls that some tensors need, given the nodes of the layer graph's inputs.
-    pub(crate) fn run(&mut self, layers: &LayerGraph, inputs: &HashMap<Port, NodeId>, wanted: &[Port]) -> Vec<NodeId> {
+    pub(crate) fn run(&mut self, layers: &LayerGraph, inputs: &HashMap<Port, Masked>, wanted: &[Port]) -> Vec<Masked> {
         let mut values = inputs.clone();
         for index in layers.needed(wanted) {
             let Call { name, role, source, args, .. } = layers.call(index);
             let Role::Layer(layer) = role else { continue };
-            let args: Vec<NodeId> = args.iter().map(|port| values[port]).collect();
+            let args: Vec<Masked> = args.iter().map(|port| values[port]).collect();
             let results = self.enter(name, Some(source.clone()), layer, &args);
-            for (output, node) in results.into_iter().enumerate() {
-                values.insert(Port { call: index, output }, node);
+            for (output, result) in results.into_iter().enumerate() {
+                values.insert(Port { call: index, output }, result);
             }
         }
         wanted.iter().map(|port| values[port]).collect()
@@ -211,17 +286,25 @@ pub(crate) struct Effects {
 }
 
 /// Builds a layer for some inputs and tries it out on a scratch graph: the types of its results.
-pub(crate) fn infer(layer: &AnyLayer, inputs: &[TensorType]) -> Result<Vec<TensorType>, Problem> {
+pub(crate) fn infer(layer: &AnyLayer, inputs: &[MaskedType]) -> Result<Vec<MaskedType>, Problem> {
     layer.build(inputs)?;
     let kind = layer.def.kind();
     let attempt = |training: bool| {
         let mut graph = Graph::probing("probe");
         let mut store = Store::default();
-        let nodes: Vec<NodeId> =
-            inputs.iter().enumerate().map(|(i, ty)| graph.input(format!("x{i}"), ty.clone())).collect();
+        let mut declare = |name: String, ty: &TensorType| graph.input(name, ty.clone());
+        let nodes: Vec<Masked> = inputs
+            .iter()
+            .enumerate()
+            .map(|(i, input)| Masked {
+                node: declare(format!("x{i}"), &input.ty),
+                mask: input.mask.as_ref().map(|ty| declare(format!("mask{i}"), ty)),
+            })
+            .collect();
         let mut cx = CallCx::new(&mut graph, &mut store, training);
         let results = cx.enter("probe", None, layer, &nodes);
-        results.iter().map(|&node| graph.ty(node).clone()).collect::<Vec<_>>()
+        let ty = |node| graph.ty(node).clone();
+        results.iter().map(|r| MaskedType { ty: ty(r.node), mask: r.mask.map(ty) }).collect::<Vec<_>>()
     };
     let quiet = |training| {
         catch_unwind(AssertUnwindSafe(|| attempt(training))).map_err(|payload| match payload.downcast::<TypeError>() {

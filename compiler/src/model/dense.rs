@@ -1,15 +1,19 @@
 //! The fully connected layer.
 
+use serde::{Deserialize, Serialize};
+
 use super::CallCx;
 use super::activation::Activation;
+use super::constraint::Constraint;
 use super::initializer::Initializer;
-use super::layer::{BuildCx, Layer, LayerDef, Weight};
+use super::layer::{BuildCx, Layer, LayerDef, Weight, arguments};
 use super::regularizer::Regularizer;
 use crate::diag::Problem;
 use crate::ir::NodeId;
 
 /// `activation(x . kernel + bias)` along the last axis: items `[..., n]` become `[..., units]`.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Dense {
     units: usize,
     activation: Activation,
@@ -18,46 +22,45 @@ pub struct Dense {
     bias_initializer: Initializer,
     kernel_regularizer: Option<Regularizer>,
     bias_regularizer: Option<Regularizer>,
+    kernel_constraint: Option<Constraint>,
+    bias_constraint: Option<Constraint>,
+    activity_regularizer: Option<Regularizer>,
 }
 
-impl Dense {
-    pub fn new(units: usize) -> Layer<Dense> {
-        Layer::new(Dense {
-            units,
+impl Default for Dense {
+    fn default() -> Dense {
+        Dense {
+            units: 0,
             activation: Activation::Linear,
             use_bias: true,
             kernel_initializer: Initializer::GlorotUniform,
             bias_initializer: Initializer::Zeros,
             kernel_regularizer: None,
             bias_regularizer: None,
-        })
+            kernel_constraint: None,
+            bias_constraint: None,
+            activity_regularizer: None,
+        }
     }
 }
 
-impl Layer<Dense> {
-    pub fn activation(self, activation: Activation) -> Layer<Dense> {
-        self.with(|d| d.activation = activation)
+impl Dense {
+    pub fn new(units: usize) -> Layer<Dense> {
+        Layer::new(Dense { units, ..Dense::default() })
     }
+}
 
-    pub fn use_bias(self, use_bias: bool) -> Layer<Dense> {
-        self.with(|d| d.use_bias = use_bias)
-    }
-
-    pub fn kernel_initializer(self, initializer: Initializer) -> Layer<Dense> {
-        self.with(|d| d.kernel_initializer = initializer)
-    }
-
-    pub fn bias_initializer(self, initializer: Initializer) -> Layer<Dense> {
-        self.with(|d| d.bias_initializer = initializer)
-    }
-
-    pub fn kernel_regularizer(self, regularizer: Regularizer) -> Layer<Dense> {
-        self.with(|d| d.kernel_regularizer = Some(regularizer))
-    }
-
-    pub fn bias_regularizer(self, regularizer: Regularizer) -> Layer<Dense> {
-        self.with(|d| d.bias_regularizer = Some(regularizer))
-    }
+arguments! { Dense;
+    activation: Activation,
+    use_bias: bool,
+    kernel_initializer: Initializer,
+    bias_initializer: Initializer,
+    kernel_regularizer: Option<Regularizer>,
+    bias_regularizer: Option<Regularizer>,
+    /// A penalty on the result, averaged over the batch.
+    activity_regularizer: Option<Regularizer>,
+    kernel_constraint: Option<Constraint>,
+    bias_constraint: Option<Constraint>,
 }
 
 impl LayerDef for Dense {
@@ -65,19 +68,24 @@ impl LayerDef for Dense {
         "Dense"
     }
 
+    fn supports_masking(&self) -> bool {
+        true
+    }
+
     fn build(&self, cx: &mut BuildCx<'_>) -> Result<(), Problem> {
         cx.positive("units", self.units)?;
         cx.float()?;
         self.activation.check(cx)?;
+        self.activation.check_features(self.units)?;
         let Some(&features) = cx.any_item()?.last() else {
             return Err(Problem::shape("Dense takes items with at least 1 axis, its input has scalars as items")
                 .help("give the item an axis: `Reshape::new([1]).apply(&x)`"));
         };
         let kernel = Weight::new("kernel", [features, self.units], self.kernel_initializer);
-        cx.weight(kernel.regularizer(self.kernel_regularizer))?;
+        cx.weight(kernel.regularizer(self.kernel_regularizer).constraint(self.kernel_constraint.clone()))?;
         if self.use_bias {
             let bias = Weight::new("bias", [self.units], self.bias_initializer);
-            cx.weight(bias.regularizer(self.bias_regularizer))?;
+            cx.weight(bias.regularizer(self.bias_regularizer).constraint(self.bias_constraint.clone()))?;
         }
         Ok(())
     }
@@ -90,6 +98,8 @@ impl LayerDef for Dense {
             let bias = cx.broadcast_like(bias, y);
             y = cx.add(y, bias);
         }
-        vec![self.activation.on(cx, y)]
+        let y = self.activation.on(cx, y);
+        cx.penalize_activity(&self.activity_regularizer, y);
+        vec![y]
     }
 }

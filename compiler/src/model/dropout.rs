@@ -1,5 +1,7 @@
 //! Layers that are random in training.
 
+use serde::{Deserialize, Serialize};
+
 use super::CallCx;
 use super::layer::{BuildCx, Layer, LayerDef};
 use crate::diag::Problem;
@@ -7,7 +9,8 @@ use crate::ir::NodeId;
 
 /// In training, sets a fraction of the elements to zero and scales up the others, so that the sum stays; in
 /// prediction, does nothing.
-#[derive(Clone, Copy, PartialEq, Debug)]
+#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Dropout {
     rate: f64,
 }
@@ -21,6 +24,10 @@ impl Dropout {
 impl LayerDef for Dropout {
     fn kind(&self) -> &'static str {
         "Dropout"
+    }
+
+    fn supports_masking(&self) -> bool {
+        true
     }
 
     fn build(&self, cx: &mut BuildCx<'_>) -> Result<(), Problem> {

@@ -17,6 +17,19 @@ pub struct Port {
     pub output: usize,
 }
 
+/// The type of a tensor, and of its mask if it has one.
+#[derive(Clone, PartialEq, Debug)]
+pub struct MaskedType {
+    pub ty: TensorType,
+    pub mask: Option<TensorType>,
+}
+
+impl From<TensorType> for MaskedType {
+    fn from(ty: TensorType) -> MaskedType {
+        MaskedType { ty, mask: None }
+    }
+}
+
 /// What a node of the layer graph is.
 #[derive(Clone, Debug)]
 pub enum Role {
@@ -35,7 +48,7 @@ pub struct Call {
     /// The line that applied it.
     pub source: SourceLine,
     pub args: Vec<Port>,
-    pub results: Vec<TensorType>,
+    pub results: Vec<MaskedType>,
 }
 
 /// Which result goes to which operand.
@@ -96,7 +109,16 @@ impl LayerGraph {
     }
 
     pub fn ty(&self, port: Port) -> &TensorType {
+        &self.masked_type(port).ty
+    }
+
+    pub fn masked_type(&self, port: Port) -> &MaskedType {
         &self.graph[port.call].results[port.output]
+    }
+
+    /// Gives a tensor a mask of a type.
+    pub fn mask(&mut self, port: Port, mask: TensorType) {
+        self.graph[port.call].results[port.output].mask = Some(mask);
     }
 
     /// Every call after those that it depends on: as they were added, where that is such an order.
@@ -152,7 +174,7 @@ impl LayerGraph {
             let _ = writeln!(dot, "  n{} [label=\"{}\\n{kind}\"];", index.index(), quote(&call.name));
         }
         for edge in self.graph.edge_references() {
-            let ty = &self.graph[edge.source()].results[edge.weight().output];
+            let ty = &self.graph[edge.source()].results[edge.weight().output].ty;
             let _ = writeln!(dot, "  n{} -> n{} [label=\"{ty}\"];", edge.source().index(), edge.target().index());
         }
         for (i, output) in self.outputs.iter().enumerate() {

@@ -7,6 +7,7 @@
 //! Users hold it as a [`Layer`], which gives it a name and an identity. A layer that is applied twice shares its
 //! weights. So does a clone of it; a layer that is reconfigured after it was applied is a new one.
 
+use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -14,6 +15,8 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::call::CallCx;
+use super::constraint::Constraint;
+use super::graph::MaskedType;
 use super::initializer::Initializer;
 use super::regularizer::Regularizer;
 use super::tensor::Tensor;
@@ -21,7 +24,7 @@ use crate::diag::{Code, Problem, count};
 use crate::ir::{DType, NodeId, Shape, StorageKind, TensorType};
 
 /// A layer's definition.
-pub trait LayerDef: fmt::Debug {
+pub trait LayerDef: fmt::Debug + Any {
     /// Keras's class name, such as `Conv2D`. Layers without a name are numbered as `conv2d`, `conv2d_1`, ...
     fn kind(&self) -> &'static str;
 
@@ -33,6 +36,13 @@ pub trait LayerDef: fmt::Debug {
     /// How many results it has.
     fn results(&self) -> usize {
         1
+    }
+
+    /// Whether each result has the mask of the input in its place. Where not, masks end here, unless
+    /// [`LayerDef::call`] gives its results masks of its own with [`CallCx::set_mask`]. The masks of the inputs are at
+    /// [`CallCx::mask`] in any case.
+    fn supports_masking(&self) -> bool {
+        false
     }
 
     /// The layers inside, where this is a model.
@@ -59,13 +69,14 @@ pub struct Weight {
     pub kind: StorageKind,
     pub initializer: Initializer,
     pub regularizer: Option<Regularizer>,
+    pub constraint: Option<Constraint>,
 }
 
 impl Weight {
     /// A trained weight.
     pub fn new(name: impl Into<String>, shape: impl Into<Vec<usize>>, initializer: Initializer) -> Weight {
         let kind = StorageKind::Param;
-        Weight { name: name.into(), shape: shape.into(), kind, initializer, regularizer: None }
+        Weight { name: name.into(), shape: shape.into(), kind, initializer, regularizer: None, constraint: None }
     }
 
     /// State that the layer updates in training and reads in prediction.
@@ -75,6 +86,11 @@ impl Weight {
 
     pub fn regularizer(mut self, regularizer: Option<Regularizer>) -> Weight {
         self.regularizer = regularizer;
+        self
+    }
+
+    pub fn constraint(mut self, constraint: Option<Constraint>) -> Weight {
+        self.constraint = constraint;
         self
     }
 
@@ -91,10 +107,16 @@ const MAX_WEIGHT: usize = 1 << 28;
 pub struct BuildCx<'a> {
     kind: &'static str,
     inputs: &'a [TensorType],
+    masks: &'a [Option<TensorType>],
     weights: Vec<Weight>,
 }
 
 impl BuildCx<'_> {
+    /// The layer's [`LayerDef::kind`].
+    pub fn kind(&self) -> &'static str {
+        self.kind
+    }
+
     /// The type of the first input.
     pub fn input(&self) -> &TensorType {
         &self.inputs[0]
@@ -105,6 +127,11 @@ impl BuildCx<'_> {
         self.inputs
     }
 
+    /// The type of an input's mask, if it has one.
+    pub fn mask(&self, input: usize) -> Option<&TensorType> {
+        self.masks.get(input)?.as_ref()
+    }
+
     /// Declares a weight.
     pub fn weight(&mut self, weight: Weight) -> Result<(), Problem> {
         let Weight { name, shape, .. } = &weight;
@@ -113,8 +140,10 @@ impl BuildCx<'_> {
             let message = format!("{} needs a weight `{name}` of {shape}, more than {MAX_WEIGHT} elements", self.kind);
             return Err(Problem::new(Code::Size, message));
         }
-        weight.initializer.check()?;
-        weight.regularizer.map_or(Ok(()), |r| r.check())?;
+        let shape = Shape::fixed(shape);
+        weight.initializer.check(&shape)?;
+        weight.regularizer.map_or(Ok(()), |r| r.check(&shape))?;
+        weight.constraint.as_ref().map_or(Ok(()), |c| c.check(&shape))?;
         self.weights.push(weight);
         Ok(())
     }
@@ -131,6 +160,11 @@ impl BuildCx<'_> {
     /// The extents of one item of the first input, which must be `f32` and have this many axes besides the batch.
     pub fn item(&self, axes: usize, meaning: &str) -> Result<Vec<usize>, Problem> {
         self.float()?;
+        self.ranked_item(axes, meaning)
+    }
+
+    /// The same for any element type.
+    pub fn ranked_item(&self, axes: usize, meaning: &str) -> Result<Vec<usize>, Problem> {
         let item = self.any_item()?;
         if item.len() != axes {
             let message = format!(
@@ -220,12 +254,38 @@ pub struct AnyLayer {
 }
 
 impl AnyLayer {
+    /// A new layer with a definition.
+    pub(crate) fn from_def(def: Rc<dyn LayerDef>) -> AnyLayer {
+        AnyLayer { def, core: Rc::new(Core::new()) }
+    }
+
+    pub(crate) fn definition(&self) -> &dyn LayerDef {
+        &*self.def
+    }
+
+    /// Its own name, if it has been given one.
+    pub(crate) fn name(&self) -> Option<String> {
+        self.core.name.borrow().clone()
+    }
+
+    pub(crate) fn set_name(&self, name: &str) {
+        *self.core.name.borrow_mut() = Some(name.to_string()).filter(|name| !name.is_empty());
+    }
+
+    pub(crate) fn is_trainable(&self) -> bool {
+        self.core.trainable.get()
+    }
+
+    pub(crate) fn set_trainable(&self, trainable: bool) {
+        self.core.trainable.set(trainable);
+    }
+
     pub(crate) fn weights(&self) -> Vec<Weight> {
         self.core.weights.borrow().clone().unwrap_or_default()
     }
 
     /// Checks the inputs and fixes the weights, or compares them with those of an earlier application.
-    pub(crate) fn build(&self, inputs: &[TensorType]) -> Result<(), Problem> {
+    pub(crate) fn build(&self, inputs: &[MaskedType]) -> Result<(), Problem> {
         let kind = self.def.kind();
         let arity = self.def.arity();
         if !arity.contains(&inputs.len()) {
@@ -237,7 +297,8 @@ impl AnyLayer {
             };
             return Err(Problem::new(Code::Arity, format!("{kind} takes {wanted}, got {}", inputs.len())));
         }
-        let mut cx = BuildCx { kind, inputs, weights: Vec::new() };
+        let (types, masks): (Vec<TensorType>, Vec<_>) = inputs.iter().map(|i| (i.ty.clone(), i.mask.clone())).unzip();
+        let mut cx = BuildCx { kind, inputs: &types, masks: &masks, weights: Vec::new() };
         self.def.build(&mut cx)?;
         self.core.used.set(true);
         let mut before = self.core.weights.borrow_mut();
@@ -322,6 +383,32 @@ impl<D: LayerDef + Clone + 'static> Layer<D> {
     }
 }
 
+/// Builder methods of a layer, named after the fields that they set. One for an `Option` takes the bare value too.
+macro_rules! arguments {
+    ($def:ident;) => {};
+    ($def:ident; $(#[$doc:meta])* $name:ident: Option<$value:ty>, $($rest:tt)*) => {
+        impl $crate::model::Layer<$def> {
+            $(#[$doc])*
+            pub fn $name(self, $name: impl Into<Option<$value>>) -> $crate::model::Layer<$def> {
+                let value = $name.into();
+                self.with(|def| def.$name = value)
+            }
+        }
+        arguments! { $def; $($rest)* }
+    };
+    ($def:ident; $(#[$doc:meta])* $name:ident: $value:ty, $($rest:tt)*) => {
+        impl $crate::model::Layer<$def> {
+            $(#[$doc])*
+            pub fn $name(self, $name: $value) -> $crate::model::Layer<$def> {
+                self.with(|def| def.$name = $name)
+            }
+        }
+        arguments! { $def; $($rest)* }
+    };
+}
+
+pub(crate) use arguments;
+
 /// Whatever can be used as a layer: a [`Layer`], a definition without weights such as `Flatten`, a model.
 pub trait IntoLayer {
     fn into_layer(self) -> AnyLayer;
@@ -347,7 +434,7 @@ impl<D: LayerDef + 'static> IntoLayer for &Layer<D> {
 
 impl<D: LayerDef + 'static> IntoLayer for D {
     fn into_layer(self) -> AnyLayer {
-        AnyLayer { def: Rc::new(self), core: Rc::new(Core::new()) }
+        AnyLayer::from_def(Rc::new(self))
     }
 }
 

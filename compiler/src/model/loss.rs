@@ -3,7 +3,10 @@
 //! A loss is a struct and a [`Loss`] impl. It gives values whose mean over everything is the loss of the batch, so
 //! that the mean over a partial last batch is right by itself.
 
+use std::any::Any;
 use std::fmt;
+
+use serde::{Deserialize, Serialize};
 
 use super::CallCx;
 use super::layer::{Apply, BuildCx, LayerDef};
@@ -15,7 +18,7 @@ use crate::ir::{DType, Dim, Graph, NodeId, Shape, TensorType};
 const EPSILON: f64 = 1e-7;
 
 /// How far an output is from its target.
-pub trait Loss: fmt::Debug {
+pub trait Loss: fmt::Debug + Any {
     /// Keras's class name.
     fn kind(&self) -> &'static str;
 
@@ -103,7 +106,7 @@ pub(crate) fn target_like(g: &mut Graph, target: NodeId, output: NodeId) -> Node
 }
 
 /// `mean((target - output)^2)`
-#[derive(Clone, Copy, PartialEq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct MeanSquaredError;
 
 impl Loss for MeanSquaredError {
@@ -119,7 +122,7 @@ impl Loss for MeanSquaredError {
 }
 
 /// `mean(|target - output|)`
-#[derive(Clone, Copy, PartialEq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct MeanAbsoluteError;
 
 impl Loss for MeanAbsoluteError {
@@ -137,7 +140,8 @@ impl Loss for MeanAbsoluteError {
 macro_rules! crossentropy {
     ($(#[doc = $doc:literal])+ $name:ident { $($field:ident: $ty:ty),* }) => {
         $(#[doc = $doc])+
-        #[derive(Clone, Copy, PartialEq, Debug, Default)]
+        #[derive(Clone, Copy, PartialEq, Debug, Default, Serialize, Deserialize)]
+        #[serde(default)]
         pub struct $name { from_logits: bool, $($field: $ty),* }
 
         impl $name {

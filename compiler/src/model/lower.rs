@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::builder::Net;
-use super::call::{CallCx, Effects};
+use super::call::{CallCx, Effects, Masked};
 use super::check::{self, Report};
 use super::entry::EntrySpec;
 use super::graph::Port;
@@ -65,15 +65,15 @@ fn declare(net: &Net, store: &mut Store) {
 }
 
 /// Declares the model inputs that some tensors need, in the order of their declaration.
-fn declare_inputs(net: &Net, g: &mut Graph, wanted: &[Port]) -> HashMap<Port, NodeId> {
+fn declare_inputs(net: &Net, g: &mut Graph, wanted: &[Port]) -> HashMap<Port, Masked> {
     let needed = net.graph.needed(wanted);
     let mut nodes = HashMap::new();
     for &index in net.graph.inputs.iter().filter(|i| needed.contains(i)) {
         let call = net.graph.call(index);
         let site = Site { path: call.name.clone(), source: Some(call.source.clone()), derived: Vec::new() };
         enter(g, site);
-        let node = g.input(call.name.clone(), call.results[0].clone());
-        nodes.insert(Port { call: index, output: 0 }, node);
+        let node = g.input(call.name.clone(), call.results[0].ty.clone());
+        nodes.insert(Port { call: index, output: 0 }, node.into());
     }
     nodes
 }
@@ -95,8 +95,8 @@ fn predict(net: &Net, store: &mut Store) -> Graph {
     let mut cx = CallCx::new(&mut g, store, false);
     let nodes = cx.run(&net.graph, &inputs, &wanted);
     let effects = cx.finish();
-    for (output, node) in net.graph.outputs.iter().zip(nodes) {
-        g.output(output.name.clone(), node);
+    for (output, result) in net.graph.outputs.iter().zip(nodes) {
+        g.output(output.name.clone(), result.node);
     }
     assign_all(&mut g, effects.updates);
     g
@@ -150,7 +150,7 @@ fn step(
     let mut terms = Vec::new();
     let mut reports = Vec::new();
     for (objective, &target) in objectives.iter().zip(&targets) {
-        let output = outputs[objective.output];
+        let output = outputs[objective.output].node;
         if let Some((loss, weight)) = &objective.loss {
             enter(g, site(format!("{}/loss", objective.name), source));
             let values = loss.values(g, target, output);
@@ -165,7 +165,7 @@ fn step(
     for (objective, &target) in objectives.iter().zip(&targets) {
         for (name, metric) in &objective.metrics {
             enter(g, site(format!("{}/{name}", objective.name), source));
-            let values = metric.values(g, target, outputs[objective.output]);
+            let values = metric.values(g, target, outputs[objective.output].node);
             let mean = mean_all(g, values);
             reports.push((name.clone(), mean));
         }
@@ -228,6 +228,10 @@ fn optimize(
         let old: Vec<NodeId> = slots.iter().map(|&slot| store.read(g, slot)).collect();
         let mut cx = StepCx::new(g, rate, count);
         let Update { weight, slots: new } = optimizer.update(&mut cx, weight, gradient, &old);
+        let weight = match store.declaration(id).and_then(|w| w.constraint.as_ref()) {
+            Some(constraint) => constraint.apply(g, weight),
+            None => weight,
+        };
         g.assign(id, weight);
         assign_all(g, slots.into_iter().zip(new).collect());
     }
@@ -245,7 +249,7 @@ fn custom(net: &Net, store: &mut Store, spec: &EntrySpec) -> Result<Graph, grad:
     let inputs = declare_inputs(net, &mut g, &wanted);
     let training = spec.training.unwrap_or(!spec.updates.is_empty());
     let mut cx = CallCx::new(&mut g, store, training);
-    let nodes = cx.run(&net.graph, &inputs, &wanted);
+    let nodes: Vec<NodeId> = cx.run(&net.graph, &inputs, &wanted).into_iter().map(|result| result.node).collect();
     let effects = cx.finish();
     let (results, losses) = nodes.split_at(spec.outputs.len());
     for ((name, _), &node) in spec.outputs.iter().zip(results) {

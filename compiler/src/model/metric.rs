@@ -1,6 +1,9 @@
 //! Metrics: what a step reports besides its loss.
 
+use std::any::Any;
 use std::fmt;
+
+use serde::{Deserialize, Serialize};
 
 use super::layer::snake_case;
 use super::loss::{Loss, sparse_labels, target_like};
@@ -8,7 +11,7 @@ use crate::diag::{Code, Problem};
 use crate::ir::{DType, Dim, Graph, NodeId, TensorType};
 
 /// A number about outputs and targets that is a mean over samples. Every [`Loss`] is a metric too.
-pub trait Metric: fmt::Debug {
+pub trait Metric: fmt::Debug + Any {
     /// The name in the history, as Keras has it.
     fn name(&self) -> String;
 
@@ -35,7 +38,7 @@ impl<L: Loss> Metric for L {
 
 /// How often the prediction is right. As Keras does, it looks at the shapes: one output is a yes at more than 0.5,
 /// several outputs are classes, and targets with one number fewer are labels.
-#[derive(Clone, Copy, PartialEq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct Accuracy;
 
 /// What [`Accuracy`] takes a pair of types for.

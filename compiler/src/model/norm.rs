@@ -1,5 +1,7 @@
 //! Normalisation.
 
+use serde::{Deserialize, Serialize};
+
 use super::CallCx;
 use super::initializer::Initializer;
 use super::layer::{BuildCx, Layer, LayerDef, Weight, resolve_axis};
@@ -9,7 +11,8 @@ use crate::ir::NodeId;
 
 /// Centres and scales each channel: in training by the statistics of the batch, in prediction by their moving
 /// averages. A frozen layer behaves as in prediction and keeps its averages.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(default)]
 pub struct BatchNormalization {
     axis: isize,
     momentum: f64,
@@ -24,9 +27,9 @@ pub struct BatchNormalization {
     gamma_regularizer: Option<Regularizer>,
 }
 
-impl BatchNormalization {
-    pub fn new() -> Layer<BatchNormalization> {
-        Layer::new(BatchNormalization {
+impl Default for BatchNormalization {
+    fn default() -> BatchNormalization {
+        BatchNormalization {
             axis: -1,
             momentum: 0.99,
             epsilon: 1e-3,
@@ -38,7 +41,13 @@ impl BatchNormalization {
             moving_variance_initializer: Initializer::Ones,
             beta_regularizer: None,
             gamma_regularizer: None,
-        })
+        }
+    }
+}
+
+impl BatchNormalization {
+    pub fn new() -> Layer<BatchNormalization> {
+        Layer::new(BatchNormalization::default())
     }
 }
 
@@ -94,6 +103,10 @@ impl Layer<BatchNormalization> {
 impl LayerDef for BatchNormalization {
     fn kind(&self) -> &'static str {
         "BatchNormalization"
+    }
+
+    fn supports_masking(&self) -> bool {
+        true
     }
 
     fn build(&self, cx: &mut BuildCx<'_>) -> Result<(), Problem> {

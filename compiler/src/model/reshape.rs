@@ -1,5 +1,7 @@
 //! Layers that rearrange or convert elements.
 
+use serde::{Deserialize, Serialize};
+
 use super::CallCx;
 use super::layer::{BuildCx, Layer, LayerDef};
 use crate::diag::{Code, Problem};
@@ -12,7 +14,7 @@ fn batched(cx: &CallCx<'_>, x: NodeId, item: &[usize]) -> Shape {
 }
 
 /// Items of any shape become one axis, in row-major order.
-#[derive(Clone, Copy, PartialEq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct Flatten;
 
 impl LayerDef for Flatten {
@@ -32,19 +34,20 @@ impl LayerDef for Flatten {
 }
 
 /// Items take another shape with equally many elements, in row-major order. One extent may be -1: whatever is left.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Reshape {
-    target: Vec<isize>,
+    target_shape: Vec<isize>,
 }
 
 impl Reshape {
     pub fn new(target: impl AsRef<[isize]>) -> Layer<Reshape> {
-        Layer::new(Reshape { target: target.as_ref().to_vec() })
+        Layer::new(Reshape { target_shape: target.as_ref().to_vec() })
     }
 
     /// The extents for items of this many elements.
     fn resolve(&self, elements: usize) -> Result<Vec<usize>, Problem> {
-        let target = &self.target;
+        let target = &self.target_shape;
         if let Some(bad) = target.iter().find(|n| **n == 0 || **n < -1) {
             return Err(Problem::value(format!("Reshape to {target:?}: {bad} is no extent"))
                 .help("extents are at least 1, and one may be -1"));
@@ -83,15 +86,22 @@ impl LayerDef for Reshape {
 }
 
 /// `x * scale + offset` in `f32`; takes integers too, such as the bytes of an image.
-#[derive(Clone, Copy, PartialEq, Debug)]
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Rescaling {
     scale: f64,
     offset: f64,
 }
 
+impl Default for Rescaling {
+    fn default() -> Rescaling {
+        Rescaling { scale: 1.0, offset: 0.0 }
+    }
+}
+
 impl Rescaling {
     pub fn new(scale: f64) -> Layer<Rescaling> {
-        Layer::new(Rescaling { scale, offset: 0.0 })
+        Layer::new(Rescaling { scale, ..Rescaling::default() })
     }
 }
 
@@ -104,6 +114,10 @@ impl Layer<Rescaling> {
 impl LayerDef for Rescaling {
     fn kind(&self) -> &'static str {
         "Rescaling"
+    }
+
+    fn supports_masking(&self) -> bool {
+        true
     }
 
     fn build(&self, cx: &mut BuildCx<'_>) -> Result<(), Problem> {

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use super::builder::{Model, Net};
 use super::call;
-use super::graph::{Call, Port, Role};
+use super::graph::{Call, MaskedType, Port, Role};
 use super::layer::{AnyLayer, IntoLayer};
 use super::sequential;
 use crate::diag::{Code, Diagnostic, InputNote, Problem};
@@ -88,7 +88,7 @@ pub(crate) fn apply_at(layer: &AnyLayer, xs: &[&Tensor], source: SourceLine) -> 
     if !admit(net, layer, &source, &args) {
         return poisoned();
     }
-    let types: Vec<TensorType> = args.iter().map(|&port| net.borrow().graph.ty(port).clone()).collect();
+    let types: Vec<MaskedType> = args.iter().map(|&port| net.borrow().graph.masked_type(port).clone()).collect();
     // The name comes first, so that diagnostics of a bad layer carry it too.
     let named = net.borrow_mut().name_layer(layer, &source);
     let name = match named {

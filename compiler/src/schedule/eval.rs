@@ -6,7 +6,7 @@
 use crate::ir::eval::{Tensor, Values};
 use crate::ir::{BinaryFn, DType, ReduceFn, StorageId, UnaryFn};
 
-use super::program::{AccId, Access, Affine, AxisId, Expr, ExprId, Kernel, Place, Program, StoreMode};
+use super::program::{AccId, Access, Affine, AxisId, BufferId, Expr, ExprId, Kernel, Place, Program, StoreMode};
 use super::verify::Verified;
 
 /// One element.
@@ -64,14 +64,17 @@ pub fn run(
             Place::Input(i) => numbers(&inputs[*i]),
             Place::Storage(StorageId(i)) => numbers(&storage[*i as usize]),
             Place::Const(values) => values.iter().map(|v| Number::of(v.0, buffer.dtype)).collect(),
-            Place::Output(_) | Place::Arena { .. } => Vec::new(),
+            // A slice has no elements of its own.
+            Place::Output(_) | Place::Arena { .. } | Place::Slice { .. } => Vec::new(),
         };
         elements.resize(buffer.shape.count(program.max_batch).max(elements.len()), Number::of(f64::NAN, buffer.dtype));
         memory.push(elements);
     }
-    for kernel in &program.kernels {
-        Machine { program, kernel, batch, axes: vec![0; kernel.axes.len()], accs: vec![Int(0); kernel.accs.len()] }
-            .outer(&kernel.outer, &mut memory);
+    for (k, steps) in program.sequence() {
+        let kernel = &program.kernels[k];
+        let offsets = (0..program.buffers.len()).map(|b| place(program, BufferId(b as u32), &steps)).collect();
+        let (axes, accs) = (vec![0; kernel.axes.len()], vec![Int(0); kernel.accs.len()]);
+        Machine { program, kernel, batch, offsets, axes, accs }.outer(&kernel.outer, &mut memory);
     }
     let tensor = |buffer: &super::program::Buffer, elements: &[Number]| {
         let shape = buffer.shape.at(batch);
@@ -93,6 +96,17 @@ pub fn run(
     (outputs, cells)
 }
 
+/// The memory of a buffer, and where it begins in it at the current steps.
+fn place(program: &Program, id: BufferId, steps: &[usize]) -> (usize, usize) {
+    match program.buffer(id).place {
+        Place::Slice { of, step, stride } => {
+            let (memory, start) = place(program, of, steps);
+            (memory, start + stride * steps[step.index()])
+        }
+        _ => (id.index(), 0),
+    }
+}
+
 fn numbers(tensor: &Tensor) -> Vec<Number> {
     match &tensor.values {
         Values::Float(v) => v.iter().map(|x| Float(*x)).collect(),
@@ -104,6 +118,8 @@ struct Machine<'a> {
     program: &'a Program,
     kernel: &'a Kernel,
     batch: usize,
+    /// Of each buffer: its memory, and where it begins there.
+    offsets: Vec<(usize, usize)>,
     axes: Vec<i64>,
     accs: Vec<Number>,
 }
@@ -156,7 +172,8 @@ impl Machine<'_> {
         for (store, (at, value)) in stage.stores.iter().zip(stored) {
             let Some(at) = at else { continue };
             let dtype = self.program.buffer(store.access.buffer).dtype;
-            let element = &mut memory[store.access.buffer.index()][at];
+            let (block, start) = self.offsets[store.access.buffer.index()];
+            let element = &mut memory[block][start + at];
             *element = match store.mode {
                 StoreMode::Set => value,
                 StoreMode::Add => binary(BinaryFn::Add, *element, value, dtype, dtype),
@@ -199,7 +216,8 @@ impl Machine<'_> {
             Expr::Index(form) => Number::of(self.affine(form) as f64, dtype),
             Expr::Load(access) => {
                 let at = self.address(access, false, values, memory).unwrap_or(0);
-                memory[access.buffer.index()][at]
+                let (block, start) = self.offsets[access.buffer.index()];
+                memory[block][start + at]
             }
             Expr::Acc(acc) => self.accs[acc.index()],
             Expr::Unary(f, x) => unary(*f, self.value(*x, values, memory), self.kernel.expr(*x).dtype, dtype),

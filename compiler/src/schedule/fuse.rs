@@ -8,7 +8,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::ir::{NodeId, Op, StorageId};
+use crate::ir::{NodeId, Op, Scan, StorageId};
 
 use super::lower::{Context, Failure, lower};
 use super::program::Kernel;
@@ -43,10 +43,26 @@ impl<'a> Groups<'a> {
         let computed =
             |id: &NodeId| cx.selection.stored[id.index()] && (!lives_in_memory(graph, *id) || roots.contains(id));
         let nodes: Vec<NodeId> = graph.ids().filter(computed).collect();
+        // All results of one scan come from one loop.
+        let mut members: Vec<Vec<NodeId>> = Vec::new();
+        let mut group_of = HashMap::new();
+        let mut loops: HashMap<(&Scan, &[NodeId]), GroupId> = HashMap::new();
+        for &id in &nodes {
+            let node = graph.node(id);
+            let group = match &node.op {
+                Op::Scan { scan, .. } => *loops.entry((&**scan, &node.args)).or_insert(members.len()),
+                _ => members.len(),
+            };
+            match members.get_mut(group) {
+                Some(all) => all.push(id),
+                None => members.push(vec![id]),
+            }
+            group_of.insert(id, group);
+        }
         let mut groups = Groups {
             cx,
-            members: nodes.iter().map(|&id| vec![id]).collect(),
-            group_of: nodes.iter().enumerate().map(|(g, &id)| (id, g)).collect(),
+            members,
+            group_of,
             roots,
             readers: HashMap::new(),
             in_place: HashMap::new(),
@@ -64,8 +80,10 @@ impl<'a> Groups<'a> {
                 }
             }
         }
-        for &id in &nodes {
-            groups.lower(groups.group_of[&id])?;
+        for group in groups.ids() {
+            if !groups.is_scan(group) {
+                groups.lower(group)?;
+            }
         }
         for &id in nodes.iter().filter(|_| fuse) {
             groups.grow(id);
@@ -80,6 +98,11 @@ impl<'a> Groups<'a> {
 
     pub(super) fn members(&self, group: GroupId) -> &[NodeId] {
         &self.members[group]
+    }
+
+    /// Whether a group is the results of a scan, which become a loop and not a kernel.
+    pub(super) fn is_scan(&self, group: GroupId) -> bool {
+        matches!(self.cx.graph.node(self.members[group][0]).op, Op::Scan { .. })
     }
 
     /// Lowers a group as it is.
@@ -133,6 +156,9 @@ impl<'a> Groups<'a> {
     }
 
     fn mergeable(&self, a: GroupId, b: GroupId) -> bool {
+        if self.is_scan(a) || self.is_scan(b) {
+            return false;
+        }
         let mut members: Vec<NodeId> = self.members[a].iter().chain(&self.members[b]).copied().collect();
         members.sort();
         self.profitable(&members) && !self.cyclic(a, b) && self.lower_members(&members).is_ok()

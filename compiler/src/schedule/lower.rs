@@ -225,7 +225,10 @@ impl<'a> Lowering<'a> {
         let reduces: Vec<NodeId> = self.members.iter().filter(|id| is(id, false)).copied().collect();
         let contracts = self.members.iter().filter(|id| is(id, true)).count();
         let structural = |id: &NodeId| {
-            matches!(self.node(*id).op, Op::Fold { .. } | Op::ScatterAdd { .. } | Op::Pad { .. } | Op::Concat { .. })
+            matches!(
+                self.node(*id).op,
+                Op::Fold { .. } | Op::ScatterAdd { .. } | Op::Pad { .. } | Op::Concat { .. } | Op::Scan { .. }
+            )
         };
         if contracts > 1 || contracts == 1 && !reduces.is_empty() || self.members.iter().any(structural) {
             return Err(Failure::Unfusable.into());

@@ -1,6 +1,7 @@
 //! The static memory plan: where in the arena each intermediate buffer lies.
 //!
-//! A buffer is live from the first kernel that touches it to the last. Buffers are placed in order of decreasing size
+//! A buffer is live from the first kernel that touches it to the last; one that a loop shares with kernels outside of it,
+//! or hands on from step to step, is live for the whole loop. A slice is its whole buffer. Buffers are placed in order of decreasing size
 //! at the lowest offset where they overlap no live buffer that is already placed.
 
 use super::program::{BufferId, Place, Program};
@@ -21,14 +22,24 @@ impl Lifetime {
     }
 }
 
-/// The lifetime of each buffer that some kernel touches.
+/// The lifetime of each buffer that some kernel touches; slices have none of their own.
 pub fn lifetimes(program: &Program) -> Vec<Option<Lifetime>> {
     let mut lifetimes: Vec<Option<Lifetime>> = vec![None; program.buffers.len()];
     for (k, kernel) in program.kernels.iter().enumerate() {
         let (reads, writes) = kernel.touches();
         for buffer in reads.into_iter().chain(writes) {
-            let life = lifetimes[buffer.index()].get_or_insert(Lifetime { first: k, last: k });
+            let life = lifetimes[program.whole(buffer).index()].get_or_insert(Lifetime { first: k, last: k });
             life.last = k;
+        }
+    }
+    // Inner loops first, so that what they extend is seen by the loops around them.
+    for l in program.loops.iter().rev() {
+        let (start, last) = (l.kernels.start, l.kernels.end - 1);
+        for life in lifetimes.iter_mut().flatten() {
+            let touched = life.overlaps(Lifetime { first: start, last });
+            if touched && (life.first < start || life.last > last) {
+                *life = Lifetime { first: life.first.min(start), last: life.last.max(last) };
+            }
         }
     }
     lifetimes

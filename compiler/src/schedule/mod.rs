@@ -11,6 +11,7 @@ pub mod memory;
 mod order;
 pub(crate) mod print;
 pub mod program;
+mod scan;
 mod select;
 #[cfg(test)]
 mod tests;
@@ -18,11 +19,13 @@ pub mod verify;
 
 use std::collections::{HashMap, HashSet};
 
-use crate::ir::{Graph, Literal, NodeId, Op, Storage, StorageId};
+use crate::ir::{Dim, Graph, Literal, NodeId, Number, Op, Site, Storage, StorageId};
 
 use fuse::Groups;
 use lower::{Context, Failure};
-use program::{Buffer, BufferId, Kernel, Place, Program, StorageLayout};
+use program::{
+    Access, Affine, AxisId, Buffer, BufferId, Expr, Kernel, Place, Program, Stage, StorageLayout, Store, StoreMode,
+};
 use select::Selection;
 pub use verify::{Verified, Violation};
 
@@ -33,8 +36,6 @@ pub enum ScheduleError {
     Lowering { entry: String, node: NodeId, site: String, reason: String },
     #[error("{entry}: the program breaks its own rules:\n{}", violations.iter().map(|v| format!("  {v}\n")).collect::<String>())]
     Invalid { entry: String, violations: Vec<Violation> },
-    #[error("{entry}: loops cannot be scheduled")]
-    Loop { entry: String },
 }
 
 /// Offsets of all storage cells, in declaration order.
@@ -68,17 +69,23 @@ pub fn schedule(
     max_batch: usize,
     options: Options,
 ) -> Result<Verified<Program>, ScheduleError> {
-    if graph.nodes().iter().any(|n| matches!(n.op, Op::Scan { .. })) {
-        return Err(ScheduleError::Loop { entry: graph.name.clone() });
+    let mut program = assemble(graph, cells, max_batch, options)?;
+    for (k, kernel) in program.kernels.iter_mut().enumerate() {
+        kernel.name = format!("k{k}_{}", kernel.name);
     }
+    drop_unused(&mut program);
+    memory::plan(&mut program);
+    cost::share_out(&mut program);
+    verify::verify(program).map_err(|violations| ScheduleError::Invalid { entry: graph.name.clone(), violations })
+}
+
+/// The program of a graph without its memory plan.
+fn assemble(graph: &Graph, cells: &[Storage], max_batch: usize, options: Options) -> Result<Program, ScheduleError> {
     let mut demands = Demands::default();
     loop {
         let selection = select::select(graph, &demands.stored, options.fuse);
         match attempt(graph, cells, max_batch, options, &selection, &demands)? {
-            Attempt::Done(program) => {
-                return verify::verify(program)
-                    .map_err(|violations| ScheduleError::Invalid { entry: graph.name.clone(), violations });
-            }
+            Attempt::Done(program) => return Ok(program),
             Attempt::Store(node) => demands.stored.push(node),
             Attempt::Detour(cell) => {
                 demands.detours.insert(cell);
@@ -132,11 +139,16 @@ fn attempt(
         max_batch,
         buffers: places.buffers.clone(),
         kernels: Vec::new(),
+        loops: Vec::new(),
         inputs: places.inputs.clone(),
         outputs: places.outputs.clone(),
         arena_bytes: 0,
     };
     for group in order {
+        if groups.is_scan(group) {
+            scan::splice(&cx, groups.members(group), options, &mut program)?;
+            continue;
+        }
         let mut kernel = match groups.lower(group) {
             Ok(kernel) => kernel,
             Err(failure) => return refused(graph, demands, failure),
@@ -147,16 +159,14 @@ fn attempt(
         if let Some(cell) = overwrites_too_early(&program, &kernel) {
             return Ok(Attempt::Detour(cell));
         }
-        name(graph, groups.members(group), program.kernels.len(), &mut kernel);
+        name(graph, groups.members(group), &mut kernel);
         program.kernels.push(kernel);
     }
     for &(cell, from, to) in &places.detours {
-        let kernel = copy(&program, from, to, &cells[cell.0 as usize].name);
+        let site = Site::path(&cells[cell.0 as usize].name);
+        let kernel = copy(&program, Value::Buffer(from), to, "assign", &site);
         program.kernels.push(kernel);
     }
-    drop_unused(&mut program);
-    memory::plan(&mut program);
-    cost::share_out(&mut program);
     Ok(Attempt::Done(program))
 }
 
@@ -278,10 +288,10 @@ impl Places {
         places
     }
 
-    /// An arena buffer that holds a node's value until the end of the call.
+    /// A buffer that holds a node's value until the end of the call.
     fn detour(&mut self, graph: &Graph, node: NodeId) -> BufferId {
         let own = self.buffer[&node];
-        if matches!(self.buffers[own.index()].place, Place::Arena { .. }) {
+        if matches!(self.buffers[own.index()].place, Place::Arena { .. } | Place::Output(_)) {
             return own;
         }
         let ty = graph.ty(node);
@@ -321,31 +331,48 @@ fn overwrites_too_early(program: &Program, kernel: &Kernel) -> Option<StorageId>
     None
 }
 
-/// A kernel that copies one buffer to another of the same type.
-fn copy(program: &Program, from: BufferId, to: BufferId, what: &str) -> Kernel {
-    use program::{Access, Affine, AxisId, Expr, Stage, Store, StoreMode};
-    let buffer = program.buffer(from);
-    let count = buffer.shape.count(1);
-    let index = if count == 1 { Affine::default() } else { Affine::axis(AxisId(0)) };
+/// What [`copy`] writes.
+enum Value {
+    Buffer(BufferId),
+    /// A number everywhere.
+    Splat(f64),
+}
+
+/// A kernel that copies a buffer to another of the same type, or fills it.
+fn copy(program: &Program, from: Value, to: BufferId, what: &str, site: &Site) -> Kernel {
+    let buffer = program.buffer(to);
     let mut kernel = Kernel {
-        name: format!("k{}_assign_{}", program.kernels.len(), identifier(what)),
-        sites: vec![crate::ir::Site::path(what)],
-        axes: if count == 1 { vec![] } else { vec![crate::ir::Dim::fixed(count)] },
-        outer: if count == 1 { vec![] } else { vec![AxisId(0)] },
+        name: format!("{}_{what}", identifier(&site.to_string())),
+        sites: vec![site.clone()],
+        axes: Vec::new(),
+        outer: Vec::new(),
         exprs: Vec::new(),
         accs: Vec::new(),
         stages: Vec::new(),
         contract: None,
         parallel: None,
     };
-    let value = kernel.push(Expr::Load(Access { buffer: from, index: index.clone(), indirect: None }), buffer.dtype);
+    let mut index = Affine::default();
+    for (&dim, stride) in buffer.shape.iter().zip(buffer.strides(program.max_batch)) {
+        if dim != Dim::ONE {
+            let axis = AxisId(kernel.axes.len() as u32);
+            kernel.axes.push(dim);
+            kernel.outer.push(axis);
+            index.add_scaled(&Affine::axis(axis), stride);
+        }
+    }
+    let value = match from {
+        Value::Buffer(from) => Expr::Load(Access { buffer: from, index: index.clone(), indirect: None }),
+        Value::Splat(number) => Expr::Const(Number(number)),
+    };
+    let value = kernel.push(value, buffer.dtype);
     let store = Store { access: Access { buffer: to, index, indirect: None }, value, mode: StoreMode::Set };
     kernel.stages.push(Stage { axes: Vec::new(), accs: Vec::new(), stores: vec![store] });
     kernel
 }
 
 /// Names a kernel after its members and records their sites.
-fn name(graph: &Graph, members: &[NodeId], number: usize, kernel: &mut Kernel) {
+fn name(graph: &Graph, members: &[NodeId], kernel: &mut Kernel) {
     let of = |id: &NodeId| match graph.node(*id).op {
         Op::Contract(_) => 0,
         Op::Reduce { .. } => 1,
@@ -358,7 +385,7 @@ fn name(graph: &Graph, members: &[NodeId], number: usize, kernel: &mut Kernel) {
         Op::Reduce { f, .. } => f.name(),
         op => op.name(),
     };
-    kernel.name = format!("k{number}_{}_{word}", identifier(&graph.site(lead).to_string()));
+    kernel.name = format!("{}_{word}", identifier(&graph.site(lead).to_string()));
     for id in members {
         let site = graph.site(*id);
         if !kernel.sites.contains(site) {
@@ -373,12 +400,18 @@ fn identifier(text: &str) -> String {
     plain.trim_matches('_').chars().take(40).collect()
 }
 
-/// Removes buffers that no kernel touches; inputs and outputs stay.
+/// Removes buffers that no kernel touches; inputs and outputs stay, and what is left of a slice stays whole.
 fn drop_unused(program: &mut Program) {
     let mut used = vec![false; program.buffers.len()];
     for kernel in &program.kernels {
         let (reads, writes) = kernel.touches();
-        reads.into_iter().chain(writes).for_each(|b| used[b.index()] = true);
+        for mut buffer in reads.into_iter().chain(writes) {
+            used[buffer.index()] = true;
+            while let Place::Slice { of, .. } = program.buffer(buffer).place {
+                buffer = of;
+                used[buffer.index()] = true;
+            }
+        }
     }
     program.inputs.iter().chain(&program.outputs).for_each(|b| used[b.index()] = true);
     let mut renamed = vec![BufferId(u32::MAX); used.len()];
@@ -387,6 +420,11 @@ fn drop_unused(program: &mut Program) {
         if used[i] {
             renamed[i] = BufferId(kept.len() as u32);
             kept.push(buffer);
+        }
+    }
+    for buffer in &mut kept {
+        if let Place::Slice { of, .. } = &mut buffer.place {
+            *of = renamed[of.index()];
         }
     }
     program.buffers = kept;

@@ -12,6 +12,9 @@
 //!     h[i0, i1] = relu(acc0 + dense.bias[i1])
 //! ```
 //!
+//! Loops around kernels print as `loop t0 < 60 {` and `} t0`; a buffer whose place is `h from 512 * t0` is the slice of
+//! `h` for the current step.
+//!
 //! Addresses are taken apart into one index an axis of the buffer; where that fails, the flat index stands in braces:
 //! `x{3 * i0 + 1}`. `@e` is a run-time index, which loads clamp and stores skip when it is out of range. `+=` stands for
 //! [`StoreMode::Add`]. What a stage uses several times is bound by `let`.
@@ -20,7 +23,9 @@ use std::collections::HashMap;
 use std::fmt::{self, Display, Formatter};
 
 use super::index::range;
-use super::program::{AccId, Access, Affine, AxisId, Buffer, Expr, ExprId, Kernel, Place, Program, Stage, StoreMode};
+use super::program::{
+    AccId, Access, Affine, AxisId, Buffer, Event, Expr, ExprId, Kernel, Loop, LoopId, Place, Program, Stage, StoreMode,
+};
 use crate::ir::{BinaryFn, DType, Number, ReduceFn};
 
 impl Display for Affine {
@@ -54,10 +59,20 @@ impl Display for Program {
         let width = |texts: &[String]| texts.iter().map(|t| t.chars().count()).max().unwrap_or(0);
         let (name_width, type_width) = (width(&names), width(&types));
         for ((buffer, name), ty) in self.buffers.iter().zip(&names).zip(&types) {
-            writeln!(f, "  {name:name_width$}  {ty:type_width$}  {}", PlaceText(buffer, self.max_batch))?;
+            writeln!(f, "  {name:name_width$}  {ty:type_width$}  {}", PlaceText(buffer, self.max_batch, &names))?;
         }
-        for kernel in &self.kernels {
-            write!(f, "\n{}", KernelText { program: self, kernel, names: &names })?;
+        for event in self.events() {
+            match event {
+                Event::Kernel(k) => {
+                    write!(f, "\n{}", KernelText { program: self, kernel: &self.kernels[k], names: &names })?;
+                }
+                Event::Open(LoopId(l)) => {
+                    let Loop { count, reverse, .. } = self.loops[l as usize];
+                    let order = if reverse { ", the last first" } else { "" };
+                    writeln!(f, "\nloop t{l} < {count}{order} {{")?;
+                }
+                Event::Close(LoopId(l)) => writeln!(f, "\n}} t{l}")?,
+            }
         }
         Ok(())
     }
@@ -71,11 +86,11 @@ impl Program {
 }
 
 /// Where a buffer lives.
-struct PlaceText<'a>(&'a Buffer, usize);
+struct PlaceText<'a>(&'a Buffer, usize, &'a [String]);
 
 impl Display for PlaceText<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let PlaceText(buffer, max_batch) = self;
+        let PlaceText(buffer, max_batch, names) = self;
         match &buffer.place {
             Place::Input(i) => write!(f, "input {i}"),
             Place::Output(i) => write!(f, "output {i}"),
@@ -86,6 +101,7 @@ impl Display for PlaceText<'_> {
                 let more = if numbers.len() > shown.len() { ", ..." } else { "" };
                 write!(f, "const {{{}{more}}}", shown.join(", "))
             }
+            Place::Slice { of, step, stride } => write!(f, "{} from {stride} * t{}", names[of.index()], step.0),
         }
     }
 }

@@ -18,10 +18,16 @@
 //! `0..extent`, where an extent is constant or a multiple of the run-time batch. Expressions are pure; one that several
 //! stages use is simply evaluated in each.
 //!
+//! A *loop* ([`Loop`]) repeats a run of kernels for a constant number of steps; loops nest. Kernels know nothing of it:
+//! what differs from step to step is where some buffers begin. A buffer at [`Place::Slice`] is the part of another
+//! buffer that belongs to the current step of a loop. So that a step may follow the one before, memory that lives
+//! across steps (a carry, or anything that is touched outside of the loop too) keeps its place for the whole loop.
+//!
 //! A *contraction* is an ordinary kernel whose first stage sums a product of two loads. [`Kernel::contract`] names the
 //! roles of its axes, so that a backend may use matrix kernels for that stage and treat the remaining stages as its
 //! epilogue; a backend that ignores the field is still right.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::ir::{BinaryFn, DType, Dim, Number, ReduceFn, Shape, Site, StorageId, UnaryFn};
@@ -46,6 +52,8 @@ ids! {
     ExprId,
     /// An accumulator of a kernel.
     AccId,
+    /// A loop of a program.
+    LoopId,
 }
 
 /// Where a buffer lives.
@@ -61,6 +69,9 @@ pub enum Place {
     Arena { offset: usize },
     /// Read-only data inside the object.
     Const(Arc<[Number]>),
+    /// The part of another buffer, which may be a slice itself, that begins at the loop's current step times
+    /// `stride`, in elements. Only kernels of that loop touch it.
+    Slice { of: BufferId, step: LoopId, stride: usize },
 }
 
 /// A dense row-major array. Strides are those of the largest batch; the batch axis of an input or output leads, so
@@ -369,6 +380,28 @@ fn unique(ids: impl Iterator<Item = BufferId>) -> Vec<BufferId> {
     ids
 }
 
+/// A loop around kernels.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Loop {
+    /// The kernels of one step, in order.
+    pub kernels: Range<usize>,
+    /// Steps, at least one.
+    pub count: usize,
+    /// The last step comes first.
+    pub reverse: bool,
+}
+
+/// What happens next in a program: see [`Program::events`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Event {
+    /// A loop begins.
+    Open(LoopId),
+    /// A kernel runs.
+    Kernel(usize),
+    /// The innermost open loop ends.
+    Close(LoopId),
+}
+
 /// The scheduled form of one entry point.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Program {
@@ -377,6 +410,8 @@ pub struct Program {
     pub buffers: Vec<Buffer>,
     /// In order of execution.
     pub kernels: Vec<Kernel>,
+    /// Loops around runs of kernels, in order of their first kernel, outer loops before the loops in them.
+    pub loops: Vec<Loop>,
     /// The buffer of each input and output, by index.
     pub inputs: Vec<BufferId>,
     pub outputs: Vec<BufferId>,
@@ -388,6 +423,77 @@ impl Program {
     pub fn buffer(&self, id: BufferId) -> &Buffer {
         &self.buffers[id.index()]
     }
+
+    /// The buffer whose memory a buffer is: itself, unless it is a slice.
+    pub fn whole(&self, mut id: BufferId) -> BufferId {
+        while let Place::Slice { of, .. } = self.buffer(id).place {
+            id = of;
+        }
+        id
+    }
+
+    /// The kernels in order, with the beginnings and ends of loops between them.
+    pub fn events(&self) -> Vec<Event> {
+        events(&self.loops, self.kernels.len())
+    }
+
+    /// The kernels in the order in which they run, loops unrolled, each with the current step of every loop.
+    pub fn sequence(&self) -> Vec<(usize, Vec<usize>)> {
+        sequence(&self.loops, self.kernels.len())
+    }
+
+    /// How often a kernel runs in one call.
+    pub fn repeats(&self, kernel: usize) -> usize {
+        self.loops.iter().filter(|l| l.kernels.contains(&kernel)).map(|l| l.count).product()
+    }
+}
+
+/// `kernels` kernels in order, with the beginnings and ends of loops between them.
+pub fn events(loops: &[Loop], kernels: usize) -> Vec<Event> {
+    let mut events = Vec::new();
+    let mut open: Vec<usize> = Vec::new();
+    let mut next = 0;
+    for k in 0..=kernels {
+        while let Some(&l) = open.last().filter(|l| loops[**l].kernels.end == k) {
+            events.push(Event::Close(LoopId(l as u32)));
+            open.pop();
+        }
+        while loops.get(next).is_some_and(|l| l.kernels.start == k) {
+            events.push(Event::Open(LoopId(next as u32)));
+            open.push(next);
+            next += 1;
+        }
+        if k < kernels {
+            events.push(Event::Kernel(k));
+        }
+    }
+    events
+}
+
+/// The order in which `kernels` kernels run under loops, unrolled: each with the current step of every loop.
+pub fn sequence(loops: &[Loop], kernels: usize) -> Vec<(usize, Vec<usize>)> {
+    fn run(loops: &[Loop], events: &[Event], steps: &mut Vec<usize>, all: &mut Vec<(usize, Vec<usize>)>) {
+        let mut at = 0;
+        while let Some(event) = events.get(at) {
+            at += 1;
+            match *event {
+                Event::Kernel(k) => all.push((k, steps.clone())),
+                Event::Open(id) => {
+                    let length = events[at..].iter().position(|e| *e == Event::Close(id)).unwrap_or(0);
+                    let Loop { count, reverse, .. } = loops[id.index()];
+                    for i in 0..count {
+                        steps[id.index()] = if reverse { count - 1 - i } else { i };
+                        run(loops, &events[at..at + length], steps, all);
+                    }
+                    at += length;
+                }
+                Event::Close(_) => {}
+            }
+        }
+    }
+    let mut all = Vec::new();
+    run(loops, &events(loops, kernels), &mut vec![0; loops.len()], &mut all);
+    all
 }
 
 /// Byte offsets of a module's storage cells in the storage block.

@@ -29,6 +29,12 @@ pub(super) fn select(graph: &Graph, forced: &[NodeId], fuse: bool) -> Selection 
         match node.op {
             Op::Contract(_) => node.args.iter().for_each(|&a| stored[base(graph, a).index()] = true),
             Op::Gather { .. } => stored[base(graph, node.args[0]).index()] = true,
+            // A loop reads its operands as they are; a carry that begins with one number is filled with it.
+            Op::Scan { ref scan, .. } => {
+                for (i, &arg) in node.args.iter().enumerate() {
+                    stored[arg.index()] |= i >= scan.carries.len() || graph.splat(arg).is_none();
+                }
+            }
             _ => {}
         }
     }
@@ -63,6 +69,7 @@ fn computed_by_own_kernel(op: &Op) -> bool {
             | Op::ScatterAdd { .. }
             | Op::Pad { .. }
             | Op::Concat { .. }
+            | Op::Scan { .. }
     )
 }
 

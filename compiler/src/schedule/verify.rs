@@ -7,7 +7,8 @@
 //! - a kernel that reads a buffer it writes reads only the elements its own outer point wrote in an earlier stage, or
 //!   the very element it overwrites;
 //! - an arena or output buffer is read only after some kernel wrote it;
-//! - arena buffers that are live at the same time do not overlap, are aligned, and end inside the arena.
+//! - arena buffers that are live at the same time do not overlap, are aligned, and end inside the arena;
+//! - loops nest, and every slice stays inside its buffer at every step and is touched by its own loop alone.
 //!
 //! Not checked: that a buffer is written completely before it is read (only that a store came first), and the values
 //! of run-time indices (loads clamp them, stores skip them).
@@ -58,6 +59,10 @@ impl fmt::Display for Violation {
 /// Checks a program.
 pub fn verify(program: Program) -> Result<Verified<Program>, Vec<Violation>> {
     let mut violations = Vec::new();
+    loops(&program, &mut violations);
+    if !violations.is_empty() {
+        return Err(violations);
+    }
     memory(&program, &mut violations);
     let starts_written =
         |b: &Buffer| !matches!(b.place, Place::Arena { .. } | Place::Output(_)) || b.shape.count(1) == 0;
@@ -82,6 +87,48 @@ pub fn verify(program: Program) -> Result<Verified<Program>, Vec<Violation>> {
         }
     }
     if violations.is_empty() { Ok(Verified(program)) } else { Err(violations) }
+}
+
+fn loops(program: &Program, violations: &mut Vec<Violation>) {
+    let mut fail = |rule, detail| violations.push(Violation { kernel: String::new(), rule, detail });
+    let mut open: Vec<usize> = Vec::new();
+    let mut before = 0;
+    for (i, l) in program.loops.iter().enumerate() {
+        while open.last().is_some_and(|o| program.loops[*o].kernels.end <= l.kernels.start) {
+            open.pop();
+        }
+        let around = open.last().map_or(0..program.kernels.len(), |o| program.loops[*o].kernels.clone());
+        let inside = around.start <= l.kernels.start && l.kernels.end <= around.end && before <= l.kernels.start;
+        if !inside || l.kernels.is_empty() || l.count == 0 {
+            fail("loops nest and are not empty", format!("loop {i}"));
+        }
+        before = l.kernels.start;
+        open.push(i);
+    }
+    for (i, buffer) in program.buffers.iter().enumerate() {
+        let Place::Slice { of, step, stride } = buffer.place else { continue };
+        let Some(l) = program.loops.get(step.index()).filter(|_| of.index() < i) else {
+            fail("a slice names a loop, and a buffer before it", buffer.name.clone());
+            continue;
+        };
+        let (whole, last) = (program.buffer(of), (l.count - 1) * stride);
+        let fits = last + buffer.shape.count(program.max_batch) <= whole.shape.count(program.max_batch);
+        if !fits || whole.dtype != buffer.dtype {
+            fail("a slice is inside its buffer at every step", buffer.name.clone());
+        }
+    }
+    for (k, kernel) in program.kernels.iter().enumerate() {
+        let (reads, writes) = kernel.touches();
+        for mut id in reads.into_iter().chain(writes) {
+            while let Some(Buffer { name, place: Place::Slice { of, step, .. }, .. }) = program.buffers.get(id.index())
+            {
+                if !program.loops[step.index()].kernels.contains(&k) {
+                    fail("a slice is touched by its own loop", name.clone());
+                }
+                id = *of;
+            }
+        }
+    }
 }
 
 fn memory(program: &Program, violations: &mut Vec<Violation>) {
@@ -331,14 +378,14 @@ impl Check<'_> {
                 if !all.is_empty() && !own {
                     let name = name();
                     self.fail("a kernel reads what its own point wrote", name);
-                } else if !written[load.buffer.index()] && earlier.is_empty() {
+                } else if !written[self.program.whole(load.buffer).index()] && earlier.is_empty() {
                     let name = name();
                     self.fail("written before read", name);
                 }
             }
         }
         for store in kernel.stages.iter().flat_map(|s| &s.stores) {
-            written[store.access.buffer.index()] = true;
+            written[self.program.whole(store.access.buffer).index()] = true;
         }
     }
 

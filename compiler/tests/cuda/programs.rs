@@ -15,6 +15,7 @@ pub fn program(name: &str, max_batch: usize) -> Program {
         kernels: Vec::new(),
         inputs: Vec::new(),
         outputs: Vec::new(),
+        loops: Vec::new(),
         arena_bytes: 0,
     }
 }
@@ -31,7 +32,7 @@ pub fn buffer(p: &mut Program, name: &str, dtype: DType, shape: impl Into<Shape>
             assert_eq!(i, p.outputs.len());
             p.outputs.push(id);
         }
-        Place::Storage(_) | Place::Arena { .. } | Place::Const(_) => {}
+        Place::Storage(_) | Place::Arena { .. } | Place::Const(_) | Place::Slice { .. } => {}
     }
     p.buffers.push(Buffer { name: name.into(), dtype, shape: shape.into(), place });
     id

@@ -3,7 +3,8 @@
 //
 //   job:    batch, order, storage bytes, arena bytes,
 //           number of inputs, bytes of each, number of outputs, bytes of each,
-//           number of launches, for each: kernel, blocks, threads, shared bytes, has barriers;
+//           number of loops, number of launches, for each: kernel, blocks, threads, shared bytes, has barriers,
+//           the current step of each loop;
 //           then the bytes of the storage block and of the inputs
 //   result: the bytes of the storage block and of the outputs
 //
@@ -50,6 +51,7 @@ struct Call {
     int batch;
     unsigned char *storage, *arena;
     std::vector<unsigned char*> inputs, outputs;
+    std::vector<int> steps;
 };
 
 // A base address that becomes a pointer of the type that a kernel's parameter has.
@@ -103,9 +105,16 @@ inline int serve(const Kernel* kernels, size_t count) {
     for (uint64_t n = read_word(); n > 0; n--) outputs.emplace_back(read_word());
     struct Launch {
         uint64_t kernel, blocks, threads, shared, barriers;
+        std::vector<int> steps;
     };
+    const uint64_t loops = read_word();
     std::vector<Launch> launches(read_word());
-    for (Launch& launch : launches) read_exactly(&launch, sizeof launch);
+    for (Launch& launch : launches) {
+        for (uint64_t* word : {&launch.kernel, &launch.blocks, &launch.threads, &launch.shared, &launch.barriers}) {
+            *word = read_word();
+        }
+        for (uint64_t l = 0; l < loops; l++) launch.steps.push_back((int)read_word());
+    }
 
     read_exactly(storage.data(), storage.size());
     call.storage = storage.data();
@@ -122,6 +131,7 @@ inline int serve(const Kernel* kernels, size_t count) {
         const Kernel& kernel = kernels[launch.kernel];
         const Grid grid = {kernel.name, (unsigned)launch.blocks, (unsigned)launch.threads, (unsigned)launch.shared,
                            launch.barriers != 0};
+        call.steps = launch.steps;
         run_grid(grid, order, [&] { kernel.run(call); });
         storage.check();
         arena.check();

@@ -157,12 +157,13 @@ impl HostModule {
         words.extend(inputs.iter().map(|i| i.len() as u64));
         words.push(entry.outputs.len() as u64);
         words.extend(entry.outputs.iter().map(|port| port.bytes(batch) as u64));
-        let launches: Vec<&Launch> = entry.launches.iter().filter(|l| l.grid(batch) > 0).collect();
-        words.push(launches.len() as u64);
-        for launch in launches {
+        let mut launches = entry.sequence();
+        launches.retain(|(launch, _)| launch.grid(batch) > 0);
+        words.extend([entry.loops.len() as u64, launches.len() as u64]);
+        for (launch, steps) in launches {
             let kernel = self.symbols.iter().position(|s| *s == launch.symbol).expect("every launch has a kernel");
             let sizes = [kernel, launch.grid(batch), launch.block(), launch.shared, launch.has_barriers() as usize];
-            words.extend(sizes.map(|n| n as u64));
+            words.extend(sizes.iter().chain(&steps).map(|n| *n as u64));
         }
         let mut job: Vec<u8> = words.into_iter().flat_map(u64::to_le_bytes).collect();
         job.extend_from_slice(storage);
@@ -211,5 +212,6 @@ fn argument(arg: Arg) -> String {
         Arg::Arena => "call.arena".into(),
         Arg::Input(i) => format!("host::Pointer{{call.inputs[{i}]}}"),
         Arg::Output(i) => format!("host::Pointer{{call.outputs[{i}]}}"),
+        Arg::Step(i) => format!("call.steps[{i}]"),
     }
 }

@@ -5,4 +5,5 @@ pub mod contract;
 pub mod index;
 pub mod reduce;
 pub mod scalar;
+pub mod scan;
 pub mod view;

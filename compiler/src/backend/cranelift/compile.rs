@@ -155,7 +155,7 @@ impl<'m, M: Module> Compiler<'m, M> {
         let steps: Vec<(FuncId, entry::Slot)> = functions.into_iter().zip(slots).collect();
 
         let mut ctx = Context::new();
-        entry::build(self.module, variant, &steps, scratch_bytes, &mut ctx, &mut self.fctx)?;
+        entry::build(self.module, variant, program, &steps, scratch_bytes, &mut ctx, &mut self.fctx)?;
         self.define(&name, &mut ctx, variant)
     }
 

@@ -13,7 +13,7 @@ use crate::schedule::program::{AccId, Access, AxisId, Expr, ExprId, Kernel, Prog
 use super::coalesce::coalesce;
 use super::emitter::{Bound, Emitter, Range, TileSums};
 use super::facts::Facts;
-use super::function::{Params, Scope, base, emitter, field, kernel_signature, open, pointers};
+use super::function::{Frame, Params, Scope, base, emitter, field, kernel_signature, open, pointers};
 use super::nest::Nest;
 use super::plan::Vector;
 use super::strips;
@@ -147,11 +147,11 @@ impl Contraction {
         ctx.func.signature = kernel_signature(scope.variant.isa.default_call_conv());
         let mut b = FunctionBuilder::new(&mut ctx.func, fctx);
         let params = open(&mut b);
-        let params = Params { call: params[0], scratch: params[1], thread: params[2], threads: params[3] };
+        let params = Params::new(&params);
         let plan = module.declare_data_in_func(plan, b.func);
         let plan = b.ins().symbol_value(types::I64, plan);
         let operand = |b: &mut FunctionBuilder, module: &mut _, access: &Access| {
-            let start = base(module, scope, b, params.call, access.buffer);
+            let start = base(module, scope, b, params.frame, access.buffer);
             b.ins().iadd_imm_s(start, access.index.base * DType::F32.size() as i64)
         };
         let left = operand(&mut b, module, &self.left);
@@ -161,11 +161,12 @@ impl Contraction {
             Output::Direct(access) => operand(&mut b, module, access),
             Output::Epilogue(_) => null,
         };
-        // The epilogue's context: the call, and the scratch behind the driver's own.
-        let context = structure(&mut b, 16);
+        // The epilogue's context: the call, the steps of loops, and the scratch behind the driver's own.
+        let context = structure(&mut b, 24);
         let behind = b.ins().iadd_imm_s(params.scratch, self.driver_scratch as i64);
-        b.ins().store(MemFlagsData::trusted(), params.call, context, 0);
-        b.ins().store(MemFlagsData::trusted(), behind, context, 8);
+        for (i, word) in [params.frame.call, params.frame.steps, behind].into_iter().enumerate() {
+            b.ins().store(MemFlagsData::trusted(), word, context, 8 * i as i32);
+        }
         let epilogue = match epilogue {
             Some(id) => {
                 let function = module.declare_func_in_func(id, b.func);
@@ -173,7 +174,7 @@ impl Contraction {
             }
             None => null,
         };
-        let batch = field(&mut b, params.call, std::mem::offset_of!(bakelite::abi::Call, batch));
+        let batch = field(&mut b, params.frame.call, std::mem::offset_of!(bakelite::abi::Call, batch));
         let call = structure(&mut b, size_of::<ContractCall>());
         macro_rules! fill {
             ($($field:ident: $value:expr),+ $(,)?) => { $(
@@ -184,7 +185,7 @@ impl Contraction {
             plan: plan, a: left, b: right, c: target, epilogue: epilogue, context: context, batch: batch,
             thread: params.thread, threads: params.threads, scratch: params.scratch,
         }
-        let table = field(&mut b, params.call, std::mem::offset_of!(bakelite::abi::Call, kernels));
+        let table = field(&mut b, params.frame.call, std::mem::offset_of!(bakelite::abi::Call, kernels));
         let slot = manifest::slot_offset("contract")
             .ok_or_else(|| BackendError::internal(&self.kernel.name, "no contraction driver in the kernel table"))?;
         let driver = field(&mut b, table, slot);
@@ -210,8 +211,9 @@ impl Contraction {
         let mut b = FunctionBuilder::new(&mut ctx.func, fctx);
         let params = open(&mut b);
         let (context, tile) = (params[0], params[1]);
-        let (call, scratch) = (field(&mut b, context, 0), field(&mut b, context, 8));
-        let mut e = emitter(module, scope, &self.kernel, &facts, nest, &mut b, call, scratch);
+        let frame = Frame { call: field(&mut b, context, 0), steps: field(&mut b, context, 8) };
+        let scratch = field(&mut b, context, 16);
+        let mut e = emitter(module, scope, &self.kernel, &facts, nest, &mut b, frame, scratch);
         macro_rules! tile {
             ($field:ident) => {
                 field(e.b, tile, std::mem::offset_of!(Tile, $field))

@@ -1,13 +1,14 @@
-//! The entry point: calls its kernels in order, on one thread or on all, with barriers where data is handed on.
+//! The entry point: calls its kernels in order, on one thread or on all, with barriers where data is handed on. Every
+//! thread runs the loops around kernels for itself and keeps their steps on its own stack.
 
 use bakelite::abi::Call;
 use cranelift_codegen::ir::condcodes::IntCC;
-use cranelift_codegen::ir::{Block, FuncRef, InstBuilder, Value, types};
+use cranelift_codegen::ir::{Block, FuncRef, InstBuilder, MemFlagsData, StackSlotData, StackSlotKind, Value, types};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use cranelift_module::{FuncId, Module};
 
 use crate::backend::BackendError;
-use crate::schedule::program::{Kernel, Program};
+use crate::schedule::program::{Event, Kernel, Loop, LoopId, Program};
 
 use super::facts::may_alias;
 use super::function::{field, open, pointers};
@@ -27,10 +28,19 @@ pub struct Slot {
 pub fn order(program: &Program, kernels: &[&Kernel], parallel: &[bool]) -> Vec<Slot> {
     let mut since: Vec<usize> = Vec::new();
     let mut slots = Vec::new();
-    for (at, kernel) in kernels.iter().enumerate() {
+    for event in program.events() {
+        let at = match event {
+            Event::Kernel(at) => at,
+            // Any kernel of the step before may have run since the last barrier.
+            Event::Open(LoopId(l)) => {
+                since.extend(program.loops[l as usize].kernels.clone());
+                continue;
+            }
+            Event::Close(_) => continue,
+        };
         let barrier = since.iter().any(|&before| {
             // The first thread runs serial kernels in order by itself.
-            (parallel[before] || parallel[at]) && conflict(program, kernels[before], kernel)
+            (parallel[before] || parallel[at]) && conflict(program, kernels[before], kernels[at])
         });
         if barrier {
             since.clear();
@@ -52,6 +62,7 @@ fn conflict(program: &Program, x: &Kernel, y: &Kernel) -> bool {
 pub fn build(
     module: &mut impl Module,
     variant: &Variant,
+    program: &Program,
     kernels: &[(FuncId, Slot)],
     scratch: usize,
     ctx: &mut cranelift_codegen::Context,
@@ -66,9 +77,33 @@ pub fn build(
     let scratch = b.ins().iadd(start, offset);
     let one = b.ins().iconst(types::I64, 1);
     let zero = b.ins().iconst(types::I64, 0);
+    let steps = match program.loops.len() {
+        0 => zero,
+        n => {
+            let slot = StackSlotData::new(StackSlotKind::ExplicitSlot, 8 * n as u32, 3);
+            let slot = b.create_sized_stack_slot(slot);
+            b.ins().stack_addr(types::I64, slot, 0)
+        }
+    };
     // The block where the first thread's part ends, while one is open.
     let mut alone: Option<Block> = None;
-    for &(id, slot) in kernels {
+    let mut loops: Vec<OpenLoop> = Vec::new();
+    for event in program.events() {
+        let (id, slot) = match event {
+            Event::Kernel(k) => kernels[k],
+            Event::Open(id) => {
+                join(&mut b, alone.take());
+                loops.push(OpenLoop::begin(&mut b, id, &program.loops[id.index()], steps));
+                continue;
+            }
+            Event::Close(_) => {
+                join(&mut b, alone.take());
+                if let Some(open) = loops.pop() {
+                    open.end(&mut b);
+                }
+                continue;
+            }
+        };
         if slot.parallel || slot.barrier {
             join(&mut b, alone.take());
         }
@@ -77,7 +112,7 @@ pub fn build(
         }
         let function = module.declare_func_in_func(id, b.func);
         if slot.parallel {
-            run(&mut b, function, [call, scratch, thread, threads]);
+            run(&mut b, function, [call, steps, scratch, thread, threads]);
             continue;
         }
         if alone.is_none() {
@@ -87,7 +122,7 @@ pub fn build(
             b.seal_block(first);
             alone = Some(done);
         }
-        run(&mut b, function, [call, scratch, zero, one]);
+        run(&mut b, function, [call, steps, scratch, zero, one]);
     }
     join(&mut b, alone);
     b.ins().return_(&[]);
@@ -95,7 +130,40 @@ pub fn build(
     Ok(())
 }
 
-fn run(b: &mut FunctionBuilder, function: FuncRef, args: [Value; 4]) {
+/// A loop around kernels whose body is being built.
+struct OpenLoop {
+    body: Block,
+    step: Value,
+    /// The step behind the last one, and the distance to the next.
+    end: i64,
+    by: i64,
+}
+
+impl OpenLoop {
+    fn begin(b: &mut FunctionBuilder, id: LoopId, l: &Loop, steps: Value) -> OpenLoop {
+        let count = l.count as i64;
+        let (first, end, by) = if l.reverse { (count - 1, -1, -1) } else { (0, count, 1) };
+        let body = b.create_block();
+        let step = b.append_block_param(body, types::I64);
+        let first = b.ins().iconst(types::I64, first);
+        b.ins().jump(body, &[first.into()]);
+        b.switch_to_block(body);
+        b.ins().store(MemFlagsData::trusted(), step, steps, 8 * id.0 as i32);
+        OpenLoop { body, step, end, by }
+    }
+
+    fn end(self, b: &mut FunctionBuilder) {
+        let next = b.ins().iadd_imm_s(self.step, self.by);
+        let more = b.ins().icmp_imm_s(IntCC::NotEqual, next, self.end);
+        let done = b.create_block();
+        b.ins().brif(more, self.body, &[next.into()], done, &[]);
+        b.seal_block(self.body);
+        b.switch_to_block(done);
+        b.seal_block(done);
+    }
+}
+
+fn run(b: &mut FunctionBuilder, function: FuncRef, args: [Value; 5]) {
     b.ins().call(function, &args);
 }
 

@@ -97,6 +97,7 @@ impl Facts {
 
 /// Whether two buffers can share memory.
 pub fn may_alias(program: &Program, x: BufferId, y: BufferId) -> bool {
+    let (x, y) = (program.whole(x), program.whole(y));
     if x == y {
         return true;
     }

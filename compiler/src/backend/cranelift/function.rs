@@ -1,4 +1,5 @@
-//! One function per kernel: `fn(call, scratch, thread, threads)`.
+//! One function per kernel: `fn(call, steps, scratch, thread, threads)`. `steps` is an array that holds the current step
+//! of every loop of the program that the kernel is in.
 
 use std::collections::HashMap;
 
@@ -31,14 +32,29 @@ pub struct Scope<'a> {
 /// The parameters of a kernel function.
 #[derive(Clone, Copy)]
 pub struct Params {
-    pub call: Value,
+    pub frame: Frame,
     pub scratch: Value,
     pub thread: Value,
     pub threads: Value,
 }
 
+/// Where a kernel's buffers are found.
+#[derive(Clone, Copy)]
+pub struct Frame {
+    pub call: Value,
+    pub steps: Value,
+}
+
+impl Params {
+    /// From the parameters of a function with the [`kernel_signature`].
+    pub fn new(params: &[Value]) -> Params {
+        let frame = Frame { call: params[0], steps: params[1] };
+        Params { frame, scratch: params[2], thread: params[3], threads: params[4] }
+    }
+}
+
 pub fn kernel_signature(call_conv: CallConv) -> Signature {
-    pointers(call_conv, 4)
+    pointers(call_conv, 5)
 }
 
 /// A signature of `n` address-sized parameters without results.
@@ -75,8 +91,8 @@ pub fn build_loops(
     ctx.func.signature = kernel_signature(scope.variant.isa.default_call_conv());
     let mut b = FunctionBuilder::new(&mut ctx.func, fctx);
     let params = open(&mut b);
-    let params = Params { call: params[0], scratch: params[1], thread: params[2], threads: params[3] };
-    let mut emitter = emitter(module, scope, kernel, &facts, nest, &mut b, params.call, params.scratch);
+    let params = Params::new(&params);
+    let mut emitter = emitter(module, scope, kernel, &facts, nest, &mut b, params.frame, params.scratch);
     if let Some(axis) = kernel.parallel {
         emitter.share(axis, params);
     }
@@ -94,15 +110,15 @@ pub fn emitter<'a, 'f>(
     facts: &'a Facts,
     nest: &'a Nest,
     b: &'a mut FunctionBuilder<'f>,
-    call: Value,
+    frame: Frame,
     scratch: Value,
 ) -> Emitter<'a, 'f> {
-    let batch = field(b, call, std::mem::offset_of!(Call, batch));
-    let table = field(b, call, std::mem::offset_of!(Call, kernels));
+    let batch = field(b, frame.call, std::mem::offset_of!(Call, batch));
+    let table = field(b, frame.call, std::mem::offset_of!(Call, kernels));
     let (reads, writes) = kernel.touches();
     let mut bases = HashMap::new();
     for buffer in reads.into_iter().chain(writes) {
-        bases.entry(buffer).or_insert_with(|| base(module, scope, b, call, buffer));
+        bases.entry(buffer).or_insert_with(|| base(module, scope, b, frame, buffer));
     }
     Emitter {
         b,
@@ -129,7 +145,8 @@ pub fn emitter<'a, 'f>(
 }
 
 /// The address of a buffer.
-pub fn base(module: &mut impl Module, scope: &Scope, b: &mut FunctionBuilder, call: Value, buffer: BufferId) -> Value {
+pub fn base(module: &mut impl Module, scope: &Scope, b: &mut FunctionBuilder, frame: Frame, buffer: BufferId) -> Value {
+    let call = frame.call;
     let block = |b: &mut FunctionBuilder, at: usize, bytes: usize| {
         let start = field(b, call, at);
         b.ins().iadd_imm_s(start, bytes as i64)
@@ -148,6 +165,13 @@ pub fn base(module: &mut impl Module, scope: &Scope, b: &mut FunctionBuilder, ca
         Place::Const(_) => {
             let global = module.declare_data_in_func(scope.consts[&buffer], b.func);
             b.ins().symbol_value(types::I64, global)
+        }
+        Place::Slice { of, step, stride } => {
+            let whole = base(module, scope, b, frame, *of);
+            let step = field(b, frame.steps, 8 * step.index());
+            let bytes = stride * scope.program.buffer(buffer).dtype.size();
+            let offset = b.ins().imul_imm_s(step, bytes as i64);
+            b.ins().iadd(whole, offset)
         }
     }
 }

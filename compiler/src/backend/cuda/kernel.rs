@@ -21,14 +21,24 @@ pub fn print(program: &Program, kernel: &Kernel, storage: &StorageLayout) -> (St
     let mut buffers: Vec<BufferId> = reads.chain(writes.iter().copied()).collect();
     buffers.sort();
     buffers.dedup();
-    let mut args = vec![Arg::Batch];
-    args.extend(buffers.iter().filter_map(|b| match program.buffer(*b).place {
-        Place::Input(i) => Some(Arg::Input(i)),
-        Place::Output(i) => Some(Arg::Output(i)),
-        Place::Storage(_) => Some(Arg::Storage),
-        Place::Arena { .. } => Some(Arg::Arena),
-        Place::Const(_) => None,
-    }));
+    // Slices are declared behind what they are slices of.
+    let (mut args, mut at) = (vec![Arg::Batch], 0);
+    while let Some(&id) = buffers.get(at) {
+        at += 1;
+        match program.buffer(id).place {
+            Place::Input(i) => args.push(Arg::Input(i)),
+            Place::Output(i) => args.push(Arg::Output(i)),
+            Place::Storage(_) => args.push(Arg::Storage),
+            Place::Arena { .. } => args.push(Arg::Arena),
+            Place::Const(_) => {}
+            Place::Slice { of, step, .. } => {
+                args.push(Arg::Step(step.index()));
+                buffers.push(of);
+            }
+        }
+    }
+    buffers.sort();
+    buffers.dedup();
     args.sort();
     args.dedup();
 
@@ -67,6 +77,7 @@ pub fn arg_name(arg: Arg) -> String {
         Arg::Arena => "arena".into(),
         Arg::Input(i) => format!("in{i}"),
         Arg::Output(i) => format!("out{i}"),
+        Arg::Step(i) => format!("step{i}"),
     }
 }
 
@@ -138,7 +149,8 @@ impl Printer<'_> {
             parameters.join(", ")
         ));
         for &id in buffers {
-            self.buffer(id, writes.contains(&id), storage);
+            let written = writes.iter().any(|w| *w == id || self.program.whole(*w) == self.program.whole(id));
+            self.buffer(id, written, storage);
         }
         self.point(&launch.points, threads);
         for index in 0..self.stages.len() {
@@ -151,7 +163,7 @@ impl Printer<'_> {
         let name = arg_name(arg);
         let element = |id: BufferId| spelling::memory_type(self.program.buffer(id).dtype);
         match arg {
-            Arg::Batch => format!("int {name}"),
+            Arg::Batch | Arg::Step(_) => format!("int {name}"),
             Arg::Storage | Arg::Arena => format!("unsigned char* {name}"),
             Arg::Input(i) => format!("const {}* {name}", element(self.program.inputs[i])),
             Arg::Output(i) => format!("{}* {name}", element(self.program.outputs[i])),
@@ -168,6 +180,10 @@ impl Printer<'_> {
             Place::Storage(cell) => format!("({constness}{ty}*)(storage + {})", storage.offsets[cell.0 as usize]),
             Place::Arena { offset } => format!("({constness}{ty}*)(arena + {offset})"),
             Place::Const(_) => format!("(const {ty}*){}", constant_name(self.program, id)),
+            Place::Slice { of, step, stride } => {
+                let (whole, step) = (buffer_name(self.program, *of), arg_name(Arg::Step(step.index())));
+                format!("{whole} + (long long){step} * {stride}")
+            }
         };
         self.line(format!("{constness}{ty}* const {} = {source};", buffer_name(self.program, id)));
     }

@@ -4,7 +4,7 @@
 //! what a kernel learns at run time are the batch and the base pointers it touches. Buffers of the arena and of the
 //! storage block are constant byte offsets from theirs, constants are arrays in the text.
 //!
-//! Launches run in order on one stream, and that is all the synchronisation between kernels. Within a kernel each
+//! Launches run in order on one stream, those of a loop once for each of its steps, and that is all the synchronisation between kernels. Within a kernel each
 //! outer point belongs to one thread, or to one block where points are few and the work of each is long
 //! ([`Mapping`]). Nothing is atomic and every reduction has one fixed order, so results repeat bit for bit.
 
@@ -18,7 +18,7 @@ use std::fmt::Write;
 
 use crate::ir::{Dim, TensorType};
 use crate::schedule::Verified;
-use crate::schedule::program::{BufferId, Place, Program, StorageLayout};
+use crate::schedule::program::{BufferId, Event, Loop, Place, Program, StorageLayout, events, sequence};
 
 pub use bakelite_kernels::cuda::PRELUDE;
 pub use mapping::Mapping;
@@ -36,6 +36,8 @@ pub enum Arg {
     Input(usize),
     /// The caller's output with this index.
     Output(usize),
+    /// The current step of a loop, an `int`.
+    Step(usize),
 }
 
 /// One launch of a kernel on a one-dimensional grid of one-dimensional blocks.
@@ -82,6 +84,8 @@ pub struct CudaEntry {
     pub outputs: Vec<TensorType>,
     /// In order of execution.
     pub launches: Vec<Launch>,
+    /// Loops around runs of launches, as in [`Program::loops`].
+    pub loops: Vec<Loop>,
     pub arena_bytes: usize,
 }
 
@@ -92,6 +96,14 @@ pub struct CudaModule {
     pub source: String,
     pub entries: Vec<CudaEntry>,
     pub storage_bytes: usize,
+}
+
+impl CudaEntry {
+    /// The launches of a call in order, loops unrolled, each with the current step of every loop.
+    pub fn sequence(&self) -> Vec<(&Launch, Vec<usize>)> {
+        let steps = sequence(&self.loops, self.launches.len());
+        steps.into_iter().map(|(k, steps)| (&self.launches[k], steps)).collect()
+    }
 }
 
 impl CudaModule {
@@ -124,6 +136,7 @@ pub fn print(programs: &[&Verified<Program>], storage: &StorageLayout) -> CudaMo
             inputs: program.inputs.iter().map(port).collect(),
             outputs: program.outputs.iter().map(port).collect(),
             launches,
+            loops: program.loops.clone(),
             arena_bytes: program.arena_bytes,
         };
         source.push_str(&launch_table(&entry));
@@ -174,9 +187,21 @@ fn launch_table(entry: &CudaEntry) -> String {
     let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
     let widths = [width(0), width(1), width(2), width(3)];
     let mut text = format!("\n// entry {}: arena {} bytes\n", entry.name, entry.arena_bytes);
-    for row in &rows {
+    let line = |row: &[String; 5]| {
         let cells: Vec<String> = row[..4].iter().zip(widths).map(|(cell, w)| format!("{cell:<w$}")).collect();
-        writeln!(text, "//   {}  {}", cells.join("  "), row[4]).unwrap();
+        format!("//   {}  {}\n", cells.join("  "), row[4])
+    };
+    text.push_str(&line(&rows[0]));
+    for event in events(&entry.loops, entry.launches.len()) {
+        match event {
+            Event::Kernel(k) => text.push_str(&line(&rows[k + 1])),
+            Event::Open(id) => {
+                let Loop { count, reverse, .. } = entry.loops[id.index()];
+                let order = if reverse { ", the last first" } else { "" };
+                writeln!(text, "//   {} < {count}{order} {{", kernel::arg_name(Arg::Step(id.index()))).unwrap();
+            }
+            Event::Close(id) => writeln!(text, "//   }} {}", kernel::arg_name(Arg::Step(id.index()))).unwrap(),
+        }
     }
     text
 }

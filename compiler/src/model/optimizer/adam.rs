@@ -1,9 +1,12 @@
+use serde::{Deserialize, Serialize};
+
 use super::{Optimizer, StepCx, Update, fraction, not_negative};
 use crate::diag::Problem;
 use crate::ir::NodeId;
 
 /// Moving averages of the gradient and of its square, corrected for their start at zero.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Adam {
     learning_rate: f64,
     beta_1: f64,

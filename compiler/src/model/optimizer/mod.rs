@@ -7,6 +7,7 @@ mod adam;
 mod rmsprop;
 mod sgd;
 
+use std::any::Any;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 
@@ -18,7 +19,7 @@ use crate::diag::Problem;
 use crate::ir::{DType, Graph, NodeId};
 
 /// The rule that changes parameters by their gradients.
-pub trait Optimizer: fmt::Debug {
+pub trait Optimizer: fmt::Debug + Any {
     /// Keras's class name.
     fn kind(&self) -> &'static str;
 

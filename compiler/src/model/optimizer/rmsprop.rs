@@ -1,9 +1,12 @@
+use serde::{Deserialize, Serialize};
+
 use super::{Optimizer, StepCx, Update, fraction, not_negative};
 use crate::diag::Problem;
 use crate::ir::NodeId;
 
 /// Gradient descent divided by a moving average of the gradient's magnitude.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(default)]
 pub struct RMSprop {
     learning_rate: f64,
     rho: f64,

@@ -1,9 +1,12 @@
+use serde::{Deserialize, Serialize};
+
 use super::{Optimizer, StepCx, Update, fraction, not_negative};
 use crate::diag::Problem;
 use crate::ir::NodeId;
 
 /// Gradient descent, with momentum and Nesterov's variant of it.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(default)]
 pub struct SGD {
     learning_rate: f64,
     momentum: f64,

@@ -128,6 +128,7 @@ impl ProgramBuilder {
                 kernels: Vec::new(),
                 inputs: Vec::new(),
                 outputs: Vec::new(),
+                loops: Vec::new(),
                 arena_bytes: 0,
             },
         }

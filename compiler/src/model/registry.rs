@@ -1,0 +1,193 @@
+//! Keras's classes by name: a row a class.
+//!
+//! A class is read from the arguments that Keras writes for it, and a definition is written as them; see
+//! [`config`](super::config). Initializers, regularizers and constraints are in the tables of their enums.
+
+use std::any::Any;
+use std::rc::Rc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::config::{self, Config};
+use super::layer::snake_case;
+use super::*;
+use crate::diag::{Code, Problem};
+
+/// A class of layers, losses, metrics or optimizers.
+pub struct Class<T: ?Sized> {
+    pub name: &'static str,
+    /// A definition from its arguments, or everything that is wrong with them.
+    pub read: fn(&Config) -> Result<Rc<T>, Vec<Problem>>,
+    /// The arguments of a definition of this class.
+    pub write: fn(&T) -> Option<Value>,
+}
+
+/// `Name` is a class whose serde form is its arguments; `Name with Form` one that is converted from and to that form.
+macro_rules! classes {
+    ($($(#[doc = $doc:literal])+ $table:ident: $kind:ident = { $($class:ident $(with $form:ident)?),+ $(,)? })+) => { $(
+        $(#[doc = $doc])+
+        pub const $table: &[Class<dyn $kind>] = &[$(class!($kind, $class $(, $form)?)),+];
+    )+ };
+}
+
+macro_rules! class {
+    ($kind:ident, $class:ident) => {
+        Class {
+            name: stringify!($class),
+            read: |arguments| Ok(Rc::new(config::read::<$class>(stringify!($class), arguments)?)),
+            write: |def| (def as &dyn Any).downcast_ref::<$class>().map(config::write),
+        }
+    };
+    ($kind:ident, $class:ident, $form:ident) => {
+        Class {
+            name: stringify!($class),
+            read: |arguments| Ok(Rc::new($class::from(config::read::<$form>(stringify!($class), arguments)?))),
+            write: |def| (def as &dyn Any).downcast_ref::<$class>().map(|def| config::write(&$form::from(def.clone()))),
+        }
+    };
+}
+
+classes! {
+    /// Layers. Models are not among them: they are made of layers.
+    LAYERS: LayerDef = {
+        Activation with ActivationArguments,
+        Add,
+        Average,
+        AveragePooling1D,
+        AveragePooling2D,
+        AveragePooling3D,
+        BatchNormalization,
+        Concatenate,
+        Conv1D,
+        Conv1DTranspose,
+        Conv2D,
+        Conv2DTranspose,
+        Conv3D,
+        Conv3DTranspose,
+        Cropping1D,
+        Cropping2D,
+        Cropping3D,
+        Dense,
+        DepthwiseConv1D,
+        DepthwiseConv2D,
+        Dropout,
+        Flatten,
+        GlobalAveragePooling1D,
+        GlobalAveragePooling2D,
+        GlobalAveragePooling3D,
+        GlobalMaxPooling1D,
+        GlobalMaxPooling2D,
+        GlobalMaxPooling3D,
+        MaxPooling1D,
+        MaxPooling2D,
+        MaxPooling3D,
+        Maximum,
+        Minimum,
+        Multiply,
+        Rescaling,
+        Reshape,
+        Resizing,
+        SeparableConv1D,
+        SeparableConv2D,
+        UpSampling1D,
+        UpSampling2D,
+        UpSampling3D,
+        ZeroPadding1D,
+        ZeroPadding2D,
+        ZeroPadding3D,
+    }
+    /// Losses.
+    LOSSES: Loss = {
+        BinaryCrossentropy,
+        CategoricalCrossentropy,
+        MeanAbsoluteError,
+        MeanSquaredError,
+        SparseCategoricalCrossentropy,
+    }
+    /// Metrics.
+    METRICS: Metric = {
+        BinaryCrossentropy,
+        CategoricalCrossentropy,
+        MeanAbsoluteError,
+        MeanSquaredError,
+        SparseCategoricalCrossentropy,
+    }
+    /// Optimizers.
+    OPTIMIZERS: Optimizer = {
+        Adam,
+        RMSprop,
+        SGD,
+    }
+}
+
+/// The arguments of Keras's layer `Activation`.
+#[derive(Default, Serialize, Deserialize)]
+#[serde(default)]
+struct ActivationArguments {
+    activation: Activation,
+}
+
+impl From<ActivationArguments> for Activation {
+    fn from(arguments: ActivationArguments) -> Activation {
+        arguments.activation
+    }
+}
+
+impl From<Activation> for ActivationArguments {
+    fn from(activation: Activation) -> ActivationArguments {
+        ActivationArguments { activation }
+    }
+}
+
+/// Reads an object of one of the classes of a table, by the name of the class or the function of that name:
+/// `MeanSquaredError` or `mean_squared_error`. `what` is the word for the classes in messages.
+pub fn read<T: ?Sized>(table: &[Class<T>], what: &str, class: &str, arguments: &Config) -> Result<Rc<T>, Vec<Problem>> {
+    match table.iter().find(|c| c.name == class || snake_case(c.name) == class) {
+        Some(class) => (class.read)(arguments),
+        None => Err(vec![Problem::new(Code::Unknown, format!("no {what} class is called `{}`", class.escape_debug()))]),
+    }
+}
+
+/// The class and arguments of a definition, if it is of one of the classes of a table.
+pub fn write<T: ?Sized>(table: &[Class<T>], def: &T) -> Option<(&'static str, Value)> {
+    table.iter().find_map(|class| Some((class.name, (class.write)(def)?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every class reads its own defaults, and writes what it read.
+    fn round_trips<T: ?Sized>(table: &[Class<T>]) {
+        for class in table {
+            let def = (class.read)(&Config::new()).unwrap_or_else(|e| panic!("{}: {e:?}", class.name));
+            let Some(Value::Object(form)) = (class.write)(&def) else { panic!("{} is not written", class.name) };
+            let again = (class.read)(&form).unwrap_or_else(|e| panic!("{}: {e:?}", class.name));
+            assert_eq!((class.write)(&again), Some(Value::Object(form)), "{}", class.name);
+            assert_eq!(write(table, &*def).unwrap().0, class.name);
+        }
+        assert!(table.is_sorted_by_key(|c| c.name));
+    }
+
+    #[test]
+    fn every_class_is_read_and_written() {
+        round_trips(LAYERS);
+        round_trips(LOSSES);
+        round_trips(METRICS);
+        round_trips(OPTIMIZERS);
+    }
+
+    #[test]
+    fn layers_are_called_as_their_classes() {
+        for class in LAYERS {
+            assert_eq!((class.read)(&Config::new()).unwrap().kind(), class.name);
+        }
+    }
+
+    #[test]
+    fn unknown_classes_are_refused() {
+        let problems = read(LAYERS, "layer", "Dens", &Config::new()).unwrap_err();
+        assert_eq!(problems[0].message, "no layer class is called `Dens`");
+    }
+}

@@ -1,0 +1,92 @@
+//! Masks travel through the layer graph as in Keras.
+
+mod common;
+
+use bakelite_compiler::ir::eval::Tensor as Value;
+use bakelite_compiler::prelude::*;
+use common::Interpreted;
+
+/// The mask that a chain of layers gives a tensor which starts with one, for a batch of one.
+fn mask_after(item: &[usize], mask: &[f64], build: impl Fn(&Tensor) -> Tensor) -> Option<Vec<f64>> {
+    let m = Model::new("masks");
+    let x = m.input("x", item.to_vec(), F32);
+    let given = m.input("given", item[..1].to_vec(), U8);
+    let y = build(&x.with_mask(&given));
+    m.output_as("y", &y);
+    if !y.is_masked() {
+        return None;
+    }
+    m.output_as("mask", &y.mask().cast(F32));
+    let run = Interpreted::new(&m, 1);
+    let x = Value::splat(F32, &[&[1], item].concat(), 0.5);
+    let given = Value::from_numbers(U8, &[1, item[0]], mask);
+    let result = run.peek("predict", 1, &[x, given]);
+    Some(result.outputs[1].to_numbers())
+}
+
+#[test]
+fn layers_pass_masks_or_end_them() {
+    let mask = [1.0, 0.0, 1.0];
+    let after = |build: &dyn Fn(&Tensor) -> Tensor| mask_after(&[3, 4], &mask, build);
+    let passed = Some(mask.to_vec());
+    assert_eq!(after(&|x| Dense::new(2).apply(x)), passed);
+    assert_eq!(after(&|x| Dropout::new(0.5).apply(&Relu.apply(x))), passed);
+    assert_eq!(after(&|x| BatchNormalization::new().apply(x)), passed);
+    assert_eq!(after(&|x| Rescaling::new(2.0).apply(x)), passed);
+    assert_eq!(after(&|x| Flatten.apply(x)), None);
+    assert_eq!(after(&|x| Reshape::new([4, 3]).apply(x)), None);
+    assert_eq!(after(&|x| x + 1.0), None);
+}
+
+#[test]
+fn a_model_as_layer_passes_masks_through_its_layers() {
+    let passes = |x: &Tensor| Sequential::new("inner").add(Dense::new(2)).add(Relu).apply(x);
+    assert_eq!(mask_after(&[3, 4], &[0.0, 0.0, 1.0], passes), Some(vec![0.0, 0.0, 1.0]));
+    let ends = |x: &Tensor| Sequential::new("inner").add(Dense::new(2)).add(Reshape::new([6])).apply(x);
+    assert_eq!(mask_after(&[3, 4], &[0.0, 0.0, 1.0], ends), None);
+}
+
+#[test]
+fn joined_tensors_have_joined_masks() {
+    let other = |x: &Tensor| Masking::new().mask_value(0.5).apply(x);
+    let mask = [1.0, 0.0, 1.0];
+    let after = |build: &dyn Fn(&Tensor) -> Tensor| mask_after(&[3, 4], &mask, build);
+    assert_eq!(after(&|x| Add.apply_many(&[x, &other(x)])), Some(mask.to_vec()));
+    assert_eq!(after(&|x| Add.apply_many(&[x, &Reshape::new([3, 4]).apply(x)])), None);
+    assert_eq!(after(&|x| Concatenate::new().apply_many(&[x, &other(x)])), Some(mask.to_vec()));
+    let joined = after(&|x| Concatenate::new().axis(1).apply_many(&[x, &other(x), &(x + 1.0)]));
+    assert_eq!(joined, Some(vec![1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0]));
+}
+
+#[test]
+fn masking_and_embedding_make_masks() {
+    let m = Model::new("masks");
+    let x = m.input("x", [3, 2], F32);
+    let index = m.input("index", 4, I32);
+    let masked = Masking::new().mask_value(-1.0).apply(&x);
+    let rows = Embedding::new(5, 2).mask_zero(true).apply(&index);
+    m.output_as("x_out", &masked).output_as("x_mask", &masked.mask());
+    m.output_as("rows", &rows).output_as("index_mask", &rows.mask());
+    let mut run = Interpreted::new(&m, 1);
+    run.set("embedding/embeddings", &[0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 4.5]);
+    let x = Value::from_numbers(F32, &[1, 3, 2], &[-1.0, -1.0, -1.0, 3.0, 0.0, 0.0]);
+    let index = Value::from_numbers(I32, &[1, 4], &[4.0, 0.0, 5.0, -1.0]);
+    let out: Vec<Vec<f64>> = run.call("predict", 1, &[x, index]).iter().map(|t| t.to_numbers()).collect();
+    assert_eq!(out[0], [0.0, 0.0, -1.0, 3.0, 0.0, 0.0]);
+    assert_eq!(out[1], [0.0, 1.0, 1.0]);
+    assert_eq!(out[2][..4], [4.0, 4.5, 0.0, 0.5]);
+    assert!(out[2][4..].iter().all(|x| x.is_nan()), "an index out of range is no row: {:?}", out[2]);
+    assert_eq!(out[3], [1.0, 0.0, 1.0, 1.0]);
+}
+
+#[test]
+fn the_mean_of_a_sequence_leaves_masked_steps_out() {
+    let m = Model::new("mean");
+    let x = m.input("x", [3, 2], F32);
+    let y = GlobalAveragePooling1D.apply(&Masking::new().apply(&x));
+    m.output_as("y", &y);
+    assert!(!y.is_masked());
+    let run = Interpreted::new(&m, 1);
+    let x = Value::from_numbers(F32, &[1, 3, 2], &[1.0, 2.0, 0.0, 0.0, 4.0, 0.0]);
+    assert_eq!(run.peek("predict", 1, &[x]).outputs[0].to_numbers(), [2.5, 1.0]);
+}
