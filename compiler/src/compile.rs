@@ -74,7 +74,7 @@ pub fn compile(mut module: Module, options: &Options) -> Result<Compiled, Compil
         let program = schedule(entry, &module.storage, module.max_batch, options.schedule).map_err(|e| {
             let details = match e {
                 ScheduleError::Invalid { violations, .. } => violations.iter().map(|v| v.to_string()).collect(),
-                ScheduleError::Lowering { .. } | ScheduleError::Loop { .. } => vec![e.to_string()],
+                ScheduleError::Lowering { .. } => vec![e.to_string()],
             };
             CompilerBug::new(&format!("scheduling `{}`", entry.name), details, &module)
         })?;

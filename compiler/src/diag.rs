@@ -50,6 +50,8 @@ pub enum Code {
     Gradient,
     /// A layer definition that builds an invalid graph.
     Layer,
+    /// A description of a model from elsewhere that cannot be read.
+    Import,
     /// A build that cannot write its files or does not know its target.
     Build,
     /// A mistake of the compiler itself.
@@ -75,6 +77,7 @@ impl Code {
             Code::Loss => "loss",
             Code::Gradient => "gradient",
             Code::Layer => "layer",
+            Code::Import => "import",
             Code::Build => "build",
             Code::Internal => "internal",
         }

@@ -417,6 +417,9 @@ mod tests {
             }
         }
         for f in BinaryFn::ALL.iter().filter(|f| differentiable(f.row().takes, f.row().gives.dtype(DType::F64))) {
+            if *f == BinaryFn::GradientOf {
+                continue;
+            }
             let [a, b] = f.row().domain;
             let inputs = [(Shape::batched(&[5]), a), (Shape::batched(&[5]), b)];
             check(f.row().name, &inputs, |g, x| g.push(Op::Binary(*f), &[x[0], x[1]]));

@@ -26,11 +26,14 @@ macro_rules! cases {
 }
 
 cases! {
+    arguments_of_convolutions
     arguments_of_layers
+    arguments_of_resizing
     axis_is_the_batch
     axis_out_of_range
     batch_of_zero
     concatenation
+    constraints
     empty_dimension
     entry_points
     float_labels

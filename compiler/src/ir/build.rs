@@ -28,7 +28,7 @@ macro_rules! unaries {
 impl Graph {
     binaries! {
         add Add, sub Sub, mul Mul, div Div, rem Rem, min Min, max Max, pow Pow, eq Eq, ne Ne, lt Lt, le Le, gt Gt,
-        ge Ge, and And, or Or, xor Xor, shl Shl, shr Shr,
+        ge Ge, and And, or Or, xor Xor, shl Shl, shr Shr, gradient_of GradientOf,
     }
     unaries! {
         neg Neg, abs Abs, sign Sign, floor Floor, ceil Ceil, round Round, trunc Trunc, sqrt Sqrt, rsqrt Rsqrt,

@@ -382,6 +382,10 @@ binary_table! {
         int: Some(|x, y| x.max(y)),
         grad: Some(|e, x, y, _, d| { let c = e.binary(BinaryFn::Ge, x, y); route(e, c, d) }),
         cuda: "bk_max({0}, {1})", lower: Native, commutes: true, domain: [(-3.0, 3.0), (-3.0, 3.0)] }
+    /// `x`, with the gradient of `y`, which need not be computed for the value.
+    GradientOf "gradient_of" { takes: Number, gives: Same, eval: |x, _| x, int: Some(|x, _| x),
+        grad: Some(|e, _, _, _, d| (e.lit(d, 0.0), d)), cuda: "({0})", lower: Expand(|_, x, _| x), commutes: false,
+        domain: [(-3.0, 3.0), (-3.0, 3.0)] }
     /// `x^y`; a negative base has a value for integral exponents only.
     Pow "pow" { takes: Float, gives: Same, eval: f64::powf, int: None,
         grad: Some(|e, x, y, z, d| {

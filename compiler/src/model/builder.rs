@@ -188,7 +188,12 @@ impl Model {
     /// An empty model. The name becomes part of symbols and module names, so it is an identifier.
     #[track_caller]
     pub fn new(name: impl Into<String>) -> Model {
-        Model { net: Rc::new(RefCell::new(Net::new(name.into(), SourceLine::caller()))) }
+        Model::at(name.into(), SourceLine::caller())
+    }
+
+    /// An empty model on behalf of a line.
+    pub(crate) fn at(name: String, source: SourceLine) -> Model {
+        Model { net: Rc::new(RefCell::new(Net::new(name, source))) }
     }
 
     pub fn name(&self) -> String {
@@ -198,9 +203,13 @@ impl Model {
     /// Declares an input by the shape of one item.
     #[track_caller]
     pub fn input(&self, name: impl Into<String>, shape: impl IntoShape, dtype: DType) -> Tensor {
-        let (name, source) = (name.into(), SourceLine::caller());
-        match batch_type(&format!("input `{name}`"), &shape.into_shape(), dtype) {
-            Ok(ty) => self.input_of_type(&name, ty, source),
+        self.input_at(&name.into(), &shape.into_shape(), dtype, SourceLine::caller())
+    }
+
+    /// Declares an input on behalf of a line.
+    pub(crate) fn input_at(&self, name: &str, item: &[usize], dtype: DType, source: SourceLine) -> Tensor {
+        match batch_type(&format!("input `{name}`"), item, dtype) {
+            Ok(ty) => self.input_of_type(name, ty, source),
             Err(problem) => {
                 self.net.borrow_mut().report(problem, name, source);
                 Tensor { net: self.net.clone(), port: None }
@@ -239,7 +248,8 @@ impl Model {
         self.add_output(name.into(), x, SourceLine::caller())
     }
 
-    fn add_output(&self, name: String, x: &Tensor, source: SourceLine) -> &Model {
+    /// Makes a tensor an output on behalf of a line.
+    pub(crate) fn add_output(&self, name: String, x: &Tensor, source: SourceLine) -> &Model {
         if !tensor::adopt(&self.net, x, "an output", &source) {
             return self;
         }
@@ -291,11 +301,19 @@ impl Model {
         losses: impl Into<Losses>,
         metrics: impl Into<Metrics>,
     ) -> &Model {
-        let source = SourceLine::caller();
-        let compiled =
-            Compiled { optimizer: Rc::new(optimizer), losses: losses.into(), metrics: metrics.into(), source };
-        self.net.borrow_mut().compiled = Some(compiled);
+        self.compile_at(Rc::new(optimizer), losses.into(), metrics.into(), SourceLine::caller());
         self
+    }
+
+    /// [`Model::compile`] on behalf of a line.
+    pub(crate) fn compile_at(
+        &self,
+        optimizer: Rc<dyn Optimizer>,
+        losses: Losses,
+        metrics: Metrics,
+        source: SourceLine,
+    ) {
+        self.net.borrow_mut().compiled = Some(Compiled { optimizer, losses, metrics, source });
     }
 
     /// Declares the target of an output, where it is not what the loss expects by default: labels as `u8`, or with a
@@ -362,6 +380,11 @@ impl Model {
     /// The names of its layers, in the order of their first use.
     pub fn layer_names(&self) -> Vec<String> {
         self.net.borrow().graph.layers().iter().map(|(name, _)| name.to_string()).collect()
+    }
+
+    /// The names of its outputs, in order.
+    pub fn output_names(&self) -> Vec<String> {
+        self.net.borrow().graph.outputs.iter().map(|o| o.name.clone()).collect()
     }
 
     /// The layer graph in Graphviz's language.

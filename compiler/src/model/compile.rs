@@ -77,7 +77,7 @@ impl Losses {
         self.push(For::Name(name.into()), Rc::new(loss), weight)
     }
 
-    fn push(mut self, output: For, loss: Rc<dyn Loss>, weight: f64) -> Losses {
+    pub(crate) fn push(mut self, output: For, loss: Rc<dyn Loss>, weight: f64) -> Losses {
         self.list.push(WeightedLoss { output, loss, weight });
         self
     }
@@ -112,7 +112,7 @@ impl Metrics {
         self.push(For::Name(name.into()), Rc::new(metric))
     }
 
-    fn push(mut self, output: For, metric: Rc<dyn Metric>) -> Metrics {
+    pub(crate) fn push(mut self, output: For, metric: Rc<dyn Metric>) -> Metrics {
         self.list.push(OutputMetric { output, metric });
         self
     }

@@ -4,9 +4,11 @@ use serde::{Deserialize, Serialize};
 
 use super::CallCx;
 use super::activation::Activation;
+use super::constraint::Constraint;
 use super::initializer::Initializer;
-use super::layer::{BuildCx, Layer, LayerDef, Weight, arguments};
+use super::layer::{BuildCx, Layer, LayerDef, Weight};
 use super::regularizer::Regularizer;
+use super::setters::setters;
 use crate::diag::Problem;
 use crate::ir::NodeId;
 
@@ -22,6 +24,8 @@ pub struct Dense {
     kernel_regularizer: Option<Regularizer>,
     bias_regularizer: Option<Regularizer>,
     activity_regularizer: Option<Regularizer>,
+    kernel_constraint: Option<Constraint>,
+    bias_constraint: Option<Constraint>,
 }
 
 impl Default for Dense {
@@ -35,6 +39,8 @@ impl Default for Dense {
             kernel_regularizer: None,
             bias_regularizer: None,
             activity_regularizer: None,
+            kernel_constraint: None,
+            bias_constraint: None,
         }
     }
 }
@@ -45,15 +51,19 @@ impl Dense {
     }
 }
 
-arguments! { Dense;
-    activation: Activation,
-    use_bias: bool,
-    kernel_initializer: Initializer,
-    bias_initializer: Initializer,
-    kernel_regularizer: Option<Regularizer>,
-    bias_regularizer: Option<Regularizer>,
-    /// A penalty on the result, averaged over the batch.
-    activity_regularizer: Option<Regularizer>,
+impl Layer<Dense> {
+    setters! {
+        activation: Activation;
+        use_bias: bool;
+        kernel_initializer: Initializer;
+        bias_initializer: Initializer;
+        kernel_regularizer: some Regularizer;
+        bias_regularizer: some Regularizer;
+        /// A penalty on the result, averaged over the batch.
+        activity_regularizer: some Regularizer;
+        kernel_constraint: some Constraint;
+        bias_constraint: some Constraint;
+    }
 }
 
 impl LayerDef for Dense {
@@ -75,10 +85,10 @@ impl LayerDef for Dense {
                 .help("give the item an axis: `Reshape::new([1]).apply(&x)`"));
         };
         let kernel = Weight::new("kernel", [features, self.units], self.kernel_initializer);
-        cx.weight(kernel.regularizer(self.kernel_regularizer))?;
+        cx.weight(kernel.regularizer(self.kernel_regularizer).constraint(self.kernel_constraint.clone()))?;
         if self.use_bias {
             let bias = Weight::new("bias", [self.units], self.bias_initializer);
-            cx.weight(bias.regularizer(self.bias_regularizer))?;
+            cx.weight(bias.regularizer(self.bias_regularizer).constraint(self.bias_constraint.clone()))?;
         }
         Ok(())
     }

@@ -2,9 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::orthogonal::orthogonal;
 use super::random::{self, Key};
+use super::regularizer::diagonal;
 use crate::diag::Problem;
-use crate::ir::{Dim, Graph, NodeId, TensorType};
+use crate::ir::{Dim, Graph, NodeId, Shape, TensorType};
 
 /// How a weight begins. The random ones draw by the model's seed and the weight's path.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -37,6 +39,14 @@ pub enum Initializer {
     HeNormal,
     LecunUniform,
     LecunNormal,
+    /// `gain` times a random matrix with orthonormal rows or columns. Axes before the last are taken as one.
+    Orthogonal {
+        gain: f64,
+    },
+    /// `gain` on the diagonal of a matrix.
+    Identity {
+        gain: f64,
+    },
 }
 
 /// Which count of connections scales a variance.
@@ -79,7 +89,18 @@ impl Initializer {
         Initializer::TruncatedNormal { mean: 0.0, stddev }
     }
 
-    pub(crate) fn check(&self) -> Result<(), Problem> {
+    /// Orthogonal with gain 1.
+    pub const fn orthogonal() -> Initializer {
+        Initializer::Orthogonal { gain: 1.0 }
+    }
+
+    /// Ones on the diagonal.
+    pub const fn identity() -> Initializer {
+        Initializer::Identity { gain: 1.0 }
+    }
+
+    /// Whether it makes sense for a weight of this shape.
+    pub(crate) fn check(&self, shape: &Shape) -> Result<(), Problem> {
         let fail = |what: &str| Err(Problem::value(format!("initializer {self:?}: {what}")));
         match *self {
             Initializer::Constant(c) if !c.is_finite() => fail("the constant is not finite"),
@@ -93,6 +114,15 @@ impl Initializer {
             }
             Initializer::VarianceScaling { scale, .. } if !(scale > 0.0 && scale.is_finite()) => {
                 fail("scale must be positive")
+            }
+            Initializer::Orthogonal { gain } | Initializer::Identity { gain } if !gain.is_finite() => {
+                fail("the gain is not finite")
+            }
+            Initializer::Orthogonal { .. } if shape.rank() < 2 => {
+                fail(&format!("takes weights with at least 2 axes, this one is {shape}"))
+            }
+            Initializer::Identity { .. } if shape.rank() != 2 => {
+                fail(&format!("takes matrices, this weight is {shape}"))
             }
             _ => Ok(()),
         }
@@ -133,6 +163,20 @@ impl Initializer {
             Initializer::HeNormal => scaled(2.0, Fan::In, Truncated).value(g, key, ty),
             Initializer::LecunUniform => scaled(1.0, Fan::In, Uniform).value(g, key, ty),
             Initializer::LecunNormal => scaled(1.0, Fan::In, Truncated).value(g, key, ty),
+            Initializer::Orthogonal { gain } => {
+                let (columns, rows) = match shape.as_fixed().as_deref() {
+                    Some([rows @ .., columns]) => (*columns, rows.iter().product()),
+                    _ => (1, 1),
+                };
+                let x = orthogonal(g, key, rows, columns);
+                let x = g.mul_s(x, gain);
+                g.reshape(x, shape.clone())
+            }
+            Initializer::Identity { gain } => {
+                let diagonal = diagonal(g, shape);
+                let (one, zero) = (g.splat_of(gain, ty.clone()), g.splat_of(0.0, ty.clone()));
+                g.select(diagonal, one, zero)
+            }
         }
     }
 }

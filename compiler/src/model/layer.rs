@@ -15,6 +15,7 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::call::CallCx;
+use super::constraint::Constraint;
 use super::graph::MaskedType;
 use super::initializer::Initializer;
 use super::regularizer::Regularizer;
@@ -68,13 +69,14 @@ pub struct Weight {
     pub kind: StorageKind,
     pub initializer: Initializer,
     pub regularizer: Option<Regularizer>,
+    pub constraint: Option<Constraint>,
 }
 
 impl Weight {
     /// A trained weight.
     pub fn new(name: impl Into<String>, shape: impl Into<Vec<usize>>, initializer: Initializer) -> Weight {
         let kind = StorageKind::Param;
-        Weight { name: name.into(), shape: shape.into(), kind, initializer, regularizer: None }
+        Weight { name: name.into(), shape: shape.into(), kind, initializer, regularizer: None, constraint: None }
     }
 
     /// State that the layer updates in training and reads in prediction.
@@ -84,6 +86,11 @@ impl Weight {
 
     pub fn regularizer(mut self, regularizer: Option<Regularizer>) -> Weight {
         self.regularizer = regularizer;
+        self
+    }
+
+    pub fn constraint(mut self, constraint: Option<Constraint>) -> Weight {
+        self.constraint = constraint;
         self
     }
 
@@ -105,6 +112,11 @@ pub struct BuildCx<'a> {
 }
 
 impl BuildCx<'_> {
+    /// The layer's [`LayerDef::kind`].
+    pub fn kind(&self) -> &'static str {
+        self.kind
+    }
+
     /// The type of the first input.
     pub fn input(&self) -> &TensorType {
         &self.inputs[0]
@@ -128,8 +140,10 @@ impl BuildCx<'_> {
             let message = format!("{} needs a weight `{name}` of {shape}, more than {MAX_WEIGHT} elements", self.kind);
             return Err(Problem::new(Code::Size, message));
         }
-        weight.initializer.check()?;
-        weight.regularizer.map_or(Ok(()), |r| r.check())?;
+        let shape = Shape::fixed(shape);
+        weight.initializer.check(&shape)?;
+        weight.regularizer.map_or(Ok(()), |r| r.check(&shape))?;
+        weight.constraint.as_ref().map_or(Ok(()), |c| c.check(&shape))?;
         self.weights.push(weight);
         Ok(())
     }
@@ -146,6 +160,11 @@ impl BuildCx<'_> {
     /// The extents of one item of the first input, which must be `f32` and have this many axes besides the batch.
     pub fn item(&self, axes: usize, meaning: &str) -> Result<Vec<usize>, Problem> {
         self.float()?;
+        self.ranked_item(axes, meaning)
+    }
+
+    /// The same for any element type.
+    pub fn ranked_item(&self, axes: usize, meaning: &str) -> Result<Vec<usize>, Problem> {
         let item = self.any_item()?;
         if item.len() != axes {
             let message = format!(
@@ -235,6 +254,32 @@ pub struct AnyLayer {
 }
 
 impl AnyLayer {
+    /// A new layer with a definition.
+    pub(crate) fn from_def(def: Rc<dyn LayerDef>) -> AnyLayer {
+        AnyLayer { def, core: Rc::new(Core::new()) }
+    }
+
+    pub(crate) fn definition(&self) -> &dyn LayerDef {
+        &*self.def
+    }
+
+    /// Its own name, if it has been given one.
+    pub(crate) fn name(&self) -> Option<String> {
+        self.core.name.borrow().clone()
+    }
+
+    pub(crate) fn set_name(&self, name: &str) {
+        *self.core.name.borrow_mut() = Some(name.to_string()).filter(|name| !name.is_empty());
+    }
+
+    pub(crate) fn is_trainable(&self) -> bool {
+        self.core.trainable.get()
+    }
+
+    pub(crate) fn set_trainable(&self, trainable: bool) {
+        self.core.trainable.set(trainable);
+    }
+
     pub(crate) fn weights(&self) -> Vec<Weight> {
         self.core.weights.borrow().clone().unwrap_or_default()
     }
@@ -338,32 +383,6 @@ impl<D: LayerDef + Clone + 'static> Layer<D> {
     }
 }
 
-/// Builder methods of a layer, named after the fields that they set. One for an `Option` takes the bare value too.
-macro_rules! arguments {
-    ($def:ident;) => {};
-    ($def:ident; $(#[$doc:meta])* $name:ident: Option<$value:ty>, $($rest:tt)*) => {
-        impl $crate::model::Layer<$def> {
-            $(#[$doc])*
-            pub fn $name(self, $name: impl Into<Option<$value>>) -> $crate::model::Layer<$def> {
-                let value = $name.into();
-                self.with(|def| def.$name = value)
-            }
-        }
-        arguments! { $def; $($rest)* }
-    };
-    ($def:ident; $(#[$doc:meta])* $name:ident: $value:ty, $($rest:tt)*) => {
-        impl $crate::model::Layer<$def> {
-            $(#[$doc])*
-            pub fn $name(self, $name: $value) -> $crate::model::Layer<$def> {
-                self.with(|def| def.$name = $name)
-            }
-        }
-        arguments! { $def; $($rest)* }
-    };
-}
-
-pub(crate) use arguments;
-
 /// Whatever can be used as a layer: a [`Layer`], a definition without weights such as `Flatten`, a model.
 pub trait IntoLayer {
     fn into_layer(self) -> AnyLayer;
@@ -389,7 +408,7 @@ impl<D: LayerDef + 'static> IntoLayer for &Layer<D> {
 
 impl<D: LayerDef + 'static> IntoLayer for D {
     fn into_layer(self) -> AnyLayer {
-        AnyLayer { def: Rc::new(self), core: Rc::new(Core::new()) }
+        AnyLayer::from_def(Rc::new(self))
     }
 }
 

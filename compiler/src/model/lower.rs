@@ -228,6 +228,10 @@ fn optimize(
         let old: Vec<NodeId> = slots.iter().map(|&slot| store.read(g, slot)).collect();
         let mut cx = StepCx::new(g, rate, count);
         let Update { weight, slots: new } = optimizer.update(&mut cx, weight, gradient, &old);
+        let weight = match store.declaration(id).and_then(|w| w.constraint.as_ref()) {
+            Some(constraint) => constraint.apply(g, weight),
+            None => weight,
+        };
         g.assign(id, weight);
         assign_all(g, slots.into_iter().zip(new).collect());
     }

@@ -1,7 +1,7 @@
 //! The language that models are described in.
 //!
 //! A [`Model`] is a graph of calls of layers. Layers ([`LayerDef`]), losses ([`Loss`]), metrics ([`Metric`]),
-//! optimizers ([`Optimizer`]), initializers and regularizers are compositions of graph operations, one file each,
+//! optimizers ([`Optimizer`]), initializers, regularizers and constraints are compositions of graph operations, one file each,
 //! and nothing below this module knows them. [`Model::lower`] turns the description into an
 //! [`ir::Module`](crate::ir::Module): storage cells, and one tensor graph for every entry point.
 //!
@@ -11,21 +11,26 @@
 //! `tests/common/rows.rs`.
 
 mod activation;
+mod axes;
 mod builder;
 mod call;
 mod check;
-mod compile;
+pub(crate) mod compile;
 pub mod config;
+mod constraint;
 mod conv;
 mod dense;
+mod dot;
 mod dropout;
 mod embedding;
 mod entry;
 pub(crate) mod graph;
 mod initializer;
+mod lambda;
 mod layer;
 mod loss;
 mod lower;
+mod margins;
 mod mask;
 mod merge;
 mod metric;
@@ -33,41 +38,59 @@ mod norm;
 mod objective;
 mod ops;
 mod optimizer;
+mod orthogonal;
 mod pool;
 pub mod prelude;
 mod random;
 pub mod registry;
 mod regularizer;
 mod reshape;
+mod resize;
 mod sequential;
+mod setters;
 mod store;
-mod tensor;
+pub(crate) mod tensor;
 mod window;
 
 pub use activation::{Activation, ELU, LeakyReLU, PReLU, ReLU, Swish};
+pub use axes::Axes;
 pub use builder::{DEFAULT_MAX_BATCH, IntoShape, Model, SubModel};
 pub use call::{CallCx, Masked};
 pub use compile::{Losses, Metrics};
-pub use conv::Conv2D;
+pub use constraint::Constraint;
+pub use conv::{
+    Conv1D, Conv1DTranspose, Conv2D, Conv2DTranspose, Conv3D, Conv3DTranspose, DepthwiseConv1D, DepthwiseConv2D,
+    SeparableConv1D, SeparableConv2D,
+};
 pub use dense::Dense;
+pub use dot::{Dot, DotAxes};
 pub use dropout::Dropout;
 pub use embedding::Embedding;
 pub use entry::Entry;
 pub use initializer::{Distribution, Fan, Initializer};
+pub use lambda::Lambda;
 pub use layer::{AnyLayer, Apply, BuildCx, IntoLayer, Layer, LayerDef, Weight};
 pub use loss::{
     BinaryCrossentropy, CategoricalCrossentropy, Loss, MeanAbsoluteError, MeanSquaredError,
     SparseCategoricalCrossentropy,
 };
+pub use margins::{Cropping1D, Cropping2D, Cropping3D, Margins, ZeroPadding1D, ZeroPadding2D, ZeroPadding3D};
 pub use mask::Masking;
-pub use merge::{Add, Average, Concatenate, Maximum, Minimum, Multiply};
+pub use merge::{Add, Average, Concatenate, Maximum, Minimum, Multiply, Subtract};
 pub use metric::{Accuracy, Metric};
-pub use norm::BatchNormalization;
+pub use norm::{
+    BatchNormalization, GroupNormalization, LayerNormalization, RMSNormalization, RenormClipping, UnitNormalization,
+};
 pub use optimizer::{Adam, Optimizer, RMSprop, SGD, StepCx, Update};
-pub use pool::{AveragePooling2D, GlobalAveragePooling2D, GlobalMaxPooling2D, MaxPooling2D};
+pub use pool::{
+    AveragePooling1D, AveragePooling2D, AveragePooling3D, GlobalAveragePooling1D, GlobalAveragePooling2D,
+    GlobalAveragePooling3D, GlobalMaxPooling1D, GlobalMaxPooling2D, GlobalMaxPooling3D, MaxPooling1D, MaxPooling2D,
+    MaxPooling3D,
+};
 pub use random::Key;
-pub use regularizer::Regularizer;
-pub use reshape::{Flatten, Rescaling, Reshape};
+pub use regularizer::{Regularizer, Vectors};
+pub use reshape::{ActivityRegularization, Flatten, Identity, Permute, RepeatVector, Rescaling, Reshape};
+pub use resize::{Interpolation, Resizing, UpSampling1D, UpSampling2D, UpSampling3D};
 pub use sequential::Sequential;
 pub use tensor::Tensor;
-pub use window::{Padding, Pair};
+pub use window::{DataFormat, Extents, Padding};

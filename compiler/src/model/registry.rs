@@ -9,7 +9,9 @@ use std::rc::Rc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::activation::Softmax;
 use super::config::{self, Config};
+use super::layer::snake_case;
 use super::*;
 use crate::diag::{Code, Problem};
 
@@ -51,18 +53,67 @@ classes! {
     /// Layers. Models are not among them: they are made of layers.
     LAYERS: LayerDef = {
         Activation with ActivationArguments,
+        ActivityRegularization,
         Add,
         Average,
+        AveragePooling1D,
+        AveragePooling2D,
+        AveragePooling3D,
         BatchNormalization,
         Concatenate,
+        Conv1D,
+        Conv1DTranspose,
+        Conv2D,
+        Conv2DTranspose,
+        Conv3D,
+        Conv3DTranspose,
+        Cropping1D,
+        Cropping2D,
+        Cropping3D,
         Dense,
+        DepthwiseConv1D,
+        DepthwiseConv2D,
+        Dot,
         Dropout,
+        ELU,
+        Embedding,
         Flatten,
+        GlobalAveragePooling1D,
+        GlobalAveragePooling2D,
+        GlobalAveragePooling3D,
+        GlobalMaxPooling1D,
+        GlobalMaxPooling2D,
+        GlobalMaxPooling3D,
+        GroupNormalization,
+        Identity,
+        LayerNormalization,
+        LeakyReLU,
+        Masking,
+        MaxPooling1D,
+        MaxPooling2D,
+        MaxPooling3D,
         Maximum,
         Minimum,
         Multiply,
+        PReLU,
+        Permute,
+        RMSNormalization,
+        ReLU,
+        RepeatVector,
         Rescaling,
         Reshape,
+        Resizing,
+        SeparableConv1D,
+        SeparableConv2D,
+        Softmax,
+        Subtract,
+        UnitNormalization,
+        UpSampling1D,
+        UpSampling2D,
+        UpSampling3D,
+        ZeroPadding1D,
+        ZeroPadding2D,
+        ZeroPadding3D,
     }
     /// Losses.
     LOSSES: Loss = {
@@ -107,9 +158,10 @@ impl From<Activation> for ActivationArguments {
     }
 }
 
-/// Reads an object of one of the classes of a table. `what` is the word for them in messages.
+/// Reads an object of one of the classes of a table, by the name of the class or the function of that name:
+/// `MeanSquaredError` or `mean_squared_error`. `what` is the word for the classes in messages.
 pub fn read<T: ?Sized>(table: &[Class<T>], what: &str, class: &str, arguments: &Config) -> Result<Rc<T>, Vec<Problem>> {
-    match table.iter().find(|c| c.name == class) {
+    match table.iter().find(|c| c.name == class || snake_case(c.name) == class) {
         Some(class) => (class.read)(arguments),
         None => Err(vec![Problem::new(Code::Unknown, format!("no {what} class is called `{}`", class.escape_debug()))]),
     }

@@ -8,6 +8,11 @@ pub type Build = fn(&[Tensor]) -> Tensor;
 /// Name, shapes of the inputs' items, shape of the result's items, and the layer.
 pub struct Row(pub &'static str, pub &'static [&'static [usize]], pub &'static [usize], pub Build);
 
+/// The same tensor with a mask that leaves some steps out: those whose first feature is below -1/2.
+fn some_mask(x: &Tensor) -> Tensor {
+    x.with_mask(&(x.slice(-1, 0, 1).max(&[-1]) + 1.5).cast(I32).cast(Bool))
+}
+
 #[rustfmt::skip]
 pub const ROWS: &[Row] = &[
     Row("dense", &[&[5]], &[3], |x| Dense::new(3).apply(&x[0])),
@@ -36,28 +41,122 @@ pub const ROWS: &[Row] = &[
     Row("conv2d same strides", &[&[7, 5, 2]], &[4, 3, 3], |x| Conv2D::new(3, 3).strides(2).padding(Same).apply(&x[0])),
     Row("conv2d dilation", &[&[7, 7, 2]], &[3, 3, 2], |x| Conv2D::new(2, 3).dilation_rate(2).apply(&x[0])),
     Row("conv2d groups", &[&[4, 5, 6]], &[3, 4, 4], |x| Conv2D::new(4, 2).groups(2).apply(&x[0])),
+    Row("conv2d depthwise groups", &[&[4, 5, 3]], &[4, 5, 6], |x| Conv2D::new(6, 3).groups(3).padding(Same).apply(&x[0])),
+    Row("conv2d channels first", &[&[3, 5, 7]], &[4, 3, 5], |x| Conv2D::new(4, 3).data_format(ChannelsFirst).activation(Softmax).apply(&x[0])),
+    Row("conv1d", &[&[7, 3]], &[3, 4], |x| Conv1D::new(4, 3).strides(2).apply(&x[0])),
+    Row("conv1d same", &[&[8, 2]], &[4, 3], |x| Conv1D::new(3, 5).strides(2).padding(Same).apply(&x[0])),
+    Row("conv1d causal", &[&[7, 3]], &[7, 2], |x| Conv1D::new(2, 3).padding(Causal).dilation_rate(2).apply(&x[0])),
+    Row("conv1d causal strides", &[&[7, 3]], &[3, 2], |x| Conv1D::new(2, 2).padding(Causal).strides(3).apply(&x[0])),
+    Row("conv1d groups", &[&[6, 4]], &[5, 6], |x| Conv1D::new(6, 2).groups(2).use_bias(false).apply(&x[0])),
+    Row("conv3d", &[&[4, 5, 3, 2]], &[3, 3, 2, 3], |x| Conv3D::new(3, (2, 3, 2)).activation(Tanh).apply(&x[0])),
+    Row("conv3d same strides", &[&[4, 5, 3, 2]], &[2, 5, 1, 2], |x| Conv3D::new(2, 3).strides((2, 1, 3)).padding(Same).apply(&x[0])),
+    Row("conv3d dilation", &[&[5, 4, 3, 2]], &[1, 2, 3, 2], |x| Conv3D::new(2, (3, 2, 1)).dilation_rate(2).apply(&x[0])),
+    Row("conv1d transpose", &[&[5, 3]], &[12, 2], |x| Conv1DTranspose::new(2, 4).strides(2).apply(&x[0])),
+    Row("conv1d transpose gaps", &[&[4, 3]], &[12, 2], |x| Conv1DTranspose::new(2, 2).strides(3).apply(&x[0])),
+    Row("conv1d transpose same gaps", &[&[4, 3]], &[12, 2], |x| Conv1DTranspose::new(2, 1).strides(3).padding(Same).apply(&x[0])),
+    Row("conv2d transpose", &[&[3, 5, 4]], &[5, 7, 3], |x| Conv2DTranspose::new(3, 3).apply(&x[0])),
+    Row("conv2d transpose same", &[&[3, 5, 4]], &[3, 5, 3], |x| Conv2DTranspose::new(3, (2, 3)).padding(Same).apply(&x[0])),
+    Row("conv2d transpose strides", &[&[3, 4, 2]], &[7, 9, 3], |x| Conv2DTranspose::new(3, 3).strides(2).apply(&x[0])),
+    Row("conv2d transpose same strides", &[&[3, 4, 2]], &[6, 12, 3], |x| Conv2DTranspose::new(3, 3).strides((2, 3)).padding(Same).apply(&x[0])),
+    Row("conv2d transpose output padding", &[&[3, 4, 2]], &[8, 10, 3], |x| {
+        Conv2DTranspose::new(3, 3).strides(2).output_padding(1).apply(&x[0])
+    }),
+    Row("conv2d transpose same output padding", &[&[3, 4, 2]], &[5, 11, 3], |x| {
+        Conv2DTranspose::new(3, (4, 3)).strides((2, 3)).output_padding((1, 1)).padding(Same).apply(&x[0])
+    }),
+    Row("conv2d transpose dilation", &[&[3, 4, 2]], &[7, 8, 3], |x| Conv2DTranspose::new(3, 3).dilation_rate(2).activation(Relu).apply(&x[0])),
+    Row("conv2d transpose channels first", &[&[2, 3, 4]], &[3, 6, 8], |x| {
+        Conv2DTranspose::new(3, 2).strides(2).data_format(ChannelsFirst).apply(&x[0])
+    }),
+    Row("conv3d transpose", &[&[2, 3, 2, 2]], &[5, 4, 4, 2], |x| Conv3DTranspose::new(2, (3, 2, 3)).strides((2, 1, 1)).apply(&x[0])),
+    Row("depthwise conv1d", &[&[7, 3]], &[4, 6], |x| DepthwiseConv1D::new(3).strides(2).depth_multiplier(2).padding(Same).apply(&x[0])),
+    Row("depthwise conv2d", &[&[5, 6, 4]], &[3, 4, 4], |x| DepthwiseConv2D::new(3).activation(Relu).apply(&x[0])),
+    Row("depthwise conv2d multiplier", &[&[5, 6, 3]], &[5, 6, 6], |x| DepthwiseConv2D::new(3).depth_multiplier(2).padding(Same).apply(&x[0])),
+    Row("depthwise conv2d strides", &[&[5, 6, 4]], &[3, 3, 4], |x| DepthwiseConv2D::new(3).strides(2).padding(Same).apply(&x[0])),
+    Row("depthwise conv2d dilation", &[&[5, 7, 2]], &[1, 5, 2], |x| DepthwiseConv2D::new((3, 2)).dilation_rate(2).apply(&x[0])),
+    Row("separable conv1d", &[&[7, 3]], &[5, 4], |x| SeparableConv1D::new(4, 3).apply(&x[0])),
+    Row("separable conv2d", &[&[5, 6, 3]], &[3, 3, 5], |x| {
+        SeparableConv2D::new(5, 3).strides(2).padding(Same).depth_multiplier(2).activation(Relu).apply(&x[0])
+    }),
     Row("max pooling", &[&[6, 7, 3]], &[3, 3, 3], |x| MaxPooling2D::new(2).apply(&x[0])),
     Row("max pooling same", &[&[5, 7, 2]], &[3, 4, 2], |x| MaxPooling2D::new(2).padding(Same).apply(&x[0])),
     Row("max pooling overlapping", &[&[7, 7, 2]], &[3, 3, 2], |x| MaxPooling2D::new(3).strides(2).apply(&x[0])),
+    Row("max pooling gaps", &[&[7, 5, 2]], &[2, 2, 2], |x| MaxPooling2D::new((2, 1)).strides((3, 3)).apply(&x[0])),
+    Row("max pooling 1d", &[&[7, 3]], &[3, 3], |x| MaxPooling1D::new(3).strides(2).apply(&x[0])),
+    Row("max pooling 3d", &[&[4, 5, 3, 2]], &[2, 2, 2, 2], |x| MaxPooling3D::new((2, 2, 1)).strides(2).apply(&x[0])),
+    Row("max pooling channels first", &[&[3, 6, 7]], &[3, 3, 3], |x| MaxPooling2D::new(2).data_format(ChannelsFirst).apply(&x[0])),
     Row("average pooling", &[&[6, 7, 3]], &[3, 3, 3], |x| AveragePooling2D::new(2).apply(&x[0])),
     Row("average pooling same", &[&[5, 7, 2]], &[3, 4, 2], |x| AveragePooling2D::new(2).padding(Same).apply(&x[0])),
+    Row("average pooling 1d", &[&[7, 3]], &[4, 3], |x| AveragePooling1D::new(3).strides(2).padding(Same).apply(&x[0])),
+    Row("average pooling 3d", &[&[4, 5, 3, 2]], &[2, 2, 1, 2], |x| AveragePooling3D::new(2).apply(&x[0])),
     Row("global average pooling", &[&[3, 5, 4]], &[4], |x| GlobalAveragePooling2D.apply(&x[0])),
+    Row("global average pooling 1d", &[&[5, 4]], &[1, 4], |x| GlobalAveragePooling1D.keepdims(true).apply(&x[0])),
+    Row("global average pooling 3d", &[&[2, 3, 5, 4]], &[4], |x| GlobalAveragePooling3D.apply(&x[0])),
     Row("global max pooling", &[&[3, 5, 4]], &[4], |x| GlobalMaxPooling2D.apply(&x[0])),
+    Row("global max pooling 1d", &[&[5, 4]], &[4], |x| GlobalMaxPooling1D.apply(&x[0])),
+    Row("global max pooling 3d", &[&[4, 2, 3, 5]], &[4, 1, 1, 1], |x| {
+        GlobalMaxPooling3D.keepdims(true).data_format(ChannelsFirst).apply(&x[0])
+    }),
+    Row("zero padding 1d", &[&[5, 3]], &[8, 3], |x| ZeroPadding1D::new((1, 2)).apply(&x[0])),
+    Row("zero padding 2d", &[&[3, 5, 2]], &[5, 9, 2], |x| ZeroPadding2D::new((1, 2)).apply(&x[0])),
+    Row("zero padding 2d ends", &[&[3, 5, 2]], &[4, 8, 2], |x| ZeroPadding2D::new(((1, 0), (0, 3))).apply(&x[0])),
+    Row("zero padding 3d", &[&[3, 2, 2, 2]], &[5, 4, 4, 2], |x| ZeroPadding3D::new(1).apply(&x[0])),
+    Row("cropping 1d", &[&[6, 3]], &[3, 3], |x| Cropping1D::new((1, 2)).apply(&x[0])),
+    Row("cropping 2d", &[&[5, 6, 2]], &[4, 3, 2], |x| Cropping2D::new(((1, 0), (1, 2))).apply(&x[0])),
+    Row("cropping 3d", &[&[5, 6, 3, 2]], &[3, 2, 1, 2], |x| Cropping3D::new((1, 2, 1)).apply(&x[0])),
+    Row("up sampling 1d", &[&[4, 3]], &[12, 3], |x| UpSampling1D::new(3).apply(&x[0])),
+    Row("up sampling 2d", &[&[3, 4, 2]], &[6, 12, 2], |x| UpSampling2D::new((2, 3)).apply(&x[0])),
+    Row("up sampling bilinear", &[&[3, 4, 2]], &[6, 12, 2], |x| UpSampling2D::new((2, 3)).interpolation(Bilinear).apply(&x[0])),
+    Row("up sampling bicubic", &[&[3, 5, 2]], &[6, 10, 2], |x| UpSampling2D::new(2).interpolation(Bicubic).apply(&x[0])),
+    Row("up sampling channels first", &[&[2, 3, 4]], &[2, 6, 8], |x| UpSampling2D::new(2).data_format(ChannelsFirst).apply(&x[0])),
+    Row("up sampling 3d", &[&[2, 3, 2, 2]], &[4, 3, 6, 2], |x| UpSampling3D::new((2, 1, 3)).apply(&x[0])),
+    Row("resizing", &[&[5, 7, 2]], &[8, 4, 2], |x| Resizing::new(8, 4).apply(&x[0])),
+    Row("resizing nearest", &[&[5, 7, 2]], &[8, 4, 2], |x| Resizing::new(8, 4).interpolation(Nearest).apply(&x[0])),
+    Row("resizing antialias", &[&[7, 9, 2]], &[3, 4, 2], |x| Resizing::new(3, 4).antialias(true).interpolation(Lanczos3).apply(&x[0])),
+    Row("resizing cropped", &[&[5, 9, 2]], &[4, 4, 2], |x| Resizing::new(4, 4).crop_to_aspect_ratio(true).apply(&x[0])),
+    Row("resizing padded", &[&[5, 9, 2]], &[4, 4, 2], |x| Resizing::new(4, 4).pad_to_aspect_ratio(true).fill_value(0.5).apply(&x[0])),
     Row("batch normalization", &[&[3, 5, 2]], &[3, 5, 2], |x| BatchNormalization::new().apply(&x[0])),
     Row("batch normalization axis", &[&[3, 5]], &[3, 5], |x| BatchNormalization::new().axis(1).scale(false).apply(&x[0])),
+    Row("batch normalization mask", &[&[5, 3]], &[5, 3], |x| BatchNormalization::new().apply(&some_mask(&x[0]))),
+    Row("layer normalization", &[&[3, 5]], &[3, 5], |x| LayerNormalization::new().apply(&x[0])),
+    Row("layer normalization axes", &[&[3, 5, 2]], &[3, 5, 2], |x| {
+        LayerNormalization::new().axis([1, 3]).center(false).epsilon(1e-2).apply(&x[0])
+    }),
+    Row("layer normalization rms_scaling", &[&[5]], &[5], |x| LayerNormalization::new().rms_scaling(true).apply(&x[0])),
+    Row("rms normalization", &[&[3, 5]], &[3, 5], |x| RMSNormalization::new().apply(&x[0])),
+    Row("group normalization", &[&[3, 6]], &[3, 6], |x| GroupNormalization::new().groups(3).apply(&x[0])),
+    Row("instance normalization", &[&[2, 5, 3]], &[2, 5, 3], |x| {
+        GroupNormalization::new().groups(-1).axis(1).scale(false).apply(&x[0])
+    }),
+    Row("unit normalization", &[&[3, 5]], &[3, 5], |x| UnitNormalization::new().apply(&x[0])),
     Row("dropout", &[&[9]], &[9], |x| Dropout::new(0.4).apply(&x[0])),
     Row("dropout on images", &[&[3, 2, 5]], &[3, 2, 5], |x| Dropout::new(0.5).apply(&x[0])),
     Row("embedding", &[&[3]], &[3, 2], |x| Embedding::new(5, 2).apply(&(&x[0] * 1.5 + 2.5).cast(I32))),
     Row("masking", &[&[3, 2]], &[3, 2], |x| Masking::new().apply(&x[0])),
     Row("flatten", &[&[2, 3, 2]], &[12], |x| Flatten.apply(&x[0])),
+    Row("flatten channels first", &[&[2, 3, 2]], &[12], |x| Flatten.data_format(ChannelsFirst).apply(&x[0])),
     Row("flatten scalars", &[&[]], &[1], |x| Flatten.apply(&x[0])),
     Row("reshape", &[&[2, 6]], &[3, 4], |x| Reshape::new([3, -1]).apply(&x[0])),
+    Row("permute", &[&[2, 3, 5]], &[5, 2, 3], |x| Permute::new([3, 1, 2]).apply(&x[0])),
+    Row("repeat vector", &[&[5]], &[3, 5], |x| RepeatVector::new(3).apply(&x[0])),
+    Row("identity", &[&[5]], &[5], |x| Identity.apply(&x[0])),
+    Row("activity regularization", &[&[5]], &[5], |x| ActivityRegularization::new(0.1, 0.2).apply(&x[0])),
+    Row("lambda", &[&[5, 3]], &[5], |x| Lambda::new(|x| (x * x).sum(&[-1]).sqrt() + 1.0).apply(&x[0])),
+    Row("lambda of many", &[&[5], &[5]], &[5], |x| {
+        Lambda::of_many(|x| &x[0] * &Relu.apply(&x[1])).apply_many(&[&x[0], &x[1]])
+    }),
     Row("rescaling", &[&[4]], &[4], |x| Rescaling::new(0.5).offset(-1.0).apply(&x[0])),
     Row("add", &[&[3, 4], &[3, 4], &[1, 4]], &[3, 4], |x| Add.apply_many(&[&x[0], &x[1], &x[2]])),
     Row("multiply", &[&[3], &[3]], &[3], |x| Multiply.apply_many(&[&x[0], &x[1]])),
     Row("average", &[&[3], &[3]], &[3], |x| Average.apply_many(&[&x[0], &x[1]])),
     Row("maximum", &[&[3], &[3]], &[3], |x| Maximum.apply_many(&[&x[0], &x[1]])),
     Row("minimum", &[&[3], &[3]], &[3], |x| Minimum.apply_many(&[&x[0], &x[1]])),
+    Row("add of ranks", &[&[3, 4], &[4]], &[3, 4], |x| Add.apply_many(&[&x[0], &x[1]])),
+    Row("subtract", &[&[3], &[3]], &[3], |x| Subtract.apply_many(&[&x[0], &x[1]])),
+    Row("multiply masks", &[&[5, 2], &[5, 2]], &[5, 2], |x| Multiply.apply_many(&[&some_mask(&x[0]), &x[1]])),
+    Row("maximum masks", &[&[5, 2], &[5, 2]], &[5, 2], |x| Maximum.apply_many(&[&x[0], &some_mask(&x[1])])),
+    Row("dot", &[&[5], &[5]], &[1], |x| Dot::new(-1).normalize(true).apply_many(&[&x[0], &x[1]])),
+    Row("dot axes", &[&[3, 5, 2], &[4, 3]], &[5, 2, 4], |x| Dot::new((1, 2)).apply_many(&[&x[0], &x[1]])),
     Row("concatenate", &[&[2, 3], &[2, 1]], &[2, 4], |x| Concatenate::new().apply_many(&[&x[0], &x[1]])),
     Row("concatenate axis", &[&[2, 3], &[1, 3]], &[3, 3], |x| Concatenate::new().axis(1).apply_many(&[&x[0], &x[1]])),
     Row("expressions", &[&[4], &[4]], &[], |x| {

@@ -1,9 +1,10 @@
-//! The classes of initializers and regularizers.
+//! The classes of initializers, regularizers and constraints.
 
 use serde_json::{Value, json};
 
-use super::{Family, Row, keras_family};
-use crate::model::{Distribution, Fan, Initializer, Regularizer};
+use super::{Arguments, Family, Row, keras_family};
+use crate::model::regularizer::Vectors;
+use crate::model::{Constraint, Distribution, Fan, Initializer, Regularizer};
 
 keras_family!(Initializer);
 
@@ -34,9 +35,17 @@ impl Family for Initializer {
         ("HeNormal", |_| Initializer::HeNormal),
         ("LecunUniform", |_| Initializer::LecunUniform),
         ("LecunNormal", |_| Initializer::LecunNormal),
+        ("Orthogonal", |a| Initializer::Orthogonal { gain: a.take("gain", 1.0) }),
+        ("Identity", |a| Initializer::Identity { gain: a.take("gain", 1.0) }),
     ];
-    const ALIASES: &'static [(&'static str, &'static str)] =
-        &[("zero", "Zeros"), ("one", "Ones"), ("uniform", "RandomUniform"), ("normal", "RandomNormal")];
+    const ALIASES: &'static [(&'static str, &'static str)] = &[
+        ("zero", "Zeros"),
+        ("one", "Ones"),
+        ("uniform", "RandomUniform"),
+        ("normal", "RandomNormal"),
+        ("IdentityInitializer", "Identity"),
+        ("OrthogonalInitializer", "Orthogonal"),
+    ];
 
     fn write(&self) -> (&'static str, Value) {
         let none = json!({});
@@ -60,6 +69,8 @@ impl Family for Initializer {
             Initializer::HeNormal => ("HeNormal", none),
             Initializer::LecunUniform => ("LecunUniform", none),
             Initializer::LecunNormal => ("LecunNormal", none),
+            Initializer::Orthogonal { gain } => ("Orthogonal", json!({ "gain": gain })),
+            Initializer::Identity { gain } => ("Identity", json!({ "gain": gain })),
         }
     }
 }
@@ -73,6 +84,10 @@ impl Family for Regularizer {
         ("L1", |a| Regularizer::L1(a.take("l1", 0.01))),
         ("L2", |a| Regularizer::L2(a.take("l2", 0.01))),
         ("L1L2", |a| Regularizer::L1L2 { l1: a.take("l1", 0.0), l2: a.take("l2", 0.0) }),
+        ("OrthogonalRegularizer", |a| Regularizer::OrthogonalRegularizer {
+            factor: a.take("factor", 0.01),
+            mode: a.take("mode", Vectors::Rows),
+        }),
     ];
     const ALIASES: &'static [(&'static str, &'static str)] = &[("l1_l2", "L1L2")];
 
@@ -81,6 +96,64 @@ impl Family for Regularizer {
             Regularizer::L1(l1) => ("L1", json!({ "l1": l1 })),
             Regularizer::L2(l2) => ("L2", json!({ "l2": l2 })),
             Regularizer::L1L2 { l1, l2 } => ("L1L2", json!({ "l1": l1, "l2": l2 })),
+            Regularizer::OrthogonalRegularizer { factor, mode } => {
+                ("OrthogonalRegularizer", json!({ "factor": factor, "mode": mode }))
+            }
+        }
+    }
+}
+
+keras_family!(Constraint);
+
+/// The axis or axes that a norm runs over.
+fn axes(a: &mut Arguments<'_>) -> Vec<isize> {
+    a.take("axis", OneOrMore(vec![0])).0
+}
+
+/// A number, or a list of them.
+struct OneOrMore(Vec<isize>);
+
+impl<'de> serde::Deserialize<'de> for OneOrMore {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<OneOrMore, D::Error> {
+        #[derive(serde::Deserialize)]
+        #[serde(untagged, expecting = "an axis or a list of axes")]
+        enum Form {
+            One(isize),
+            More(Vec<isize>),
+        }
+        Ok(OneOrMore(match Form::deserialize(deserializer)? {
+            Form::One(axis) => vec![axis],
+            Form::More(axes) => axes,
+        }))
+    }
+}
+
+impl Family for Constraint {
+    const MODULE: &'static str = "keras.constraints";
+    const WHAT: &'static str = "constraint";
+    const CLASSES: &'static [Row<Constraint>] = &[
+        ("MaxNorm", |a| Constraint::MaxNorm { max_value: a.take("max_value", 2.0), axis: axes(a) }),
+        ("NonNeg", |_| Constraint::NonNeg),
+        ("UnitNorm", |a| Constraint::UnitNorm { axis: axes(a) }),
+        ("MinMaxNorm", |a| Constraint::MinMaxNorm {
+            min_value: a.take("min_value", 0.0),
+            max_value: a.take("max_value", 1.0),
+            rate: a.take("rate", 1.0),
+            axis: axes(a),
+        }),
+    ];
+
+    fn write(&self) -> (&'static str, Value) {
+        let axis = |axes: &[isize]| if let [axis] = axes { json!(axis) } else { json!(axes) };
+        match self {
+            Constraint::MaxNorm { max_value, axis: a } => {
+                ("MaxNorm", json!({ "max_value": max_value, "axis": axis(a) }))
+            }
+            Constraint::NonNeg => ("NonNeg", json!({})),
+            Constraint::UnitNorm { axis: a } => ("UnitNorm", json!({ "axis": axis(a) })),
+            Constraint::MinMaxNorm { min_value, max_value, rate, axis: a } => {
+                ("MinMaxNorm", json!({ "min_value": min_value, "max_value": max_value, "rate": rate, "axis": axis(a) }))
+            }
         }
     }
 }

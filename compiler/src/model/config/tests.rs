@@ -2,7 +2,7 @@ use serde_json::json;
 
 use super::*;
 use crate::model::{
-    Activation, BatchNormalization, Dense, Dropout, Fan, Flatten, Initializer, Padding, Pair, Regularizer,
+    Activation, BatchNormalization, Dense, Dropout, Extents, Fan, Identity, Initializer, Padding, Regularizer,
 };
 
 fn messages<D: Default + Serialize + DeserializeOwned>(class: &str, config: Value) -> Vec<String> {
@@ -27,8 +27,8 @@ fn arguments_take_their_defaults() {
     assert_eq!(form["kernel_initializer"]["class_name"], "GlorotUniform");
     assert_eq!(form["kernel_regularizer"], Value::Null);
     assert_eq!(read::<Dense>("Dense", form.as_object().unwrap()).unwrap(), dense);
-    assert_eq!(write(&Flatten), json!({}));
-    assert!(read::<Flatten>("Flatten", &Config::new()).is_ok());
+    assert_eq!(write(&Identity), json!({}));
+    assert!(read::<Identity>("Identity", &Config::new()).is_ok());
 }
 
 #[test]
@@ -44,7 +44,7 @@ fn mistakes_are_named_and_come_together() {
         messages::<Dense>("Dense", json!({"kernel_initializer": {"class_name": "Constant", "config": {"v": 1}}}));
     assert!(found[0].contains("Constant has no argument `v`"), "{found:?}");
     assert_eq!(messages::<Dropout>("Dropout", json!({"rate": "half"})).len(), 1);
-    assert_eq!(messages::<BatchNormalization>("BatchNormalization", json!({"renorm": true, "axis": [3]})).len(), 2);
+    assert_eq!(messages::<BatchNormalization>("BatchNormalization", json!({"synchronised": true, "axis": [3]})).len(), 2);
 }
 
 #[test]
@@ -77,18 +77,18 @@ fn every_form_comes_back() {
         round_trip(serde_json::from_value::<Regularizer>(json!(class)).unwrap());
     }
     [Padding::Valid, Padding::Same].into_iter().for_each(round_trip);
-    round_trip(Pair([3, 5]));
+    round_trip(Extents([3, 5]));
 }
 
 #[test]
 fn extents_are_given_once_or_for_each_axis() {
-    let of = |v: Value| serde_json::from_value::<Pair>(v);
-    assert_eq!(of(json!(3)).unwrap(), Pair([3, 3]));
-    assert_eq!(of(json!([3, 5])).unwrap(), Pair([3, 5]));
+    let of = |v: Value| serde_json::from_value::<Extents<2>>(v);
+    assert_eq!(of(json!(3)).unwrap(), Extents([3, 3]));
+    assert_eq!(of(json!([3, 5])).unwrap(), Extents([3, 5]));
     for bad in [json!([3]), json!([1, 2, 3]), json!(-1), json!("3"), json!(2.5), json!(null)] {
         assert!(of(bad.clone()).is_err(), "{bad}");
     }
-    assert_eq!(serde_json::to_value(Pair([3, 5])).unwrap(), json!([3, 5]));
+    assert_eq!(serde_json::to_value(Extents([3, 5])).unwrap(), json!([3, 5]));
 }
 
 #[test]

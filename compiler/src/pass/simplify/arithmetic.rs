@@ -215,5 +215,8 @@ pub fn cast_of_cast(g: &mut Graph, id: NodeId) -> Option<NodeId> {
 
 /// Gradients have been taken before the passes run.
 pub fn gradient_barrier(g: &mut Graph, id: NodeId) -> Option<NodeId> {
-    operand_of(g, UnaryFn::StopGradient, id)
+    match binary(g, id) {
+        Some((BinaryFn::GradientOf, value, _)) => Some(value),
+        _ => operand_of(g, UnaryFn::StopGradient, id),
+    }
 }

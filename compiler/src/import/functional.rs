@@ -1,0 +1,254 @@
+//! Graphs of layers.
+//!
+//! Every layer lists its applications ("inbound nodes"). An application names the tensors that it takes by their
+//! history: layer, number of the application, number of the result.
+
+use std::collections::{BTreeSet, HashMap};
+
+use serde_json::Value;
+
+use super::layer::{Made, name_of};
+use super::{InputSpec, Reader, join};
+use crate::model::config::{Config, Object, excerpt};
+use crate::model::{Model, Tensor, tensor};
+
+/// Arguments of calls that are tensors, in the order in which layers take them after the positional ones.
+const TENSOR_ARGUMENTS: &[&str] = &["value", "key", "initial_state", "attention_mask"];
+
+/// A tensor by its history.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+struct History {
+    layer: String,
+    node: usize,
+    tensor: usize,
+}
+
+/// A layer and its applications.
+struct Entry {
+    name: String,
+    /// None for inputs, and for layers that were refused.
+    made: Option<Made>,
+    /// Whether the layer is a functional model, whose outputs count its own description as application 0.
+    functional: bool,
+    calls: Vec<Vec<History>>,
+    /// The results of each application, once it has been made.
+    results: Vec<Option<Vec<Tensor>>>,
+}
+
+impl Reader<'_> {
+    /// Fills a model with a graph of layers.
+    pub(super) fn functional(&mut self, model: &Model, config: &Config, path: &str) {
+        let mut entries: Vec<Entry> = Vec::new();
+        let mut index: HashMap<String, usize> = HashMap::new();
+        let mut inputs: HashMap<String, InputSpec> = HashMap::new();
+        for value in self.layers(config, path) {
+            let object = match Object::parse(value) {
+                Ok(object) => object,
+                Err(why) => {
+                    self.malformed(path, why);
+                    continue;
+                }
+            };
+            let name = name_of(value, &object).to_string();
+            let here = join(path, &name);
+            if index.insert(name.clone(), entries.len()).is_some() {
+                self.malformed(&here, format!("two layers are called `{}`", name.escape_debug()));
+            }
+            let mut entry = Entry { name, made: None, functional: false, calls: Vec::new(), results: Vec::new() };
+            if object.class == "InputLayer" {
+                inputs.extend(self.input(&object.config, path).map(|input| (entry.name.clone(), input)));
+                entry.results.push(None);
+            } else {
+                entry.made = match operation(value) {
+                    Some(module) => {
+                        let class = &object.class;
+                        self.malformed(&here, format!("the operation {class} of {module} is not supported"));
+                        None
+                    }
+                    None => self.layer(&object, &entry.name, path),
+                };
+                entry.functional = object.class != "Sequential" && super::layer::is_model(&object.class);
+                entry.calls = self.calls(value, &here);
+                entry.results.resize(entry.calls.len(), None);
+            }
+            entries.push(entry);
+        }
+        let input_layers = self.endpoints(config, "input_layers", path);
+        let output_layers = self.endpoints(config, "output_layers", path);
+        if !self.problems.is_empty() {
+            return;
+        }
+        // The model takes its inputs in the order in which it lists them.
+        for history in &input_layers {
+            let (Some(&at), Some(input)) = (index.get(&history.layer), inputs.remove(&history.layer)) else {
+                self.malformed(path, format!("the input `{}` is no InputLayer", history.layer.escape_debug()));
+                continue;
+            };
+            let x = model.input_at(&input.name, &input.item, input.dtype, self.source.clone());
+            entries[at].results[0] = Some(vec![x]);
+        }
+        self.apply(&mut entries, &index, path);
+        for history in output_layers {
+            let Some(entry) = index.get(&history.layer).map(|&at| &entries[at]) else {
+                self.malformed(path, format!("the output `{}` is no layer", history.layer.escape_debug()));
+                continue;
+            };
+            let node = if entry.functional { history.node.saturating_sub(1) } else { history.node };
+            match entry.results.get(node).and_then(|r| r.as_ref()?.get(history.tensor)) {
+                Some(x) => drop(model.add_output(entry.name.clone(), x, self.source.clone())),
+                None if self.problems.is_empty() => {
+                    self.malformed(path, format!("the output {history:?} does not exist"));
+                }
+                None => {}
+            }
+        }
+    }
+
+    /// Applies the layers, each application after those that it depends on.
+    fn apply(&mut self, entries: &mut [Entry], index: &HashMap<String, usize>, path: &str) {
+        // Whom to tell when an application is there, and how many each still waits for.
+        let mut users: HashMap<(usize, usize), Vec<(usize, usize)>> = HashMap::new();
+        let mut waits: HashMap<(usize, usize), usize> = HashMap::new();
+        let mut ready: BTreeSet<(usize, usize)> = BTreeSet::new();
+        for (at, entry) in entries.iter().enumerate() {
+            for (node, arguments) in entry.calls.iter().enumerate() {
+                let mut open = BTreeSet::new();
+                for history in arguments {
+                    match index.get(&history.layer) {
+                        Some(&from) if history.node < entries[from].results.len() => {
+                            let there = entries[from].results[history.node].is_some();
+                            open.extend((!there).then_some((from, history.node)));
+                        }
+                        _ => {
+                            let here = join(path, &entry.name);
+                            self.malformed(&here, format!("the tensor {history:?} does not exist"));
+                        }
+                    }
+                }
+                for from in &open {
+                    users.entry(*from).or_default().push((at, node));
+                }
+                match open.len() {
+                    0 => drop(ready.insert((at, node))),
+                    n => drop(waits.insert((at, node), n)),
+                }
+            }
+        }
+        if !self.problems.is_empty() {
+            return;
+        }
+        while let Some((at, node)) = ready.pop_first() {
+            let tensor = |h: &History| entries[index[&h.layer]].results[h.node].as_ref()?.get(h.tensor).cloned();
+            let arguments: Option<Vec<Tensor>> = entries[at].calls[node].iter().map(tensor).collect();
+            let (Some(arguments), Some(made)) = (arguments, &entries[at].made) else {
+                let here = join(path, &entries[at].name);
+                self.malformed(&here, "is applied to a tensor that does not exist");
+                continue;
+            };
+            let arguments: Vec<&Tensor> = arguments.iter().collect();
+            let results = tensor::apply_at(&made.layer(), &arguments, self.source.clone());
+            entries[at].results[node] = Some(results);
+            for user in users.remove(&(at, node)).unwrap_or_default() {
+                if let Some(count) = waits.get_mut(&user) {
+                    *count -= 1;
+                    if *count == 0 {
+                        waits.remove(&user);
+                        ready.insert(user);
+                    }
+                }
+            }
+        }
+        if !waits.is_empty() && self.problems.is_empty() {
+            let names: BTreeSet<&str> = waits.keys().map(|(at, _)| entries[*at].name.as_str()).collect();
+            let names: Vec<&str> = names.into_iter().take(8).collect();
+            self.malformed(path, format!("these layers wait for each other: {}", names.join(", ")));
+        }
+    }
+
+    /// The tensors of every application of a layer.
+    fn calls(&mut self, value: &Value, path: &str) -> Vec<Vec<History>> {
+        let nodes = match value.get("inbound_nodes") {
+            Some(Value::Array(nodes)) => nodes.as_slice(),
+            _ => {
+                self.malformed(path, "the layer does not say what it is applied to");
+                &[]
+            }
+        };
+        nodes.iter().map(|node| self.arguments(node, path)).collect()
+    }
+
+    /// The tensors of one application: the positional arguments, then those with names.
+    fn arguments(&mut self, node: &Value, path: &str) -> Vec<History> {
+        let mut tensors = Vec::new();
+        let (Some(args), Some(kwargs)) = (node.get("args"), node.get("kwargs").and_then(Value::as_object)) else {
+            self.malformed(path, format!("{} is no call of a layer in the format of Keras 3", excerpt(node)));
+            return tensors;
+        };
+        self.collect(args, path, &mut tensors);
+        for (key, value) in kwargs {
+            let takes = TENSOR_ARGUMENTS.contains(&key.as_str());
+            if !value.is_null() && !takes {
+                self.malformed(path, format!("is called with {key} {}, which is not supported", excerpt(value)));
+            }
+        }
+        for value in TENSOR_ARGUMENTS.iter().filter_map(|key| kwargs.get(*key)) {
+            self.collect(value, path, &mut tensors);
+        }
+        if tensors.is_empty() && self.problems.is_empty() {
+            self.malformed(path, "is applied to no tensor");
+        }
+        tensors
+    }
+
+    /// The tensors in an argument, which may be a structure of them.
+    fn collect(&mut self, value: &Value, path: &str, tensors: &mut Vec<History>) {
+        match value {
+            Value::Null => {}
+            Value::Array(items) => items.iter().for_each(|item| self.collect(item, path, tensors)),
+            Value::Object(o) if o.get("class_name").is_some_and(|c| c == "__keras_tensor__") => {
+                let history = value.pointer("/config/keras_history").and_then(history);
+                match history {
+                    Some(history) => tensors.push(history),
+                    None => self.malformed(path, format!("{} is a tensor without history", excerpt(value))),
+                }
+            }
+            other => self.malformed(path, format!("is called with {}, which is no tensor", excerpt(other))),
+        }
+    }
+
+    /// `input_layers` or `output_layers`: one tensor, or a list or object of them.
+    fn endpoints(&mut self, config: &Config, key: &str, path: &str) -> Vec<History> {
+        fn leaves<'v>(value: &'v Value, found: &mut Vec<&'v Value>) {
+            match value {
+                Value::Array(items) if items.first().is_none_or(|first| !first.is_string()) => {
+                    items.iter().for_each(|item| leaves(item, found));
+                }
+                Value::Object(items) => items.values().for_each(|item| leaves(item, found)),
+                leaf => found.push(leaf),
+            }
+        }
+        let mut found = Vec::new();
+        config.get(key).into_iter().for_each(|value| leaves(value, &mut found));
+        let read: Option<Vec<History>> = found.into_iter().map(history).collect();
+        match read {
+            Some(list) if !list.is_empty() => list,
+            _ => {
+                let value = config.get(key).unwrap_or(&Value::Null);
+                self.malformed(path, format!("`{key}` is {}, not a list of tensors", excerpt(value)));
+                Vec::new()
+            }
+        }
+    }
+}
+
+/// `["layer", node, tensor]`
+fn history(value: &Value) -> Option<History> {
+    let [Value::String(layer), node, tensor] = value.as_array()?.as_slice() else { return None };
+    let number = |v: &Value| usize::try_from(v.as_u64()?).ok();
+    Some(History { layer: layer.clone(), node: number(node)?, tensor: number(tensor)? })
+}
+
+/// The module of an operation such as `x + y`, which is no layer.
+fn operation(value: &Value) -> Option<&str> {
+    value.get("module")?.as_str().filter(|module| module.starts_with("keras.src.ops"))
+}

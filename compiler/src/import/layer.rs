@@ -1,0 +1,91 @@
+//! One layer.
+
+use std::collections::BTreeMap;
+
+use serde::de::Error as _;
+use serde::ser::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::{Value, json};
+
+use super::{Reader, join};
+use crate::ir::SourceLine;
+use crate::model::config::{self, Object};
+use crate::model::registry::{self, LAYERS};
+use crate::model::{AnyLayer, IntoLayer, Model};
+
+/// A layer that has been read. A model is kept as one, since it may take its input from its first use.
+pub(super) enum Made {
+    Layer(AnyLayer),
+    Model(Model),
+}
+
+impl Made {
+    pub fn layer(&self) -> AnyLayer {
+        match self {
+            Made::Layer(layer) => layer.clone(),
+            Made::Model(model) => model.into_layer(),
+        }
+    }
+}
+
+/// Whether a class is made of layers.
+pub(super) fn is_model(class: &str) -> bool {
+    matches!(class, "Sequential" | "Functional" | "Model")
+}
+
+/// The name of a layer in its description.
+pub(super) fn name_of<'v>(value: &'v Value, object: &'v Object) -> &'v str {
+    let name = value.get("name").or_else(|| object.config.get("name"));
+    name.and_then(Value::as_str).unwrap_or_default()
+}
+
+impl Reader<'_> {
+    /// A layer from its serialised object.
+    pub(super) fn layer(&mut self, object: &Object, name: &str, path: &str) -> Option<Made> {
+        let path = join(path, if name.is_empty() { &object.class } else { name });
+        if is_model(&object.class) {
+            let model = Model::at(name.to_string(), self.source.clone());
+            let before = self.problems.len();
+            self.model(&model, object, &path);
+            return (self.problems.len() == before).then_some(Made::Model(model));
+        }
+        match registry::read(LAYERS, "layer", &object.class, &object.config) {
+            Ok(def) => {
+                let layer = AnyLayer::from_def(def);
+                layer.set_name(name);
+                layer.set_trainable(object.config.get("trainable") != Some(&Value::Bool(false)));
+                Some(Made::Layer(layer))
+            }
+            Err(problems) => {
+                problems.into_iter().for_each(|p| self.problem(&path, p));
+                None
+            }
+        }
+    }
+}
+
+/// Layers inside layers: a wrapper's argument is the serialised object of what it wraps.
+impl<'de> Deserialize<'de> for AnyLayer {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<AnyLayer, D::Error> {
+        let value = Value::deserialize(deserializer)?;
+        let object = Object::parse(&value).map_err(D::Error::custom)?;
+        let source = SourceLine { file: "layer".to_string(), line: 0 };
+        let mut reader = Reader { source, shapes: &BTreeMap::new(), problems: Vec::new() };
+        let made = reader.layer(&object, name_of(&value, &object), "");
+        let messages: Vec<String> = reader.problems.into_iter().map(|p| p.message).collect();
+        made.map(|made| made.layer()).ok_or_else(|| D::Error::custom(messages.join("; ")))
+    }
+}
+
+impl Serialize for AnyLayer {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Some((class, mut arguments)) = registry::write(LAYERS, self.definition()) else {
+            return Err(S::Error::custom(format!("{} is no class of layers in Keras", self.definition().kind())));
+        };
+        if let Some(name) = self.name() {
+            arguments["name"] = json!(name);
+        }
+        arguments["trainable"] = json!(self.is_trainable());
+        config::object("keras.layers", class, arguments).serialize(serializer)
+    }
+}

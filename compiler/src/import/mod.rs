@@ -1,0 +1,272 @@
+//! Models from elsewhere.
+//!
+//! Keras describes a model as JSON: `model.to_json()`, or `config.json` inside a `.keras` file. [`KerasModel`] reads it
+//! into a [`Model`], and its compile configuration into a call of [`Model::compile`].
+//!
+//! ```text
+//! KerasModel::parse     text -> JSON, of bounded depth
+//!   Reader::layer       one layer, by the registry            layer.rs
+//!   Reader::sequential  a chain of layers                     sequential.rs
+//!   Reader::functional  layers, and who is applied to what    functional.rs
+//!   Reader::compile     optimizer, losses, metrics            compile.rs
+//! ```
+//!
+//! The text is not trusted. Everything in it that cannot be honoured is reported at once, by the path of the layer
+//! that it belongs to.
+
+mod compile;
+mod functional;
+mod layer;
+mod sequential;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use crate::diag::{Code, Diagnostic, Diagnostics, Problem};
+use crate::ir::{DType, SourceLine};
+use crate::model::config::{Config, Object, excerpt};
+use crate::model::{DEFAULT_MAX_BATCH, Model};
+
+/// A model as Keras describes it.
+///
+/// ```
+/// # use bakelite_compiler::import::KerasModel;
+/// # fn main() -> Result<(), bakelite_compiler::diag::Diagnostics> {
+/// let json = r#"{"class_name": "Sequential", "config": {"name": "xor", "layers": [
+///     {"class_name": "InputLayer", "config": {"batch_shape": [null, 2], "dtype": "float32", "name": "x"}},
+///     {"class_name": "Dense", "config": {"name": "answer", "units": 1, "activation": "sigmoid"}}
+/// ]}}"#;
+/// let model = KerasModel::parse(json)?.max_batch(32).build()?;
+/// assert_eq!(model.layer_names(), ["answer"]);
+/// # Ok(())
+/// # }
+/// ```
+pub struct KerasModel {
+    object: Object,
+    compile: Option<Value>,
+    name: String,
+    shapes: BTreeMap<String, Vec<usize>>,
+    max_batch: usize,
+}
+
+impl KerasModel {
+    /// Reads the text of a model's configuration. Nesting beyond what `serde_json` admits is refused.
+    #[track_caller]
+    pub fn parse(json: &str) -> Result<KerasModel, Diagnostics> {
+        let source = SourceLine::caller();
+        let failed = |why: String| single("", Problem::new(Code::Import, why), &source);
+        let value: Value = serde_json::from_str(json).map_err(|e| failed(format!("this is no JSON: {e}")))?;
+        let object = Object::parse(&value).map_err(failed)?;
+        if !layer::is_model(&object.class) {
+            return Err(failed(format!("`{}` is no class of models", object.class.escape_debug())));
+        }
+        let compile = value.get("compile_config").filter(|c| c.as_object().is_some_and(|c| !c.is_empty())).cloned();
+        let name = object.config.get("name").and_then(Value::as_str).unwrap_or("model");
+        let name = identifier(name);
+        Ok(KerasModel { object, compile, name, shapes: BTreeMap::new(), max_batch: DEFAULT_MAX_BATCH })
+    }
+
+    /// The name of the model, an identifier; by default Keras's name with other characters replaced.
+    pub fn name(mut self, name: impl Into<String>) -> KerasModel {
+        self.name = name.into();
+        self
+    }
+
+    /// The shape of an item of an input, where the description leaves dimensions open.
+    pub fn shape(mut self, input: impl Into<String>, item: impl Into<Vec<usize>>) -> KerasModel {
+        self.shapes.insert(input.into(), item.into());
+        self
+    }
+
+    /// The largest batch of a call.
+    pub fn max_batch(mut self, batch: usize) -> KerasModel {
+        self.max_batch = batch;
+        self
+    }
+
+    /// Whether the description says how the model is trained.
+    pub fn is_compiled(&self) -> bool {
+        self.compile.is_some()
+    }
+
+    /// The model, compiled where the description says so; or everything that is wrong with it.
+    #[track_caller]
+    pub fn build(&self) -> Result<Model, Diagnostics> {
+        let source = SourceLine::caller();
+        self.read(self.compile.as_ref(), source)
+    }
+
+    /// The model, trained as another compile configuration says.
+    #[track_caller]
+    pub fn build_with(&self, compile: &Value) -> Result<Model, Diagnostics> {
+        let source = SourceLine::caller();
+        self.read(Some(compile), source)
+    }
+
+    fn read(&self, compile: Option<&Value>, source: SourceLine) -> Result<Model, Diagnostics> {
+        let mut reader = Reader { source, shapes: &self.shapes, problems: Vec::new() };
+        let model = Model::at(self.name.clone(), reader.source.clone());
+        model.max_batch(self.max_batch);
+        reader.model(&model, &self.object, "");
+        if let Some(compile) = compile {
+            reader.compile(&model, compile);
+        }
+        // Mistakes of shapes and names are with the model, those of classes and arguments with the reader.
+        let mut list = reader.problems;
+        list.extend(model.problems().iter().cloned());
+        if list.is_empty() { Ok(model) } else { Err(Diagnostics { model: self.name.clone(), list }) }
+    }
+}
+
+/// Keras's name as an identifier.
+fn identifier(name: &str) -> String {
+    let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
+    let name: String = name.chars().take(64).map(plain).collect();
+    if name.starts_with(|c: char| c.is_ascii_digit()) || name.is_empty() { format!("_{name}") } else { name }
+}
+
+fn single(path: &str, problem: Problem, source: &SourceLine) -> Diagnostics {
+    Diagnostics { model: String::new(), list: vec![Diagnostic::new(problem, path, Some(source.clone()))] }
+}
+
+/// What reading a model carries along.
+struct Reader<'a> {
+    /// The line of the user's source that asked for the model.
+    source: SourceLine,
+    /// Shapes of inputs of the outermost model.
+    shapes: &'a BTreeMap<String, Vec<usize>>,
+    problems: Vec<Diagnostic>,
+}
+
+/// An input of a model: its name, the shape of an item, and the element type.
+struct InputSpec {
+    name: String,
+    item: Vec<usize>,
+    dtype: DType,
+}
+
+impl Reader<'_> {
+    fn problem(&mut self, path: &str, problem: Problem) {
+        self.problems.push(Diagnostic::new(problem, path, Some(self.source.clone())));
+    }
+
+    /// Reports something that the description itself gets wrong.
+    fn malformed(&mut self, path: &str, why: impl Into<String>) {
+        self.problem(path, Problem::new(Code::Import, why));
+    }
+
+    /// Fills a model from its description.
+    fn model(&mut self, model: &Model, object: &Object, path: &str) {
+        if object.config.get("trainable") == Some(&Value::Bool(false)) {
+            model.trainable(false);
+        }
+        match object.class.as_str() {
+            "Sequential" => self.sequential(model, &object.config, path),
+            _ => self.functional(model, &object.config, path),
+        }
+    }
+
+    /// The layer descriptions of a model.
+    fn layers<'v>(&mut self, config: &'v Config, path: &str) -> &'v [Value] {
+        match config.get("layers") {
+            Some(Value::Array(layers)) => layers,
+            Some(other) => {
+                self.malformed(path, format!("`layers` is {}, not a list", excerpt(other)));
+                &[]
+            }
+            None => {
+                self.malformed(path, "the model has no `layers`; models that are Python code cannot be read");
+                &[]
+            }
+        }
+    }
+
+    /// The arguments of an `InputLayer`.
+    fn input(&mut self, config: &Config, path: &str) -> Option<InputSpec> {
+        let name = match config.get("name").and_then(Value::as_str) {
+            Some(name) => name.to_string(),
+            None => "input".to_string(),
+        };
+        let path = join(path, &name);
+        for flag in ["sparse", "ragged"] {
+            if config.get(flag).is_some_and(|v| *v != Value::Bool(false) && !v.is_null()) {
+                self.problem(&path, Problem::value(format!("InputLayer with {flag} tensors: only dense ones exist")));
+                return None;
+            }
+        }
+        let shape = config.get("batch_shape").or_else(|| config.get("batch_input_shape"));
+        let Some(shape) = shape.and_then(Value::as_array) else {
+            self.malformed(&path, "InputLayer without `batch_shape`");
+            return None;
+        };
+        let item = self.item(&name, shape, &path)?;
+        let dtype = self.dtype(config.get("dtype"), &path)?;
+        Some(InputSpec { name, item, dtype })
+    }
+
+    /// The extents of an item. Open ones are bound by the user, at the outermost model; or they are a mistake.
+    fn item(&mut self, input: &str, shape: &[Value], path: &str) -> Option<Vec<usize>> {
+        let top = !path.contains('/');
+        let bound = self.shapes.get(input).filter(|_| top).cloned();
+        let given: Vec<Option<&Value>> = shape.iter().skip(1).map(|d| Some(d).filter(|d| !d.is_null())).collect();
+        if let Some(bound) = bound {
+            let fits =
+                |(bound, given): (&usize, &Option<&Value>)| given.is_none_or(|g| g.as_u64() == Some(*bound as u64));
+            if bound.len() == given.len() && bound.iter().zip(&given).all(fits) {
+                return Some(bound);
+            }
+            let shape = Value::Array(shape.to_vec());
+            let message =
+                format!("the input `{input}` was given the shape {bound:?}, it is {} with the batch", excerpt(&shape));
+            self.problem(path, Problem::shape(message));
+            return None;
+        }
+        let mut item = Vec::new();
+        for (axis, extent) in given.into_iter().enumerate() {
+            match extent.map(|e| e.as_u64().and_then(|e| usize::try_from(e).ok())) {
+                Some(Some(extent)) => item.push(extent),
+                Some(None) => {
+                    let shape = Value::Array(shape.to_vec());
+                    self.malformed(path, format!("the input `{input}` has the shape {}", excerpt(&shape)));
+                    return None;
+                }
+                None => {
+                    let message = format!("the input `{input}` leaves the extent of axis {} open", axis + 1);
+                    let problem = Problem::shape(message).help("give the shape of an item: `.shape(\"x\", [100, 8])`");
+                    self.problem(path, problem);
+                    return None;
+                }
+            }
+        }
+        Some(item)
+    }
+
+    /// An element type; floats of other widths are computed as `f32`.
+    fn dtype(&mut self, dtype: Option<&Value>, path: &str) -> Option<DType> {
+        let name = match dtype {
+            None | Some(Value::Null) => "float32",
+            Some(Value::String(name)) => name,
+            Some(policy) => policy.pointer("/config/name").and_then(Value::as_str).unwrap_or("?"),
+        };
+        match name {
+            "int8" | "int16" | "int32" | "int64" => Some(DType::I32),
+            "uint16" | "uint32" => Some(DType::U32),
+            "uint8" => Some(DType::U8),
+            "bool" => Some(DType::Bool),
+            name if name.contains("float") => Some(DType::F32),
+            other => {
+                let message = format!("tensors of type `{}` do not exist", other.escape_debug());
+                self.problem(path, Problem::new(Code::DType, message));
+                None
+            }
+        }
+    }
+}
+
+/// A path one level deeper.
+fn join(path: &str, name: &str) -> String {
+    if path.is_empty() { name.to_string() } else { format!("{path}/{name}") }
+}

@@ -1,0 +1,53 @@
+//! Chains of layers.
+
+use serde_json::Value;
+
+use super::layer::name_of;
+use super::{InputSpec, Reader};
+use crate::model::config::{Config, Object};
+use crate::model::{Model, Tensor, tensor};
+
+impl Reader<'_> {
+    /// Fills a model with a chain. Its input comes from an `InputLayer` at the front, or from the shape that the chain
+    /// was built with.
+    pub(super) fn sequential(&mut self, model: &Model, config: &Config, path: &str) {
+        let mut layers = Vec::new();
+        let mut input = None;
+        for value in self.layers(config, path) {
+            let object = match Object::parse(value) {
+                Ok(object) => object,
+                Err(why) => {
+                    self.malformed(path, why);
+                    continue;
+                }
+            };
+            if object.class == "InputLayer" {
+                input = input.or(Some(self.input(&object.config, path)));
+                continue;
+            }
+            layers.extend(self.layer(&object, name_of(value, &object), path));
+        }
+        let input = match (input, config.get("build_input_shape")) {
+            (Some(input), _) => input,
+            (None, Some(Value::Array(shape))) => self.item("input", shape, path).map(|item| {
+                let (name, dtype) = ("input".to_string(), crate::ir::DType::F32);
+                InputSpec { name, item, dtype }
+            }),
+            (None, _) => {
+                self.malformed(
+                    path,
+                    "the model was never built: neither an InputLayer nor `build_input_shape` is there",
+                );
+                None
+            }
+        };
+        // Whatever was refused has been reported; what is left of the chain says nothing about shapes.
+        let (Some(input), true) = (input, self.problems.is_empty()) else { return };
+        let mut x: Tensor = model.input_at(&input.name, &input.item, input.dtype, self.source.clone());
+        for made in layers {
+            x = tensor::apply_at(&made.layer(), &[&x], self.source.clone()).swap_remove(0);
+        }
+        let name = x.name().unwrap_or_default();
+        model.add_output(name, &x, self.source.clone());
+    }
+}

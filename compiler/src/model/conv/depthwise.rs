@@ -1,0 +1,249 @@
+//! Convolutions of each channel for itself.
+
+use serde::{Deserialize, Serialize};
+
+use crate::diag::Problem;
+use crate::ir::{Dim, NodeId, Shape};
+use crate::model::activation::Activation;
+use crate::model::call::CallCx;
+use crate::model::initializer::Initializer;
+use crate::model::layer::{BuildCx, Layer, LayerDef, Weight};
+use crate::model::regularizer::Regularizer;
+use crate::model::setters::setters;
+use crate::model::window::{DataFormat, Extents, Padding, Windows, ranked};
+
+/// Convolves each channel with `depth_multiplier` kernels of its own: items `[spatial..., channels]` become
+/// `[positions..., channels * depth_multiplier]`. The kernel is `[window..., channels, depth_multiplier]`.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(default = "DepthwiseConv::default")]
+pub struct DepthwiseConv<const N: usize> {
+    kernel_size: Extents<N>,
+    strides: Extents<N>,
+    padding: Padding,
+    depth_multiplier: usize,
+    data_format: DataFormat,
+    dilation_rate: Extents<N>,
+    activation: Activation,
+    use_bias: bool,
+    depthwise_initializer: Initializer,
+    bias_initializer: Initializer,
+    depthwise_regularizer: Option<Regularizer>,
+    bias_regularizer: Option<Regularizer>,
+}
+
+/// A convolution of each channel of a sequence for itself.
+pub type DepthwiseConv1D = DepthwiseConv<1>;
+/// A convolution of each channel of an image for itself.
+pub type DepthwiseConv2D = DepthwiseConv<2>;
+
+impl<const N: usize> Default for DepthwiseConv<N> {
+    fn default() -> DepthwiseConv<N> {
+        DepthwiseConv {
+            kernel_size: Extents([0; N]),
+            strides: Extents([1; N]),
+            padding: Padding::Valid,
+            depth_multiplier: 1,
+            data_format: DataFormat::ChannelsLast,
+            dilation_rate: Extents([1; N]),
+            activation: Activation::Linear,
+            use_bias: true,
+            depthwise_initializer: Initializer::GlorotUniform,
+            bias_initializer: Initializer::Zeros,
+            depthwise_regularizer: None,
+            bias_regularizer: None,
+        }
+    }
+}
+
+impl<const N: usize> DepthwiseConv<N> {
+    pub fn new(kernel_size: impl Into<Extents<N>>) -> Layer<DepthwiseConv<N>> {
+        Layer::new(DepthwiseConv { kernel_size: kernel_size.into(), ..DepthwiseConv::default() })
+    }
+
+    fn windows(&self) -> Windows<'_> {
+        Windows {
+            size: &self.kernel_size.0,
+            strides: &self.strides.0,
+            dilation: &self.dilation_rate.0,
+            padding: self.padding,
+        }
+    }
+}
+
+impl<const N: usize> Layer<DepthwiseConv<N>> {
+    setters! {
+        strides: into Extents<N>;
+        padding: Padding;
+        /// The number of results for each channel.
+        depth_multiplier: usize;
+        data_format: DataFormat;
+        dilation_rate: into Extents<N>;
+        activation: Activation;
+        use_bias: bool;
+        depthwise_initializer: Initializer;
+        bias_initializer: Initializer;
+        depthwise_regularizer: some Regularizer;
+        bias_regularizer: some Regularizer;
+    }
+}
+
+impl<const N: usize> LayerDef for DepthwiseConv<N> {
+    fn kind(&self) -> &'static str {
+        ranked::<N>(["DepthwiseConv1D", "DepthwiseConv2D", "DepthwiseConv3D"])
+    }
+
+    fn build(&self, cx: &mut BuildCx<'_>) -> Result<(), Problem> {
+        cx.positive("depth_multiplier", self.depth_multiplier)?;
+        let item = self.data_format.item(cx, N)?;
+        self.windows().check(cx, "kernel_size", &item[..N])?;
+        self.activation.check(cx)?;
+        let shape = [&self.kernel_size.0[..], &[item[N], self.depth_multiplier]].concat();
+        let kernel = Weight::new("kernel", shape, self.depthwise_initializer);
+        cx.weight(kernel.regularizer(self.depthwise_regularizer))?;
+        if self.use_bias {
+            let bias = Weight::new("bias", [item[N] * self.depth_multiplier], self.bias_initializer);
+            cx.weight(bias.regularizer(self.bias_regularizer))?;
+        }
+        Ok(())
+    }
+
+    fn call(&self, cx: &mut CallCx<'_>, x: &[NodeId]) -> Vec<NodeId> {
+        let x = self.data_format.to_last(cx, x[0]);
+        let kernel = cx.weight("kernel");
+        let y = each_channel(cx, self.windows(), x, kernel);
+        vec![super::finish(cx, self.data_format, y, &self.activation)]
+    }
+}
+
+/// A depthwise convolution followed by one of single elements that mixes the channels: items `[spatial..., channels]`
+/// become `[positions..., filters]`. The kernels are `[window..., channels, depth_multiplier]` and
+/// `[1..., channels * depth_multiplier, filters]`.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(default = "SeparableConv::default")]
+pub struct SeparableConv<const N: usize> {
+    filters: usize,
+    kernel_size: Extents<N>,
+    strides: Extents<N>,
+    padding: Padding,
+    data_format: DataFormat,
+    dilation_rate: Extents<N>,
+    depth_multiplier: usize,
+    activation: Activation,
+    use_bias: bool,
+    depthwise_initializer: Initializer,
+    pointwise_initializer: Initializer,
+    bias_initializer: Initializer,
+    depthwise_regularizer: Option<Regularizer>,
+    pointwise_regularizer: Option<Regularizer>,
+    bias_regularizer: Option<Regularizer>,
+}
+
+/// A separable convolution of sequences.
+pub type SeparableConv1D = SeparableConv<1>;
+/// A separable convolution of images.
+pub type SeparableConv2D = SeparableConv<2>;
+
+impl<const N: usize> Default for SeparableConv<N> {
+    fn default() -> SeparableConv<N> {
+        SeparableConv {
+            filters: 0,
+            kernel_size: Extents([0; N]),
+            strides: Extents([1; N]),
+            padding: Padding::Valid,
+            data_format: DataFormat::ChannelsLast,
+            dilation_rate: Extents([1; N]),
+            depth_multiplier: 1,
+            activation: Activation::Linear,
+            use_bias: true,
+            depthwise_initializer: Initializer::GlorotUniform,
+            pointwise_initializer: Initializer::GlorotUniform,
+            bias_initializer: Initializer::Zeros,
+            depthwise_regularizer: None,
+            pointwise_regularizer: None,
+            bias_regularizer: None,
+        }
+    }
+}
+
+impl<const N: usize> SeparableConv<N> {
+    pub fn new(filters: usize, kernel_size: impl Into<Extents<N>>) -> Layer<SeparableConv<N>> {
+        Layer::new(SeparableConv { filters, kernel_size: kernel_size.into(), ..SeparableConv::default() })
+    }
+
+    fn windows(&self) -> Windows<'_> {
+        Windows {
+            size: &self.kernel_size.0,
+            strides: &self.strides.0,
+            dilation: &self.dilation_rate.0,
+            padding: self.padding,
+        }
+    }
+}
+
+impl<const N: usize> Layer<SeparableConv<N>> {
+    setters! {
+        strides: into Extents<N>;
+        padding: Padding;
+        data_format: DataFormat;
+        dilation_rate: into Extents<N>;
+        /// The number of channels between the two convolutions for each channel of the input.
+        depth_multiplier: usize;
+        activation: Activation;
+        use_bias: bool;
+        depthwise_initializer: Initializer;
+        pointwise_initializer: Initializer;
+        bias_initializer: Initializer;
+        depthwise_regularizer: some Regularizer;
+        pointwise_regularizer: some Regularizer;
+        bias_regularizer: some Regularizer;
+    }
+}
+
+impl<const N: usize> LayerDef for SeparableConv<N> {
+    fn kind(&self) -> &'static str {
+        ranked::<N>(["SeparableConv1D", "SeparableConv2D", "SeparableConv3D"])
+    }
+
+    fn build(&self, cx: &mut BuildCx<'_>) -> Result<(), Problem> {
+        cx.positive("filters", self.filters)?;
+        cx.positive("depth_multiplier", self.depth_multiplier)?;
+        let item = self.data_format.item(cx, N)?;
+        self.windows().check(cx, "kernel_size", &item[..N])?;
+        self.activation.check(cx)?;
+        let shape = [&self.kernel_size.0[..], &[item[N], self.depth_multiplier]].concat();
+        let depthwise = Weight::new("depthwise_kernel", shape, self.depthwise_initializer);
+        cx.weight(depthwise.regularizer(self.depthwise_regularizer))?;
+        let shape = [&[1; N][..], &[item[N] * self.depth_multiplier, self.filters]].concat();
+        let pointwise = Weight::new("pointwise_kernel", shape, self.pointwise_initializer);
+        cx.weight(pointwise.regularizer(self.pointwise_regularizer))?;
+        if self.use_bias {
+            let bias = Weight::new("bias", [self.filters], self.bias_initializer);
+            cx.weight(bias.regularizer(self.bias_regularizer))?;
+        }
+        Ok(())
+    }
+
+    fn call(&self, cx: &mut CallCx<'_>, x: &[NodeId]) -> Vec<NodeId> {
+        let x = self.data_format.to_last(cx, x[0]);
+        let depthwise = cx.weight("depthwise_kernel");
+        let y = each_channel(cx, self.windows(), x, depthwise);
+        let pointwise = cx.weight("pointwise_kernel");
+        let matrix = Shape(cx.ty(pointwise).shape[N..].to_vec());
+        let pointwise = cx.reshape(pointwise, matrix);
+        let y = cx.contract(y, pointwise, &[], &[(N + 1, 0)]);
+        vec![super::finish(cx, self.data_format, y, &self.activation)]
+    }
+}
+
+/// Contracts windows of channels-last items with a kernel `[window..., channels, depth_multiplier]`: as many groups as
+/// there are channels.
+fn each_channel(cx: &mut CallCx<'_>, windows: Windows<'_>, x: NodeId, kernel: NodeId) -> NodeId {
+    let rank = super::spatial_rank(cx, kernel);
+    let mut dims = cx.ty(kernel).shape.0.clone();
+    let channels = dims[rank].scale;
+    dims[rank + 1] = Dim::fixed(channels * dims[rank + 1].scale);
+    dims[rank] = Dim::ONE;
+    let kernel = cx.reshape(kernel, Shape(dims));
+    let windows = windows.over(cx, x, 0.0);
+    super::contract_groups(cx, windows, kernel, channels)
+}

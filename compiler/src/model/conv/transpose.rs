@@ -1,0 +1,188 @@
+//! The transposed convolution.
+
+use serde::{Deserialize, Serialize};
+
+use crate::diag::Problem;
+use crate::ir::{Dim, NodeId, Op, Shape, SliceAxis, WindowAxis};
+use crate::model::activation::Activation;
+use crate::model::call::CallCx;
+use crate::model::initializer::Initializer;
+use crate::model::layer::{BuildCx, Layer, LayerDef, Weight};
+use crate::model::regularizer::Regularizer;
+use crate::model::setters::setters;
+use crate::model::window::{DataFormat, Extents, Padding, Windows, axis_name, check_size, ranked};
+
+/// The transpose of a convolution, as its gradient is: every element adds a multiple of the kernel to the result, at
+/// places that are `strides` apart. Items `[spatial..., channels]` become `[larger..., filters]`. The kernel is
+/// `[window..., filters, channels]`.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(default = "ConvTranspose::default")]
+pub struct ConvTranspose<const N: usize> {
+    filters: usize,
+    kernel_size: Extents<N>,
+    strides: Extents<N>,
+    padding: Padding,
+    output_padding: Option<Extents<N>>,
+    data_format: DataFormat,
+    dilation_rate: Extents<N>,
+    activation: Activation,
+    use_bias: bool,
+    kernel_initializer: Initializer,
+    bias_initializer: Initializer,
+    kernel_regularizer: Option<Regularizer>,
+    bias_regularizer: Option<Regularizer>,
+}
+
+/// A transposed convolution of sequences.
+pub type Conv1DTranspose = ConvTranspose<1>;
+/// A transposed convolution of images.
+pub type Conv2DTranspose = ConvTranspose<2>;
+/// A transposed convolution of volumes.
+pub type Conv3DTranspose = ConvTranspose<3>;
+
+impl<const N: usize> Default for ConvTranspose<N> {
+    fn default() -> ConvTranspose<N> {
+        ConvTranspose {
+            filters: 0,
+            kernel_size: Extents([0; N]),
+            strides: Extents([1; N]),
+            padding: Padding::Valid,
+            output_padding: None,
+            data_format: DataFormat::ChannelsLast,
+            dilation_rate: Extents([1; N]),
+            activation: Activation::Linear,
+            use_bias: true,
+            kernel_initializer: Initializer::GlorotUniform,
+            bias_initializer: Initializer::Zeros,
+            kernel_regularizer: None,
+            bias_regularizer: None,
+        }
+    }
+}
+
+impl<const N: usize> ConvTranspose<N> {
+    pub fn new(filters: usize, kernel_size: impl Into<Extents<N>>) -> Layer<ConvTranspose<N>> {
+        Layer::new(ConvTranspose { filters, kernel_size: kernel_size.into(), ..ConvTranspose::default() })
+    }
+
+    fn windows(&self) -> Windows<'_> {
+        Windows {
+            size: &self.kernel_size.0,
+            strides: &self.strides.0,
+            dilation: &self.dilation_rate.0,
+            padding: self.padding,
+        }
+    }
+
+    /// What becomes of each spatial axis.
+    fn results(&self, extents: &[usize]) -> Vec<Landing> {
+        let output_padding = |i: usize| self.output_padding.map(|p| p.0[i]);
+        let windows = self.windows().axes(0).into_iter().zip(extents).enumerate();
+        windows.map(|(i, (w, &extent))| Landing::new(&w, extent, self.padding, output_padding(i))).collect()
+    }
+}
+
+/// Where the windows of one axis land: the result is a part of everything that they cover.
+struct Landing {
+    /// What they cover, and places behind it that no window reaches.
+    extent: usize,
+    /// The part that is the result.
+    start: usize,
+    count: usize,
+}
+
+impl Landing {
+    /// Keras's arithmetic. Without `output_padding`, valid padding keeps all that the windows cover and at least a whole
+    /// stride of each position; same padding keeps `stride` places for each position. With it, the result is longer by
+    /// as many places than the least that valid padding keeps, or than `(positions - 1) * stride` and, where a window
+    /// spans an odd number of places, one. Same padding cuts both ends, the first one less where the cut is odd, and
+    /// never reaches in front of the first window.
+    fn new(w: &WindowAxis, positions: usize, padding: Padding, output_padding: Option<usize>) -> Landing {
+        let (span, reach) = (w.span(), (positions - 1) * w.stride);
+        let covered = reach + span;
+        let (start, count) = match (padding, output_padding) {
+            (Padding::Same, None) => {
+                let both = w.stride + span - 2;
+                ((span - 1) - both.div_ceil(2).min(span - 1), reach + w.stride)
+            }
+            (Padding::Same, Some(extra)) => {
+                let both = (span + span % 2 + extra).saturating_sub(2);
+                ((span - 1) - both.div_ceil(2).min(span - 1), reach + span % 2 + extra)
+            }
+            (_, None) => (0, reach + span.max(w.stride)),
+            (_, Some(extra)) => (0, covered + extra),
+        };
+        Landing { extent: covered.max(start + count), start, count }
+    }
+}
+
+impl<const N: usize> Layer<ConvTranspose<N>> {
+    setters! {
+        strides: into Extents<N>;
+        padding: Padding;
+        /// How much longer the result is along each axis than it must be; less than the strides.
+        output_padding: some Extents<N>;
+        data_format: DataFormat;
+        dilation_rate: into Extents<N>;
+        activation: Activation;
+        use_bias: bool;
+        kernel_initializer: Initializer;
+        bias_initializer: Initializer;
+        kernel_regularizer: some Regularizer;
+        bias_regularizer: some Regularizer;
+    }
+}
+
+impl<const N: usize> LayerDef for ConvTranspose<N> {
+    fn kind(&self) -> &'static str {
+        ranked::<N>(["Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose"])
+    }
+
+    fn build(&self, cx: &mut BuildCx<'_>) -> Result<(), Problem> {
+        cx.positive("filters", self.filters)?;
+        let item = self.data_format.item(cx, N)?;
+        self.windows().check_arguments(cx, "kernel_size")?;
+        self.windows().strided_or_dilated(cx)?;
+        self.activation.check(cx)?;
+        for (&extra, &stride) in self.output_padding.iter().flat_map(|p| p.0.iter().zip(&self.strides.0)) {
+            check_size(cx, "output_padding", extra)?;
+            if extra >= stride {
+                let message = format!("{} with output_padding {extra} and strides {stride}", self.kind());
+                return Err(Problem::value(message).help("the output padding must be less than the stride"));
+            }
+        }
+        if let Some(axis) = self.results(&item[..N]).iter().position(|r| r.count == 0) {
+            let message = format!("{} has no {} left in its result", self.kind(), axis_name(axis, N));
+            return Err(Problem::shape(message).help("give it more output_padding, or leave that out"));
+        }
+        let shape = [&self.kernel_size.0[..], &[self.filters, item[N]]].concat();
+        let kernel = Weight::new("kernel", shape, self.kernel_initializer);
+        cx.weight(kernel.regularizer(self.kernel_regularizer))?;
+        if self.use_bias {
+            let bias = Weight::new("bias", [self.filters], self.bias_initializer);
+            cx.weight(bias.regularizer(self.bias_regularizer))?;
+        }
+        Ok(())
+    }
+
+    fn call(&self, cx: &mut CallCx<'_>, x: &[NodeId]) -> Vec<NodeId> {
+        let x = self.data_format.to_last(cx, x[0]);
+        let kernel = cx.weight("kernel");
+        // [batch, positions..., window..., filters]
+        let y = cx.contract(x, kernel, &[], &[(N + 1, N + 1)]);
+        let order: Vec<usize> = (0..N + 1).chain([2 * N + 1]).chain(N + 1..2 * N + 1).collect();
+        let y = cx.permute(y, &order);
+        let mut dims = cx.ty(y).shape.0[..N + 2].to_vec();
+        let extents: Vec<usize> = dims[1..=N].iter().map(|d| d.scale).collect();
+        let results = self.results(&extents);
+        let mut slice: Vec<SliceAxis> = dims.iter().map(|&count| SliceAxis { start: 0, step: 1, count }).collect();
+        for (axis, r) in results.iter().enumerate() {
+            dims[axis + 1] = Dim::fixed(r.extent);
+            slice[axis + 1] = SliceAxis { start: r.start, step: 1, count: Dim::fixed(r.count) };
+        }
+        let whole = results.iter().all(|r| r.count == r.extent);
+        let y = cx.push(Op::Fold { axes: self.windows().axes(1), shape: Shape(dims) }, &[y]);
+        let y = if whole { y } else { cx.push(Op::Slice(slice), &[y]) };
+        vec![super::finish(cx, self.data_format, y, &self.activation)]
+    }
+}

@@ -1,0 +1,10 @@
+//! Pooling over one, two and three spatial axes: of windows ([`local`]), of whole items ([`global`]).
+
+mod global;
+mod local;
+
+pub use global::{
+    GlobalAveragePooling1D, GlobalAveragePooling2D, GlobalAveragePooling3D, GlobalMaxPooling1D, GlobalMaxPooling2D,
+    GlobalMaxPooling3D,
+};
+pub use local::{AveragePooling1D, AveragePooling2D, AveragePooling3D, MaxPooling1D, MaxPooling2D, MaxPooling3D};
