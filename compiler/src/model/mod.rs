@@ -34,6 +34,7 @@ mod margins;
 mod mask;
 mod merge;
 mod metric;
+mod noise;
 mod norm;
 mod objective;
 mod ops;
@@ -64,7 +65,7 @@ pub use conv::{
 };
 pub use dense::Dense;
 pub use dot::{Dot, DotAxes};
-pub use dropout::Dropout;
+pub use dropout::{AlphaDropout, Dropout, SpatialDropout, SpatialDropout1D, SpatialDropout2D, SpatialDropout3D};
 pub use embedding::Embedding;
 pub use entry::Entry;
 pub use initializer::{Distribution, Fan, Initializer};
@@ -78,6 +79,7 @@ pub use margins::{Cropping1D, Cropping2D, Cropping3D, Margins, ZeroPadding1D, Ze
 pub use mask::Masking;
 pub use merge::{Add, Average, Concatenate, Maximum, Minimum, Multiply, Subtract};
 pub use metric::{Accuracy, Metric};
+pub use noise::{GaussianDropout, GaussianNoise};
 pub use norm::{
     BatchNormalization, GroupNormalization, LayerNormalization, RMSNormalization, RenormClipping, UnitNormalization,
 };

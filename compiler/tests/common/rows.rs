@@ -133,6 +133,17 @@ pub const ROWS: &[Row] = &[
     Row("dropout on images", &[&[3, 2, 5]], &[3, 2, 5], |x| Dropout::new(0.5).apply(&x[0])),
     Row("embedding", &[&[3]], &[3, 2], |x| Embedding::new(5, 2).apply(&(&x[0] * 1.5 + 2.5).cast(I32))),
     Row("masking", &[&[3, 2]], &[3, 2], |x| Masking::new().apply(&x[0])),
+    Row("dropout noise_shape", &[&[3, 2, 5]], &[3, 2, 5], |x| {
+        Dropout::new(0.4).noise_shape(vec![None, Some(1), None, Some(5)]).seed(3u64).apply(&x[0])
+    }),
+    Row("spatial dropout 1d", &[&[3, 5]], &[3, 5], |x| SpatialDropout1D::new(0.4).apply(&x[0])),
+    Row("spatial dropout 2d", &[&[2, 3, 5]], &[2, 3, 5], |x| {
+        SpatialDropout2D::new(0.4).data_format(ChannelsFirst).apply(&x[0])
+    }),
+    Row("spatial dropout 3d", &[&[2, 3, 1, 5]], &[2, 3, 1, 5], |x| SpatialDropout3D::new(0.4).apply(&x[0])),
+    Row("alpha dropout", &[&[5]], &[5], |x| AlphaDropout::new(0.3).apply(&x[0])),
+    Row("gaussian noise", &[&[5]], &[5], |x| GaussianNoise::new(0.3).apply(&x[0])),
+    Row("gaussian dropout", &[&[5]], &[5], |x| GaussianDropout::new(0.3).apply(&x[0])),
     Row("flatten", &[&[2, 3, 2]], &[12], |x| Flatten.apply(&x[0])),
     Row("flatten channels first", &[&[2, 3, 2]], &[12], |x| Flatten.data_format(ChannelsFirst).apply(&x[0])),
     Row("flatten scalars", &[&[]], &[1], |x| Flatten.apply(&x[0])),

@@ -44,7 +44,10 @@ fn mistakes_are_named_and_come_together() {
         messages::<Dense>("Dense", json!({"kernel_initializer": {"class_name": "Constant", "config": {"v": 1}}}));
     assert!(found[0].contains("Constant has no argument `v`"), "{found:?}");
     assert_eq!(messages::<Dropout>("Dropout", json!({"rate": "half"})).len(), 1);
-    assert_eq!(messages::<BatchNormalization>("BatchNormalization", json!({"synchronised": true, "axis": [3]})).len(), 2);
+    assert_eq!(
+        messages::<BatchNormalization>("BatchNormalization", json!({"synchronised": true, "axis": [3]})).len(),
+        2
+    );
 }
 
 #[test]
