@@ -189,7 +189,7 @@ impl BackwardData {
             windows.push((WindowAxis { axis: self.positions[i], stride: 1, ..*w }, self.elements[i]));
         }
         windows.sort_by_key(|w| w.0.axis);
-        let spread = g.try_push(Op::Pad { axes: pads, value: Number(0.0) }, &[self.left])?;
+        let spread = pad(g, self.left, pads)?;
         let windowed = g.try_push(Op::Window(windows.iter().map(|w| w.0).collect()), &[spread])?;
         let kernel = g.try_push(Op::Slice(reversed), &[self.right])?;
         let mut axes = self.contraction;
@@ -197,4 +197,16 @@ impl BackwardData {
         let product = g.try_push(Op::Contract(axes), &[windowed, kernel])?;
         Ok(g.permute(product, &self.order))
     }
+}
+
+/// Pads with zeros. Padding is a copy, so a permuted tensor is padded before it is permuted, which keeps together what is
+/// contiguous.
+fn pad(g: &mut Graph, x: NodeId, axes: Vec<PadAxis>) -> Result<NodeId, TypeError> {
+    let Op::Permute(order) = g.node(x).op.clone() else {
+        return g.try_push(Op::Pad { axes, value: Number(0.0) }, &[x]);
+    };
+    let mut inner = vec![PadAxis::default(); axes.len()];
+    order.iter().zip(axes).for_each(|(&from, axis)| inner[from] = axis);
+    let padded = pad(g, g.node(x).args[0], inner)?;
+    Ok(g.permute(padded, &order))
 }

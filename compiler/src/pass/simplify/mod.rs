@@ -47,7 +47,7 @@ const RULES: &[Rule] = rules![
     view::slice_of_concat,
     view::concat_of_concat,
     view::pad_of_pad,
-    view::pad_of_permute,
+    view::sum_of_neighbours,
     view::window_of_one,
     view::fold_of_one,
     view::fold_of_tiles,
