@@ -100,7 +100,8 @@ impl BackwardData {
             padded *= pad.apply(extent) as f64;
             results *= (pad.apply(extent) - w.span() + 1) as f64;
         }
-        let (flops, fold) = if columns < THIN as f64 { THIN_RATES } else { RATES };
+        let thin = columns < THIN as f64 && !self.contraction.batch.is_empty();
+        let (flops, fold) = if thin { THIN_RATES } else { RATES };
         let work = |points: f64| 2.0 * points * elements * rows * columns / flops;
         let gather = work(results) + padded * rows * PAD_NS;
         let fold = work(positions) + positions * elements * rows / summed * columns * fold;
