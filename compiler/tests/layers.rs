@@ -116,3 +116,21 @@ fn automatic_names_count_each_kind() {
     m.output(&(z.clone() + Relu.apply(&y)));
     assert_eq!(m.layer_names(), ["dense", "dense_1", "dense_2", "activation", "activation_1", "add"]);
 }
+
+#[test]
+fn max_pooling_trains_the_first_of_equal_elements_and_keeps_nan() {
+    let m = Model::new("ties");
+    let x = m.input("x", [3, 3, 1], F32);
+    let y = MaxPooling2D::new(2).strides(1).apply(&x);
+    m.output_as("y", &y);
+    let dx = y.sum_all().gradients(&[&x]);
+    m.entry("probe").output("y", &y).output("dx", &dx[0]).training(true);
+    let run = Interpreted::new(&m, 1);
+    let image = |pixels: [f64; 9]| Value::from_numbers(F32, &[1, 3, 3, 1], &pixels);
+    let result = run.peek("probe", 1, &[image([1.0, 1.0, 0.0, 1.0, 1.0, 0.0, 2.0, 2.0, 2.0])]);
+    assert_eq!(result.outputs[0].to_numbers(), [1.0, 1.0, 2.0, 2.0]);
+    assert_eq!(result.outputs[1].to_numbers(), [1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 0.0]);
+    let result = run.peek("probe", 1, &[image([1.0, f64::NAN, 0.0, 1.0, 1.0, 0.0, 2.0, 2.0, 2.0])]);
+    let y = result.outputs[0].to_numbers();
+    assert!(y[0].is_nan() && y[1].is_nan() && y[2..] == [2.0, 2.0]);
+}

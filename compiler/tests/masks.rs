@@ -93,3 +93,15 @@ fn attention_with_heads_uses_masks_up() {
     m.output(&y);
     m.lower().unwrap_or_else(|e| panic!("{e}"));
 }
+
+#[test]
+fn the_mean_of_a_sequence_leaves_masked_steps_out() {
+    let m = Model::new("mean");
+    let x = m.input("x", [3, 2], F32);
+    let y = GlobalAveragePooling1D.apply(&Masking::new().apply(&x));
+    m.output_as("y", &y);
+    assert!(!y.is_masked());
+    let run = Interpreted::new(&m, 1);
+    let x = Value::from_numbers(F32, &[1, 3, 2], &[1.0, 2.0, 0.0, 0.0, 4.0, 0.0]);
+    assert_eq!(run.peek("predict", 1, &[x]).outputs[0].to_numbers(), [2.5, 1.0]);
+}

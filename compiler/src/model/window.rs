@@ -115,7 +115,7 @@ impl DataFormat {
     }
 
     /// Undoes [`DataFormat::to_last`].
-    pub(super) fn from_last(self, g: &mut Graph, x: NodeId) -> NodeId {
+    pub(super) fn restore(self, g: &mut Graph, x: NodeId) -> NodeId {
         let rank = g.ty(x).shape.rank();
         match self {
             DataFormat::ChannelsLast => x,
@@ -135,7 +135,7 @@ impl DataFormat {
     ) -> NodeId {
         let x = self.to_last(cx, x);
         let y = f(cx, x);
-        self.from_last(cx, y)
+        self.restore(cx, y)
     }
 }
 

@@ -63,6 +63,6 @@ fn finish(cx: &mut CallCx<'_>, format: DataFormat, mut y: NodeId, activation: &A
         let bias = cx.broadcast_like(bias, y);
         y = cx.add(y, bias);
     }
-    let y = format.from_last(cx, y);
+    let y = format.restore(cx, y);
     activation.on(cx, y)
 }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::diag::Problem;
-use crate::ir::{Dim, Graph, NodeId, ReduceFn, Shape};
+use crate::ir::{Dim, NodeId, ReduceFn, Shape};
 use crate::model::call::CallCx;
 use crate::model::layer::{BuildCx, Layer, LayerDef};
 use crate::model::setters::setters;
@@ -69,7 +69,7 @@ macro_rules! global_pooling {
 
             fn call(&self, cx: &mut CallCx<'_>, x: &[NodeId]) -> Vec<NodeId> {
                 let x = self.data_format.to_last(cx, x[0]);
-                let reduce: fn(&mut Graph, NodeId, &[usize]) -> NodeId = $reduce;
+                let reduce: fn(&mut CallCx<'_>, NodeId, &[usize]) -> NodeId = $reduce;
                 let spatial: Vec<usize> = (1..=N).collect();
                 let y = reduce(cx, x, &spatial);
                 if !self.keepdims {
@@ -78,21 +78,38 @@ macro_rules! global_pooling {
                 let mut dims = cx.ty(y).shape.0.clone();
                 dims.splice(1..1, [Dim::ONE; N]);
                 let y = cx.reshape(y, Shape(dims));
-                vec![self.data_format.from_last(cx, y)]
+                vec![self.data_format.restore(cx, y)]
             }
         }
     };
 }
 
 global_pooling! {
-    /// The mean of each channel: items `[spatial..., channels]` become `[channels]`.
+    /// The mean of each channel: items `[spatial..., channels]` become `[channels]`. Masked steps of a sequence do not
+    /// count.
     GlobalAveragePooling: GlobalAveragePooling1D<1> GlobalAveragePooling2D<2> GlobalAveragePooling3D<3>,
-    |g, x, axes| g.mean(x, axes)
+    mean
+}
+
+/// The mean over the spatial axes of channels-last items. Only sequences look at their mask, as in Keras.
+fn mean(cx: &mut CallCx<'_>, x: NodeId, axes: &[usize]) -> NodeId {
+    let mask = cx.mask(0).filter(|_| axes.len() == 1);
+    let Some(mask) = mask else { return cx.mean(x, axes) };
+    let ty = cx.ty(x).clone();
+    let counts = cx.broadcast(mask, &[0, 1], ty.shape.clone());
+    let zero = cx.lit_like(x, 0.0);
+    let kept = cx.select(counts, x, zero);
+    let sum = cx.sum(kept, axes);
+    let ones = cx.cast(mask, ty.dtype);
+    let count = cx.sum(ones, &[1]);
+    let shape = cx.ty(sum).shape.clone();
+    let count = cx.broadcast(count, &[0], shape);
+    cx.div(sum, count)
 }
 
 global_pooling! {
     /// The largest element of each channel: items `[spatial..., channels]` become `[channels]`. Equal elements share
     /// the gradient.
     GlobalMaxPooling: GlobalMaxPooling1D<1> GlobalMaxPooling2D<2> GlobalMaxPooling3D<3>,
-    |g, x, axes| g.reduce(ReduceFn::Max, x, axes)
+    |cx, x, axes| cx.reduce(ReduceFn::Max, x, axes)
 }
