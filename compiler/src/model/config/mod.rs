@@ -143,7 +143,8 @@ where
     let def = match own.is_empty() {
         true => serde_json::from_value(Value::Null).map_err(|why| (None, why)),
         false => {
-            let mut rest = config.iter().filter(|(key, _)| own.contains_key(*key));
+            // Defaults are given too: a flattened struct would not take those of the struct around it.
+            let mut rest = own.iter().map(|(key, default)| (key, config.get(key).unwrap_or(default)));
             let current = Cell::new(None);
             let fields = std::iter::from_fn(|| {
                 let field = rest.next();
