@@ -103,7 +103,8 @@ impl Model {
         })?;
         let start = Instant::now();
         let image = ModelImage::new(&compiled);
-        let object = object::emit(&image, &triple, options.target_cpu, Products::Driver).map_err(|e| internal(&name, e))?;
+        let object =
+            object::emit(&image, &triple, options.target_cpu, Products::Driver).map_err(|e| internal(&name, e))?;
         compiled.stages.push(StageTime::new("generate code", start.elapsed()));
 
         let mut report = compiled.report();

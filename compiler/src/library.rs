@@ -14,8 +14,8 @@ use crate::build::{failed, interface, internal, write};
 use crate::compile::{Options, compile};
 use crate::diag::{Code, Diagnostics, Problem};
 use crate::emit::image::ModelImage;
-use crate::emit::names::snake;
 use crate::emit::library::{self, CcError, Kernels};
+use crate::emit::names::snake;
 use crate::emit::select::select;
 use crate::emit::{archive, bindings, object};
 use crate::ir::Module;
@@ -189,8 +189,9 @@ fn apply(module: &mut Module, options: &LibraryOptions<'_>) -> Result<(), Diagno
         let mut letters = name.chars();
         let first = letters.next().is_some_and(|c| c.is_ascii_alphabetic());
         if !first || !letters.all(|c| c.is_ascii_alphanumeric() || c == '_') {
-            let problem = Problem::new(Code::Name, format!("`{}` cannot name a library", name.escape_debug()))
-                .help("it begins the names of C functions: use letters, digits and underscores, and begin with a letter");
+            let problem = Problem::new(Code::Name, format!("`{}` cannot name a library", name.escape_debug())).help(
+                "it begins the names of C functions: use letters, digits and underscores, and begin with a letter",
+            );
             return Err(failed(&module.name, problem));
         }
         module.name = name.clone();

@@ -9,7 +9,7 @@ pub(crate) mod names;
 pub mod object;
 #[cfg(test)]
 mod object_tests;
+pub mod select;
 #[cfg(test)]
 mod tests;
-pub mod select;
 mod text;

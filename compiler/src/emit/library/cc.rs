@@ -29,7 +29,14 @@ pub fn compile(target: &Triple, folder: &Path, name: &str) -> Result<Vec<u8>, Cc
     for command in &candidates {
         let mut words = command.split_whitespace();
         let Some(program) = words.next() else { continue };
-        let run = Command::new(program).args(words).args(FLAGS).arg(&source).arg("-o").arg(&object).current_dir(folder).output();
+        let run = Command::new(program)
+            .args(words)
+            .args(FLAGS)
+            .arg(&source)
+            .arg("-o")
+            .arg(&object)
+            .current_dir(folder)
+            .output();
         let Ok(Output { status, stderr, .. }) = run else { continue };
         if !status.success() {
             // What it left is of no use, and the first error is the one to report.
@@ -49,7 +56,8 @@ fn candidates(target: &Triple) -> Vec<String> {
     let native = *target == Triple::host();
     let mut variables = vec![format!("CC_{}", target.to_string().replace('-', "_"))];
     variables.extend(native.then(|| "CC".to_string()));
-    if let Some(named) = variables.iter().find_map(|name| env::var(name).ok().filter(|value| !value.trim().is_empty())) {
+    if let Some(named) = variables.iter().find_map(|name| env::var(name).ok().filter(|value| !value.trim().is_empty()))
+    {
         return vec![named];
     }
     if native {

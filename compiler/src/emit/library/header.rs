@@ -7,7 +7,9 @@ use bakelite::abi::ALIGN;
 use super::super::bindings::Interface;
 use super::super::header::comment;
 use super::super::names::{Scope, screaming, snake};
-use super::{C_TYPES, ERRORS, Function, MAX_THREADS, POOL_BYTES, WORKER_BYTES, functions, is_batched, is_init, named, port_type};
+use super::{
+    C_TYPES, ERRORS, Function, MAX_THREADS, POOL_BYTES, WORKER_BYTES, functions, is_batched, is_init, named, port_type,
+};
 use crate::ir::DType;
 
 const TEMPLATE: &str = include_str!("c/header.h");
@@ -121,7 +123,11 @@ fn params(interface: &Interface) -> String {
     if interface.cells.is_empty() {
         return text;
     }
-    let _ = writeln!(text, "\n/* Their indices, with element types and shapes. */\nenum {}_param {{", snake(&interface.name));
+    let _ = writeln!(
+        text,
+        "\n/* Their indices, with element types and shapes. */\nenum {}_param {{",
+        snake(&interface.name)
+    );
     let mut scope = Scope::with(&["COUNT"]);
     for (index, cell) in interface.cells.iter().enumerate() {
         let name = scope.unique(screaming(&cell.name));

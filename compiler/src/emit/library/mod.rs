@@ -162,6 +162,7 @@ fn port_type(port: &PortInterface) -> String {
 /// The symbols that the compiled source defines for others.
 pub fn symbols(interface: &Interface) -> Vec<String> {
     // `t` and what follows it are names of types.
-    let fixed = FUNCTIONS.iter().take_while(|name| **name != "t").map(|name| format!("{}_{name}", snake(&interface.name)));
+    let fixed =
+        FUNCTIONS.iter().take_while(|name| **name != "t").map(|name| format!("{}_{name}", snake(&interface.name)));
     fixed.chain(functions(interface).into_iter().map(|function| function.name)).collect()
 }

@@ -46,7 +46,10 @@ pub fn source(interface: &Interface, header: &str, kernels: Kernels) -> String {
     let mut text = format!("/* Written by bakelite {}: the functions of {header}. */\n\n", env!("CARGO_PKG_VERSION"));
     text += &INCLUDES.replace("@header@", header);
     text += "\n/* ---- The model's object ---- */\n\n";
-    let _ = writeln!(text, "/* Version {ABI_VERSION} of the binary interface. */\n#define BAKELITE_LEVELS {LEVELS}\n\n{TYPES}");
+    let _ = writeln!(
+        text,
+        "/* Version {ABI_VERSION} of the binary interface. */\n#define BAKELITE_LEVELS {LEVELS}\n\n{TYPES}"
+    );
     let _ = writeln!(text, "extern const bakelite_model {};", interface.symbol);
     let _ = writeln!(text, "#define DESCRIPTOR {}", interface.symbol);
     let _ = writeln!(text, "#define POOL_BYTES {POOL_BYTES}\n#define WORKER_BYTES {WORKER_BYTES}");
