@@ -9,6 +9,7 @@ use std::time::Instant;
 use bakelite_kernels::manifest::Level;
 use target_lexicon::{Architecture, Triple};
 
+use crate::backend::BackendError;
 use crate::backend::cranelift::{Products, TargetCpu};
 use crate::build::{failed, interface, internal, write};
 use crate::compile::{Options, compile};
@@ -25,8 +26,6 @@ use crate::report::{Report, StageTime};
 
 /// The kernels, compiled for the system that this crate was built for.
 const KERNELS: &[u8] = include_bytes!(env!("BAKELITE_KERNELS_OBJECT"));
-/// The symbols of the kernels that a library refers to.
-const KERNEL_SYMBOLS: &[&str] = &["bakelite_kernels_table"];
 
 /// The values that parameters and state begin with.
 #[derive(Default)]
@@ -138,7 +137,7 @@ pub fn build_library(mut module: Module, options: &LibraryOptions<'_>) -> Result
     };
     let mut compiled = compile(module, &options.compile).map_err(|e| internal(&name, e))?;
     let start = Instant::now();
-    let object = object::emit(&ModelImage::new(&compiled), &triple, cpu, products).map_err(|e| internal(&name, e))?;
+    let object = object::emit(&ModelImage::new(&compiled), &triple, cpu, products).map_err(|e| no_code(&name, e))?;
     compiled.stages.push(StageTime::new("generate code", start.elapsed()));
     let interface = interface(&compiled, &object);
 
@@ -168,18 +167,15 @@ pub fn build_library(mut module: Module, options: &LibraryOptions<'_>) -> Result
     let json = serde_json::to_string_pretty(&built.report).map_err(|e| internal(&name, e))?;
     write(&name, &file(".report.json"), json.as_bytes())?;
 
-    let glue = library::compile(&triple, &options.out_dir, &stem).map_err(|e| no_glue(&name, e))?;
-    // The C source refers to the kernels and to the model, which refer to nothing.
-    let (glue_name, model_name) = (format!("{stem}.o"), format!("{}.o", object.symbol));
-    let functions = library::symbols(&interface);
-    let functions: Vec<&str> = functions.iter().map(String::as_str).collect();
-    let descriptor = [object.symbol.as_str()];
-    let mut members: Vec<archive::Member<'_>> =
-        vec![(&glue_name, &glue, &functions), (&model_name, &object.object, &descriptor)];
+    let compiler = library::Compiler::find(&triple).map_err(|e| no_glue(&name, e))?;
+    let mut parts = vec![object.object.as_slice()];
     if kernels == Kernels::Object {
-        members.push(("bakelite_kernels.o", KERNELS, KERNEL_SYMBOLS));
+        parts.push(KERNELS);
     }
-    write(&name, &built.library, &archive::write(&members))?;
+    let symbols = library::symbols(&interface);
+    let whole = compiler.object(&options.out_dir, &stem, &parts, &symbols).map_err(|e| no_glue(&name, e))?;
+    let symbols: Vec<&str> = symbols.iter().map(String::as_str).collect();
+    write(&name, &built.library, &archive::write(&[(&format!("{stem}.o"), &whole, &symbols)]))?;
     Ok(built)
 }
 
@@ -263,6 +259,15 @@ fn write_weights(module: &Module, options: &LibraryOptions<'_>, path: &Path) -> 
     Ok(Some(path.to_path_buf()))
 }
 
+fn no_code(model: &str, error: BackendError) -> Diagnostics {
+    match &error {
+        BackendError::Target { .. } | BackendError::Unsupported { .. } => {
+            failed(model, Problem::new(Code::Build, error.to_string()))
+        }
+        BackendError::Internal { .. } => internal(model, error),
+    }
+}
+
 fn no_glue(model: &str, error: CcError) -> Diagnostics {
     let problem = Problem::new(Code::Build, error.to_string());
     let problem = match &error {
@@ -270,7 +275,7 @@ fn no_glue(model: &str, error: CcError) -> Diagnostics {
             "install one, or name it in the environment variable CC_{}; the library's functions are C source",
             target.replace('-', "_")
         )),
-        CcError::Failed { .. } | CcError::Io { .. } => problem,
+        CcError::Start { .. } | CcError::Failed { .. } | CcError::Io { .. } => problem,
     };
     failed(model, problem)
 }

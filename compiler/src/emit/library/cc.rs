@@ -12,46 +12,99 @@ use target_lexicon::Triple;
 pub enum CcError {
     #[error("there is no C compiler for {target}: tried {tried}")]
     Missing { target: String, tried: String },
-    #[error("the C compiler `{compiler}` failed:\n{message}")]
-    Failed { compiler: String, message: String },
-    #[error("cannot write to {path}: {reason}")]
+    #[error("`{command}` does not run: {reason}")]
+    Start { command: String, reason: String },
+    #[error("`{command}` failed:\n{message}")]
+    Failed { command: String, message: String },
+    #[error("cannot write {path}: {reason}")]
     Io { path: PathBuf, reason: String },
 }
 
-/// Position-independent, so that the library can become part of a shared one; the same text gives the same bytes.
-const FLAGS: &[&str] = &["-std=c99", "-O2", "-fPIC", "-Wall", "-Wextra", "-c"];
+/// Position-independent, so that the library can become part of a shared one.
+const COMPILE: &[&str] = &["-std=c99", "-O2", "-fPIC", "-Wall", "-Wextra", "-c"];
+/// One object out of several, none of which needs an executable stack.
+const LINK: &[&str] = &["-r", "-nostdlib", "-Wl,-z,noexecstack"];
 
-/// The object file of the C source `name.c` and the header that it includes, compiled in `folder`, which holds both.
-pub fn compile(target: &Triple, folder: &Path, name: &str) -> Result<Vec<u8>, CcError> {
-    let object = folder.join(format!(".{name}.{}.o", std::process::id()));
-    let source = format!("{name}.c");
-    let candidates = candidates(target);
-    for command in &candidates {
-        let mut words = command.split_whitespace();
-        let Some(program) = words.next() else { continue };
-        let run = Command::new(program)
-            .args(words)
-            .args(FLAGS)
-            .arg(&source)
-            .arg("-o")
-            .arg(&object)
-            .current_dir(folder)
-            .output();
-        let Ok(Output { status, stderr, .. }) = run else { continue };
-        if !status.success() {
-            // What it left is of no use, and the first error is the one to report.
-            let _ = fs::remove_file(&object);
-            let message = String::from_utf8_lossy(&stderr).into_owned();
-            return Err(CcError::Failed { compiler: command.clone(), message });
+/// A C compiler, with arguments that belong to its name.
+pub struct Compiler(Vec<String>);
+
+impl Compiler {
+    /// The compiler of a target: what the environment names, else what systems have.
+    pub fn find(target: &Triple) -> Result<Compiler, CcError> {
+        let candidates = candidates(target);
+        for command in &candidates {
+            let words: Vec<String> = command.split_whitespace().map(str::to_string).collect();
+            if Command::new(&words[0]).args(&words[1..]).arg("--version").output().is_ok() {
+                return Ok(Compiler(words));
+            }
         }
-        let bytes = fs::read(&object).map_err(|e| CcError::Io { path: object.clone(), reason: e.to_string() });
-        let _ = fs::remove_file(&object);
-        return bytes;
+        Err(CcError::Missing { target: target.to_string(), tried: candidates.join(", ") })
     }
-    Err(CcError::Missing { target: target.to_string(), tried: candidates.join(", ") })
+
+    /// One relocatable object of the C source `NAME.c` in a folder and of other objects, in which only the symbols
+    /// `exported` are visible. So libraries of several models, and of several versions, go into one program.
+    pub fn object(
+        &self,
+        folder: &Path,
+        name: &str,
+        objects: &[&[u8]],
+        exported: &[String],
+    ) -> Result<Vec<u8>, CcError> {
+        let work = folder.join(format!(".{name}.{}", std::process::id()));
+        let io = |path: &Path, e: std::io::Error| CcError::Io { path: path.to_path_buf(), reason: e.to_string() };
+        fs::create_dir_all(&work).map_err(|e| io(&work, e))?;
+        let result = (|| {
+            self.run(folder, COMPILE, &[&format!("{name}.c"), "-o", &path_text(&work.join("source.o"))])?;
+            let mut parts = vec!["source.o".to_string()];
+            for (i, object) in objects.iter().enumerate() {
+                parts.push(format!("part{i}.o"));
+                let path = work.join(&parts[i + 1]);
+                fs::write(&path, object).map_err(|e| io(&path, e))?;
+            }
+            let mut arguments = vec!["-o", "all.o"];
+            arguments.extend(parts.iter().map(String::as_str));
+            self.run(&work, LINK, &arguments)?;
+            self.localize(&work, exported)?;
+            let path = work.join("library.o");
+            fs::read(&path).map_err(|e| io(&path, e))
+        })();
+        // Whatever happened, the first error is the one to report.
+        let _ = fs::remove_dir_all(&work);
+        result
+    }
+
+    /// `all.o` to `library.o`, with local symbols but for some.
+    fn localize(&self, folder: &Path, exported: &[String]) -> Result<(), CcError> {
+        let printed = self.run(folder, &["-print-prog-name=objcopy"], &[])?;
+        let objcopy = String::from_utf8_lossy(&printed).trim().to_string();
+        let keep = exported.iter().map(|symbol| format!("--keep-global-symbol={symbol}"));
+        let mut arguments: Vec<String> = keep.collect();
+        arguments.extend(["--strip-unneeded", "all.o", "library.o"].map(String::from));
+        run(&objcopy, Command::new(&objcopy).args(&arguments).current_dir(folder))?;
+        Ok(())
+    }
+
+    fn run(&self, folder: &Path, flags: &[&str], arguments: &[&str]) -> Result<Vec<u8>, CcError> {
+        let mut command = Command::new(&self.0[0]);
+        run(&self.0.join(" "), command.args(&self.0[1..]).args(flags).args(arguments).current_dir(folder))
+    }
 }
 
-/// Commands to try: what the environment names, else those that systems have.
+/// What a command prints.
+fn run(name: &str, command: &mut Command) -> Result<Vec<u8>, CcError> {
+    let start = |e: std::io::Error| CcError::Start { command: name.to_string(), reason: e.to_string() };
+    let Output { status, stdout, stderr } = command.output().map_err(start)?;
+    if status.success() {
+        return Ok(stdout);
+    }
+    Err(CcError::Failed { command: name.to_string(), message: String::from_utf8_lossy(&stderr).into_owned() })
+}
+
+fn path_text(path: &Path) -> String {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf()).display().to_string()
+}
+
+/// Commands to try.
 fn candidates(target: &Triple) -> Vec<String> {
     let native = *target == Triple::host();
     let mut variables = vec![format!("CC_{}", target.to_string().replace('-', "_"))];

@@ -41,7 +41,7 @@ fn introduction(interface: &Interface, target: &str) -> String {
  * parameters and state, and functions that take a const handle; whatever changes parameters or state has to be alone.
  * Results do not depend on the number of threads.
  *
- * Link with the libraries m and pthread. Libraries that are linked into one program come from one version of bakelite. */
+ * Link with the libraries m and pthread. */
 ",
         version = env!("CARGO_PKG_VERSION"),
     );
@@ -83,7 +83,7 @@ fn errors(interface: &Interface) -> String {
 
 fn entries(interface: &Interface) -> String {
     let (model, prefix) = (snake(&interface.name), screaming(&interface.name));
-    functions(interface).iter().map(|function| entry(function, &model, &prefix)).collect()
+    functions(interface).iter().map(|function| entry(function, &model, &prefix)).collect::<Vec<_>>().join("\n")
 }
 
 fn entry(function: &Function<'_>, model: &str, prefix: &str) -> String {
@@ -110,7 +110,7 @@ fn entry(function: &Function<'_>, model: &str, prefix: &str) -> String {
     let batch = if is_batched(entry) { format!(" or {prefix}_ERROR_BATCH") } else { String::new() };
     let or = if batch.is_empty() { " or" } else { "," };
     let _ = writeln!(text, " * Returns {prefix}_OK{or} {prefix}_ERROR_NULL{batch}. */");
-    let _ = writeln!(text, "{};\n", function.prototype(model));
+    let _ = writeln!(text, "{};", function.prototype(model));
     text
 }
 

@@ -10,7 +10,7 @@ mod cmake;
 mod header;
 mod source;
 
-pub use cc::{CcError, compile};
+pub use cc::{CcError, Compiler};
 pub use cmake::cmake;
 pub use header::header;
 pub use source::{Kernels, source};
@@ -115,6 +115,7 @@ impl Function<'_> {
     }
 
     /// `int digits_predict(digits_t *model, size_t batch, const float *x, float *y)`
+    /// on one line, or on several of at most 120 columns.
     fn prototype(&self, model: &str) -> String {
         let mut parameters = vec![format!("{model}_t *model")];
         if is_init(self.entry) {
@@ -127,7 +128,21 @@ impl Function<'_> {
             parameters.extend(self.inputs().iter().map(|(name, port)| format!("const {} *{name}", c_type(port))));
             parameters.extend(self.outputs().iter().map(|(name, port)| format!("{} *{name}", c_type(port))));
         }
-        format!("int {}({})", self.name, parameters.join(", "))
+        let mut text = format!("int {}(", self.name);
+        let indent = text.len();
+        let mut column = indent;
+        for (i, parameter) in parameters.iter().enumerate() {
+            if i > 0 && column + parameter.len() + 3 > 120 {
+                text += &format!(",\n{:indent$}", "");
+                column = indent;
+            } else if i > 0 {
+                text += ", ";
+                column += 2;
+            }
+            text += parameter;
+            column += parameter.len();
+        }
+        text + ")"
     }
 }
 
@@ -159,10 +174,11 @@ fn port_type(port: &PortInterface) -> String {
     format!("{}[{}]", C_TYPES[port.dtype as usize], dims.join(", "))
 }
 
-/// The symbols that the compiled source defines for others.
+/// The symbols of a library: its functions, and the descriptor for programs in Rust.
 pub fn symbols(interface: &Interface) -> Vec<String> {
     // `t` and what follows it are names of types.
     let fixed =
         FUNCTIONS.iter().take_while(|name| **name != "t").map(|name| format!("{}_{name}", snake(&interface.name)));
-    fixed.chain(functions(interface).into_iter().map(|function| function.name)).collect()
+    let entries = functions(interface).into_iter().map(|function| function.name);
+    fixed.chain(entries).chain([interface.symbol.clone()]).collect()
 }
