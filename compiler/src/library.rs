@@ -130,7 +130,7 @@ pub fn build_library(mut module: Module, options: &LibraryOptions<'_>) -> Result
     }
     let graph_text = module.to_string();
 
-    let (kernels, cpu) = kernels_for(&triple, options.target_cpu);
+    let (kernels, cpu) = kernels_for(&triple, options.target_cpu).map_err(|problem| failed(&name, problem))?;
     let products = match kernels {
         Kernels::Object => Products::Driver,
         Kernels::Source(_) => Products::Loops,
@@ -226,13 +226,21 @@ fn keep(module: &mut Module, entries: &[String]) -> Result<(), Diagnostics> {
 }
 
 /// Where the kernels of a target come from, and the levels to carry code for.
-fn kernels_for(target: &Triple, cpu: TargetCpu) -> (Kernels, TargetCpu) {
-    let same = env!("BAKELITE_KERNELS_TARGET").parse::<Triple>().is_ok_and(|here| here == *target);
-    match target.architecture {
-        _ if same => (Kernels::Object, cpu),
-        Architecture::Aarch64(_) => (Kernels::Source(Level::Neon), TargetCpu::Level(Level::Neon)),
-        // Only the baseline needs no look at the processor.
-        _ => (Kernels::Source(Level::Baseline), TargetCpu::Level(Level::Baseline)),
+fn kernels_for(target: &Triple, cpu: TargetCpu) -> Result<(Kernels, TargetCpu), Problem> {
+    if env!("BAKELITE_KERNELS_TARGET").parse::<Triple>().is_ok_and(|here| here == *target) {
+        return Ok((Kernels::Object, cpu));
+    }
+    // One level that every processor of the architecture has, so that nothing is to be chosen at run time.
+    let level = match target.architecture {
+        Architecture::Aarch64(_) => Level::Neon,
+        _ => Level::Baseline,
+    };
+    match cpu {
+        TargetCpu::Level(other) if other != level => {
+            Err(Problem::new(Code::Build, format!("a library for {target} has code for {level}, not for {other}"))
+                .help("other levels are there for the system that bakelite itself was built for"))
+        }
+        _ => Ok((Kernels::Source(level), TargetCpu::Level(level))),
     }
 }
 

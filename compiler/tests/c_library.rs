@@ -95,6 +95,8 @@ fn train(model: &Model, level: Level) -> (Vec<f32>, bakelite::Model) {
     let images: Vec<f32> = (0..ROWS * 64).map(|_| numbers.float()).collect();
     let digits: Vec<i32> = (0..ROWS).map(|_| (numbers.draw() % 10) as i32).collect();
     let step = run.entry("train_step").unwrap();
+    let entry = run.entries().iter().find(|entry| entry.name == "train_step").unwrap();
+    assert!(entry.parallel_batch <= ROWS, "the second thread has work: {}", entry.parallel_batch);
     let mut losses = Vec::new();
     for i in 0..STEPS {
         let rows = if i < STEPS - 2 { ROWS } else { 5 };
@@ -134,6 +136,41 @@ fn a_program_in_c_trains_as_the_rust_runtime_does() {
     assert_eq!(leftovers.count(), 0);
     let output = tool(program.to_str().unwrap(), &["c", "r"], &[("BAKELITE_LEVEL", "pentium")]).unwrap();
     assert!(!output.status.success());
+}
+
+/// Models of one program share nothing, not even the names of kernels.
+#[test]
+fn libraries_of_two_models_link_into_one_program() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut sources = String::new();
+    let mut calls = String::new();
+    let mut link = Vec::new();
+    for (name, units) in [("one", 3), ("two", 5)] {
+        let m = Model::new(name);
+        let x = m.input("x", 40, F32);
+        m.output(&Dense::new(units).name("y").activation(Sigmoid).apply(&Dense::new(64).apply(&x)));
+        m.compile(SGD::new(0.1), MeanSquaredError, [Accuracy]);
+        link.push(library(&m, &LibraryOptions::new(folder.path())).library);
+        let upper = name.to_uppercase();
+        sources += &format!("#include \"{name}.h\"\n");
+        calls += &format!(
+            "    {{ static {name}_t m; static float x[40], y[{units}];\n      \
+             if ({name}_open(&m, aligned_alloc(64, {upper}_STORAGE_BYTES), aligned_alloc(64, {upper}_ARENA_BYTES), \
+             aligned_alloc(64, 64 * ({upper}_SCRATCH_BYTES(1) / 64 + 1)), 1) != {upper}_OK) return 1;\n      \
+             if ({name}_init(&m, 1) != {upper}_OK || {name}_predict(&m, 1, x, y) != {upper}_OK) return 2;\n      \
+             if (y[{units} - 1] != 0.5f) return 3; {name}_close(&m); }}\n"
+        );
+    }
+    let main = folder.path().join("main.c");
+    fs::write(&main, format!("#include <stdlib.h>\n{sources}int main(void)\n{{\n{calls}    return 0;\n}}\n")).unwrap();
+    let to = folder.path().join("main");
+    let mut arguments = vec!["-std=c11", "-o", to.to_str().unwrap(), main.to_str().unwrap()];
+    arguments.extend(link.iter().map(|library| library.to_str().unwrap()));
+    arguments.extend(["-lm", "-lpthread"]);
+    let Some(output) = tool("gcc", &arguments, &[]) else { return };
+    succeeded("gcc", &output);
+    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+    succeeded("main", &tool(to.to_str().unwrap(), &[], &[]).unwrap());
 }
 
 #[test]
@@ -356,6 +393,12 @@ fn mistakes_in_options_are_reported() {
     let wrong = text(LibraryOptions { entries: Some(vec!["train".into(), "forecast".into()]), ..options() });
     assert!(wrong.contains("`forecast`") && wrong.contains("train_step"), "{wrong}");
     assert!(text(LibraryOptions { name: Some("3x3".into()), ..options() }).contains("cannot name a library"));
+    let wrong = text(LibraryOptions {
+        target: "aarch64-unknown-linux-gnu".into(),
+        target_cpu: TargetCpu::Level(Level::V3),
+        ..options()
+    });
+    assert!(wrong.contains("x86-64-v3") && wrong.contains("neon"), "{wrong}");
     assert!(text(LibraryOptions { max_batch: Some(0), ..options() }).contains("largest batch"));
     assert!(text(LibraryOptions { target: "vax".into(), ..options() }).contains("vax"));
     let wrong = text(LibraryOptions { target: "riscv64gc-unknown-linux-gnu".into(), ..options() });

@@ -4,8 +4,11 @@
 
 #include "net.h"
 
+#include <errno.h>
 #include <pthread.h>
+#include <signal.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "checks.h"
 
@@ -146,6 +149,21 @@ static void mistakes(net_t *net, char *arena)
     CHECK(strcmp(net_error_text(NET_OK), "success") == 0);
 }
 
+/* A disk that is full: the file that was there stays whole, and none is left beside it. */
+static void full_disk(net_t *net, const char *path)
+{
+    struct rlimit before, small;
+    CHECK(getrlimit(RLIMIT_FSIZE, &before) == 0);
+    small = before;
+    small.rlim_cur = 4096;
+    signal(SIGXFSZ, SIG_IGN);
+    CHECK(setrlimit(RLIMIT_FSIZE, &small) == 0);
+    CHECK(net_init(net, 3) == NET_OK);
+    CHECK(net_save(net, path, NET_TRAINING) == NET_ERROR_IO && errno == EFBIG);
+    CHECK(setrlimit(RLIMIT_FSIZE, &before) == 0);
+    CHECK(net_load(net, path) == NET_OK);
+}
+
 int main(int count, char **arguments)
 {
     void *storage = block(NET_STORAGE_BYTES), *scratch = block(NET_SCRATCH_BYTES(1)), *two = block(NET_SCRATCH_BYTES(2));
@@ -175,6 +193,9 @@ int main(int count, char **arguments)
     predict_in_parallel(&net);
     parameters(&net);
     mistakes(&net, arena);
+    full_disk(&net, arguments[1]);
+    CHECK(net_predict(&net, ROWS, images, logits) == NET_OK);
+    CHECK(memcmp(logits, expected, sizeof logits) == 0);
 
     /* Loading brings everything back, whoever wrote it. */
     CHECK(net_train_step(&net, ROWS, images, digits, &loss, &accuracy) == NET_OK);
