@@ -7,6 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use super::graph::{Call, LayerGraph, MaskedType, Port, Role};
 use super::layer::AnyLayer;
 use super::random::{self, Key};
+use super::regularizer::Regularizer;
 use super::store::Store;
 use crate::diag::{Code, Problem, count};
 use crate::grad;
@@ -48,6 +49,8 @@ struct Frame {
     layer: Option<u64>,
     trainable: bool,
     source: Option<SourceLine>,
+    /// The seed of its draws, if it has one of its own.
+    seed: Option<u64>,
     /// The masks of its inputs.
     masks: Vec<Option<NodeId>>,
     /// The masks that it gave its results itself.
@@ -76,6 +79,7 @@ impl<'a> CallCx<'a> {
             layer: None,
             trainable: true,
             source: None,
+            seed: None,
             masks: Vec::new(),
             chosen: HashMap::new(),
         };
@@ -149,6 +153,20 @@ impl<'a> CallCx<'a> {
         self.losses.push(loss);
     }
 
+    /// Adds the penalty of a layer's `activity_regularizer` on its result to the loss: the mean over the batch.
+    pub fn penalize_activity(&mut self, regularizer: &Option<Regularizer>, result: NodeId) {
+        let Some(penalty) = regularizer.as_ref().and_then(|r| r.penalty(self.graph, result)) else { return };
+        let ty = self.graph.ty(result).clone();
+        let penalty = match ty.shape.first() {
+            Some(&rows) => {
+                let rows = self.graph.size(rows, ty.dtype);
+                self.graph.div(penalty, rows)
+            }
+            None => penalty,
+        };
+        self.add_loss(penalty);
+    }
+
     /// Random bits for every element of a shape, different in every step and for every draw.
     pub fn random_bits(&mut self, shape: &Shape) -> NodeId {
         let key = self.random_key();
@@ -167,14 +185,26 @@ impl<'a> CallCx<'a> {
         random::normal(self.graph, key, shape, mean, stddev)
     }
 
+    /// Gives the layer's draws a seed of their own, so that they no longer depend on the model's.
+    pub fn seed(&mut self, seed: Option<u64>) {
+        self.frame.seed = seed;
+    }
+
     /// A fresh key of the layer's own stream.
     fn random_key(&mut self) -> Key {
         let (seed, step) = self.store.random();
-        let (seed, step) = (self.store.read(self.graph, seed), self.store.read(self.graph, step));
+        let root = match self.frame.seed {
+            Some(seed) => Key::from_number(self.graph, seed),
+            None => {
+                let seed = self.store.read(self.graph, seed);
+                Key::from_seed(self.graph, seed)
+            }
+        };
+        let step = self.store.read(self.graph, step);
         let count = self.draws.entry(self.frame.path.clone()).or_default();
         let name = format!("{}#{count}", self.frame.path);
         *count += 1;
-        Key::from_seed(self.graph, seed).derive(self.graph, &name, Some(step))
+        root.derive(self.graph, &name, Some(step))
     }
 
     /// Gradients of a scalar with respect to some nodes.
@@ -221,6 +251,7 @@ impl<'a> CallCx<'a> {
             layer: Some(layer.core.id),
             trainable,
             source,
+            seed: None,
             masks,
             chosen: HashMap::new(),
         };

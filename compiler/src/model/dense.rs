@@ -8,6 +8,7 @@ use super::constraint::Constraint;
 use super::initializer::Initializer;
 use super::layer::{BuildCx, Layer, LayerDef, Weight};
 use super::regularizer::Regularizer;
+use super::setters::setters;
 use crate::diag::Problem;
 use crate::ir::NodeId;
 
@@ -22,6 +23,7 @@ pub struct Dense {
     bias_initializer: Initializer,
     kernel_regularizer: Option<Regularizer>,
     bias_regularizer: Option<Regularizer>,
+    activity_regularizer: Option<Regularizer>,
     kernel_constraint: Option<Constraint>,
     bias_constraint: Option<Constraint>,
 }
@@ -36,6 +38,7 @@ impl Default for Dense {
             bias_initializer: Initializer::Zeros,
             kernel_regularizer: None,
             bias_regularizer: None,
+            activity_regularizer: None,
             kernel_constraint: None,
             bias_constraint: None,
         }
@@ -49,36 +52,17 @@ impl Dense {
 }
 
 impl Layer<Dense> {
-    pub fn activation(self, activation: Activation) -> Layer<Dense> {
-        self.with(|d| d.activation = activation)
-    }
-
-    pub fn use_bias(self, use_bias: bool) -> Layer<Dense> {
-        self.with(|d| d.use_bias = use_bias)
-    }
-
-    pub fn kernel_initializer(self, initializer: Initializer) -> Layer<Dense> {
-        self.with(|d| d.kernel_initializer = initializer)
-    }
-
-    pub fn bias_initializer(self, initializer: Initializer) -> Layer<Dense> {
-        self.with(|d| d.bias_initializer = initializer)
-    }
-
-    pub fn kernel_regularizer(self, regularizer: Regularizer) -> Layer<Dense> {
-        self.with(|d| d.kernel_regularizer = Some(regularizer))
-    }
-
-    pub fn bias_regularizer(self, regularizer: Regularizer) -> Layer<Dense> {
-        self.with(|d| d.bias_regularizer = Some(regularizer))
-    }
-
-    pub fn kernel_constraint(self, constraint: Constraint) -> Layer<Dense> {
-        self.with(|d| d.kernel_constraint = Some(constraint))
-    }
-
-    pub fn bias_constraint(self, constraint: Constraint) -> Layer<Dense> {
-        self.with(|d| d.bias_constraint = Some(constraint))
+    setters! {
+        activation: Activation;
+        use_bias: bool;
+        kernel_initializer: Initializer;
+        bias_initializer: Initializer;
+        kernel_regularizer: some Regularizer;
+        bias_regularizer: some Regularizer;
+        /// A penalty on the result, averaged over the batch.
+        activity_regularizer: some Regularizer;
+        kernel_constraint: some Constraint;
+        bias_constraint: some Constraint;
     }
 }
 
@@ -95,6 +79,7 @@ impl LayerDef for Dense {
         cx.positive("units", self.units)?;
         cx.float()?;
         self.activation.check(cx)?;
+        self.activation.check_features(self.units)?;
         let Some(&features) = cx.any_item()?.last() else {
             return Err(Problem::shape("Dense takes items with at least 1 axis, its input has scalars as items")
                 .help("give the item an axis: `Reshape::new([1]).apply(&x)`"));
@@ -116,6 +101,8 @@ impl LayerDef for Dense {
             let bias = cx.broadcast_like(bias, y);
             y = cx.add(y, bias);
         }
-        vec![self.activation.on(cx, y)]
+        let y = self.activation.on(cx, y);
+        cx.penalize_activity(&self.activity_regularizer, y);
+        vec![y]
     }
 }

@@ -73,6 +73,8 @@ pub struct LayerGraph {
     graph: DiGraph<Call, Edge>,
     pub inputs: Vec<NodeIndex>,
     pub outputs: Vec<Output>,
+    /// Terms of the loss besides those of the outputs.
+    pub losses: Vec<Port>,
 }
 
 /// The calls that lie on a cycle cannot be ordered.
@@ -114,6 +116,11 @@ impl LayerGraph {
 
     pub fn masked_type(&self, port: Port) -> &MaskedType {
         &self.graph[port.call].results[port.output]
+    }
+
+    /// Gives a tensor a mask of a type.
+    pub fn mask(&mut self, port: Port, mask: TensorType) {
+        self.graph[port.call].results[port.output].mask = Some(mask);
     }
 
     /// Every call after those that it depends on: as they were added, where that is such an order.

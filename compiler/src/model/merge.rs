@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::CallCx;
 use super::layer::{BuildCx, Layer, LayerDef, resolve_axis};
+use super::setters::setters;
 use crate::diag::Problem;
 use crate::ir::{DType, Dim, Graph, NodeId, Shape, TensorType};
 
@@ -40,6 +41,26 @@ pub(crate) fn stretch(g: &mut Graph, x: NodeId, shape: &Shape) -> NodeId {
     g.broadcast_to(x, shape)
 }
 
+/// The common shape of items that are combined step by step: items of lower rank get axes of 1 after the batch.
+fn item_shape(kind: &str, inputs: &[TensorType]) -> Result<Shape, Problem> {
+    let rank = inputs.iter().map(|ty| ty.shape.rank()).max().unwrap_or(0);
+    let widened = inputs.iter().map(|ty| {
+        let mut dims = ty.shape.0.clone();
+        let front = dims.len().min(1);
+        dims.splice(front..front, std::iter::repeat_n(Dim::ONE, rank - dims.len()));
+        TensorType::new(ty.dtype, Shape(dims))
+    });
+    // The message names the inputs as they are.
+    common_shape(kind, &widened.collect::<Vec<_>>()).or_else(|_| common_shape(kind, inputs))
+}
+
+/// Stretches an item to a shape that [`item_shape`] gave.
+fn stretch_item(g: &mut Graph, x: NodeId, shape: &Shape) -> NodeId {
+    let rank = g.ty(x).shape.rank();
+    let axes: Vec<usize> = (0..rank).map(|a| if a == 0 { 0 } else { a + shape.rank() - rank }).collect();
+    g.broadcast(x, &axes, shape.clone())
+}
+
 /// The mask of a step by step combination of inputs: where any of them counts, if all have masks.
 fn common_mask(cx: &mut CallCx<'_>, inputs: usize) -> Option<NodeId> {
     let masks: Option<Vec<NodeId>> = (0..inputs).map(|i| cx.mask(i)).collect();
@@ -52,8 +73,63 @@ fn common_mask(cx: &mut CallCx<'_>, inputs: usize) -> Option<NodeId> {
     })
 }
 
+/// An input of a merge, and where it counts if it has a mask; both of the common shape.
+struct Term {
+    value: NodeId,
+    counts: Option<NodeId>,
+}
+
+fn terms(cx: &mut CallCx<'_>, kind: &str, x: &[NodeId], masked: bool) -> Vec<Term> {
+    let types: Vec<TensorType> = x.iter().map(|&x| cx.ty(x).clone()).collect();
+    let shape = item_shape(kind, &types).unwrap_or_else(|p| cx.fault(p.message));
+    let term = |(i, &x): (usize, &NodeId)| {
+        let own = cx.ty(x).shape.clone();
+        let counts = cx.mask(i).filter(|_| masked).map(|mask| {
+            let wide = cx.unreduce(mask, &[own.rank() - 1], &own);
+            stretch_item(cx, wide, &shape)
+        });
+        Term { value: stretch_item(cx, x, &shape), counts }
+    };
+    x.iter().enumerate().map(term).collect()
+}
+
+/// Combines terms whatever their masks.
+fn fold(cx: &mut CallCx<'_>, terms: &[Term], f: fn(&mut Graph, NodeId, NodeId) -> NodeId) -> NodeId {
+    let values = terms.iter().map(|t| t.value);
+    values.reduce(|a, b| f(cx, a, b)).unwrap_or_else(|| cx.fault("has no input".into()))
+}
+
+/// The product of what counts; 0 where nothing does, if all have masks.
+fn product(cx: &mut CallCx<'_>, terms: &[Term]) -> NodeId {
+    let factors = terms.iter().map(|term| {
+        let one = cx.lit_like(term.value, 1.0);
+        term.counts.map_or(term.value, |counts| cx.select(counts, term.value, one))
+    });
+    let factors: Vec<Term> = factors.map(|value| Term { value, counts: None }).collect();
+    let product = fold(cx, &factors, Graph::mul);
+    let counts: Option<Vec<NodeId>> = terms.iter().map(|t| t.counts).collect();
+    match counts.into_iter().flatten().reduce(|a, b| cx.or(a, b)) {
+        Some(any) => {
+            let zero = cx.lit_like(product, 0.0);
+            cx.select(any, product, zero)
+        }
+        None => product,
+    }
+}
+
+/// The extreme of what counts.
+fn extreme(cx: &mut CallCx<'_>, terms: &[Term], f: fn(&mut Graph, NodeId, NodeId) -> NodeId) -> NodeId {
+    let best = terms.iter().map(|t| (t.value, t.counts)).reduce(|(best, known), (x, counts)| {
+        let x = counts.map_or(x, |counts| cx.select(counts, x, best));
+        let best = known.map_or(best, |known| cx.select(known, best, x));
+        let known = known.zip(counts).map(|(a, b)| cx.or(a, b));
+        (f(cx, best, x), known)
+    });
+    best.unwrap_or_else(|| cx.fault("has no input".into())).0
+}
+
 macro_rules! merging {
-    ($($(#[doc = $doc:literal])+ $name:ident $kind:literal $fold:expr, $finish:expr;)+) => { $(
+    ($($(#[doc = $doc:literal])+ $name:ident $kind:literal $arity:expr, $masked:literal, $merge:expr;)+) => { $(
         $(#[doc = $doc])+
         #[derive(Clone, Copy, PartialEq, Debug, Default, Serialize, Deserialize)]
         pub struct $name;
@@ -64,43 +140,55 @@ macro_rules! merging {
             }
 
             fn arity(&self) -> RangeInclusive<usize> {
-                2..=usize::MAX
+                $arity
             }
 
             fn build(&self, cx: &mut BuildCx<'_>) -> Result<(), Problem> {
                 cx.float()?;
-                common_shape(self.kind(), cx.inputs()).map(drop)
+                item_shape(self.kind(), cx.inputs())?;
+                check_masks(cx, $kind, $masked)
             }
 
             fn call(&self, cx: &mut CallCx<'_>, x: &[NodeId]) -> Vec<NodeId> {
-                let types: Vec<TensorType> = x.iter().map(|&x| cx.ty(x).clone()).collect();
-                let shape = common_shape(self.kind(), &types).unwrap_or_else(|p| cx.fault(p.message));
-                let fold: fn(&mut Graph, NodeId, NodeId) -> NodeId = $fold;
-                let finish: fn(&mut Graph, NodeId, usize) -> NodeId = $finish;
-                let mut result = stretch(cx, x[0], &shape);
-                for &y in &x[1..] {
-                    let y = stretch(cx, y, &shape);
-                    result = fold(cx, result, y);
-                }
                 let mask = common_mask(cx, x.len());
                 cx.set_mask(0, mask);
-                vec![finish(cx, result, x.len())]
+                let merge: fn(&mut CallCx<'_>, &[Term]) -> NodeId = $merge;
+                let terms = terms(cx, $kind, x, $masked);
+                vec![merge(cx, &terms)]
             }
         }
     )+ };
 }
 
+/// Fails where a mask does not have every axis of its tensor but the last, if the layer looks at masks.
+fn check_masks(cx: &BuildCx<'_>, kind: &str, looks: bool) -> Result<(), Problem> {
+    let unfit = |(i, x): (usize, &TensorType)| cx.mask(i).filter(|m| looks && m.shape.rank() + 1 != x.shape.rank());
+    match cx.inputs().iter().enumerate().find_map(unfit) {
+        None => Ok(()),
+        Some(mask) => Err(Problem::shape(format!("{kind} cannot use a mask of {mask}"))
+            .help("the mask must have every axis of its tensor but the last")),
+    }
+}
+
+const MANY: RangeInclusive<usize> = 2..=usize::MAX;
+
 merging! {
-    /// The sum of its inputs.
-    Add "Add" Graph::add, |_, x, _| x;
-    /// The product of its inputs.
-    Multiply "Multiply" Graph::mul, |_, x, _| x;
+    /// The sum of its inputs. Items of lower rank get axes of 1 after the batch; axes of 1 stretch.
+    Add "Add" MANY, false, |cx, terms| fold(cx, terms, Graph::add);
+    /// Its first input less the second.
+    Subtract "Subtract" 2..=2, false, |cx, terms| fold(cx, terms, Graph::sub);
+    /// The product of its inputs. What a mask leaves out counts as 1, or as 0 where all masks leave it out.
+    Multiply "Multiply" MANY, true, product;
     /// The mean of its inputs.
-    Average "Average" Graph::add, |g, x, n| g.mul_s(x, 1.0 / n as f64);
-    /// The largest of its inputs, element by element.
-    Maximum "Maximum" Graph::max, |_, x, _| x;
-    /// The smallest of its inputs, element by element.
-    Minimum "Minimum" Graph::min, |_, x, _| x;
+    Average "Average" MANY, false, |cx, terms| {
+        let sum = fold(cx, terms, Graph::add);
+        let count = cx.lit_like(sum, terms.len() as f64);
+        cx.div(sum, count)
+    };
+    /// The largest of its inputs, element by element, of those that their masks do not leave out.
+    Maximum "Maximum" MANY, true, |cx, terms| extreme(cx, terms, Graph::max);
+    /// The smallest of its inputs, element by element, of those that their masks do not leave out.
+    Minimum "Minimum" MANY, true, |cx, terms| extreme(cx, terms, Graph::min);
 }
 
 /// Joins its inputs along an axis, by default the last.
@@ -123,9 +211,9 @@ impl Concatenate {
 }
 
 impl Layer<Concatenate> {
-    /// The axis, counted with the batch as 0 or from the back.
-    pub fn axis(self, axis: isize) -> Layer<Concatenate> {
-        self.with(|c| c.axis = axis)
+    setters! {
+        /// The axis, counted with the batch as 0 or from the back.
+        axis: isize;
     }
 }
 
@@ -149,12 +237,7 @@ impl LayerDef for Concatenate {
             return Err(Problem::shape(format!("Concatenate along axis {axis} cannot join {first} and {other}"))
                 .help("all other extents must be equal"));
         }
-        let masks = (0..cx.inputs().len()).filter_map(|i| cx.mask(i));
-        match masks.into_iter().find(|mask| mask.shape.rank() + 1 != first.shape.rank()) {
-            None => Ok(()),
-            Some(mask) => Err(Problem::shape(format!("Concatenate cannot join {first} with a mask of {mask}"))
-                .help("the mask must have every axis but the last")),
-        }
+        check_masks(cx, "Concatenate", true)
     }
 
     fn call(&self, cx: &mut CallCx<'_>, x: &[NodeId]) -> Vec<NodeId> {

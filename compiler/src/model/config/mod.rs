@@ -19,6 +19,7 @@ mod activation;
 mod arguments;
 mod families;
 mod family;
+mod lists;
 mod shapes;
 
 use std::cell::Cell;
@@ -30,6 +31,7 @@ use serde_json::Value;
 
 pub(crate) use arguments::Arguments;
 pub(crate) use family::{Family, Row, keras_family};
+pub(crate) use lists::optional_list;
 pub(crate) use shapes::extents;
 
 use crate::diag::{Code, Problem};
@@ -99,8 +101,6 @@ const SHARED: &[(&str, Option<&str>)] = &[
     ("renorm_momentum", None),
     ("data_format", Some("\"channels_last\"")),
     ("reduction", Some("\"sum_over_batch_size\"")),
-    ("ema_momentum", None),
-    ("use_ema", Some("false")),
     ("renorm", Some("false")),
     ("sparse", Some("false")),
     ("ragged", Some("false")),
