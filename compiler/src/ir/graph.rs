@@ -98,7 +98,7 @@ impl Graph {
     }
 
     /// An empty graph for the body of a loop: it has the site where this graph is, and is as strict.
-    pub(super) fn body(&self) -> Graph {
+    pub(crate) fn body(&self) -> Graph {
         let mut body = Graph { probing: self.probing, ..Graph::new("body") };
         body.cursor = body.site_id(self.site_at(self.cursor));
         body
@@ -210,6 +210,29 @@ impl Graph {
             Err(error) if self.probing => std::panic::resume_unwind(Box::new(error)),
             Err(error) => panic!("compiler bug in graph `{}` at {}: {error}", self.name, self.site_at(self.cursor)),
         }
+    }
+
+    /// Copies what some nodes of another graph need into this one, with their sites. `map` says what stands for a node
+    /// of the other graph here: entries that are there already are taken as they are, the others are filled in.
+    pub(crate) fn graft(&mut self, from: &Graph, roots: impl IntoIterator<Item = NodeId>, map: &mut [Option<NodeId>]) {
+        let mut needed = vec![false; from.nodes.len()];
+        roots.into_iter().for_each(|root| needed[root.index()] = true);
+        for i in (0..needed.len()).rev().filter(|&i| map[i].is_none()) {
+            if needed[i] {
+                from.nodes[i].args.iter().for_each(|a| needed[a.index()] = true);
+            }
+        }
+        let before = self.cursor;
+        for id in from.ids().filter(|id| needed[id.index()]) {
+            if map[id.index()].is_some() {
+                continue;
+            }
+            let node = from.node(id);
+            let args: Vec<NodeId> = node.args.iter().filter_map(|a| map[a.index()]).collect();
+            self.cursor = self.site_id(from.site(id));
+            map[id.index()] = Some(self.push(node.op.clone(), &args));
+        }
+        self.cursor = before;
     }
 
     /// How often each node is read by nodes, outputs and assignments.

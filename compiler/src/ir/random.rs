@@ -13,6 +13,8 @@ use super::scalar::{BinaryFn, UnaryFn};
 use super::shape::{Dim, Shape, TensorType};
 use super::site::{Site, SourceLine};
 
+mod loops;
+
 /// How far a result computed in `f32` may be from the interpreter's, absolutely for results below 1, else relatively.
 pub const TOLERANCE: f64 = 1e-3;
 /// The largest batch of random modules; their sizes and errors are bounded for it.
@@ -97,8 +99,18 @@ pub fn storage(rng: &mut Rng, module: &Module) -> Vec<Tensor> {
 
 /// A module with one entry point that has about as many operations as told.
 pub fn module(seed: u64, operations: usize) -> Module {
+    generate(seed, operations, false)
+}
+
+/// A module with loops among its operations.
+pub fn module_with_loops(seed: u64, operations: usize) -> Module {
+    generate(seed, operations, true)
+}
+
+fn generate(seed: u64, operations: usize, loops: bool) -> Module {
     let mut module = Module { name: format!("random {seed}"), max_batch: MAX_BATCH, ..Module::default() };
-    let mut g = Generator { rng: Rng::new(seed), graph: Graph::new("step"), cells: Vec::new(), bounds: Vec::new() };
+    let graph = Graph::new("step");
+    let mut g = Generator { rng: Rng::new(seed), graph, cells: Vec::new(), bounds: Vec::new(), loops, body: false };
     for _ in 0..4 {
         g.leaf(DType::F32);
     }
@@ -163,6 +175,10 @@ struct Generator {
     graph: Graph,
     cells: Vec<Storage>,
     bounds: Vec<Bounds>,
+    /// Whether to make loops.
+    loops: bool,
+    /// Whether this is the body of one, where new leaves are constants.
+    body: bool,
 }
 
 impl Generator {
@@ -228,7 +244,7 @@ impl Generator {
         let bounds = Bounds::exact(leaf_range(ty.dtype));
         let fixed = ty.shape.as_fixed();
         match (self.rng.below(6), fixed) {
-            (0, Some(_)) => {
+            (0, Some(_)) if !self.body => {
                 let id = StorageId(self.cells.len() as u32);
                 let kind = self.rng.pick(&[StorageKind::Param, StorageKind::State, StorageKind::Training]);
                 let trainable = kind == StorageKind::Param && self.rng.one_in(2);
@@ -254,6 +270,10 @@ impl Generator {
                 let size = Dim { scale, batch: true };
                 let range = (0.0, size.at(MAX_BATCH) as f64);
                 self.push(Op::Const { value: Literal::Size(size), ty }, &[], Bounds::exact(range))
+            }
+            _ if self.body => {
+                let value = Literal::Splat(Number(self.rng.leaf(ty.dtype)));
+                self.push(Op::Const { value, ty }, &[], bounds)
             }
             _ => {
                 let index = self.graph.inputs.len();
@@ -326,6 +346,9 @@ impl Generator {
     }
 
     fn operation(&mut self) -> Option<NodeId> {
+        if self.loops && self.rng.one_in(if self.body { 40 } else { 10 }) {
+            return self.scan();
+        }
         match self.rng.below(24) {
             0 => {
                 let dtype = self.dtype();
@@ -700,7 +723,7 @@ mod tests {
     fn modules_are_valid_cover_everything_and_stay_finite() {
         let mut seen = HashSet::new();
         for seed in 0..300 {
-            let module = module(seed, 40);
+            let module = if seed % 2 == 0 { module(seed, 40) } else { module_with_loops(seed, 40) };
             verify_module(&module).unwrap_or_else(|v| panic!("seed {seed}: {}\n{module}", v[0]));
             let entry = &module.entries[0];
             assert!(entry.nodes().len() >= 30, "seed {seed}");
@@ -716,7 +739,7 @@ mod tests {
             }
         }
         let structural = ["input", "storage", "const", "iota", "select", "cast", "contract", "reshape", "permute"];
-        let more = ["broadcast", "slice", "pad", "concat", "window", "fold", "gather", "scatter_add"];
+        let more = ["broadcast", "slice", "pad", "concat", "window", "fold", "gather", "scatter_add", "scan"];
         let reductions = ReduceFn::ALL.iter().map(|f| format!("reduce_{}", f.name()));
         let scalars = UnaryFn::ALL.iter().map(|f| f.row().name).chain(BinaryFn::ALL.iter().map(|f| f.row().name));
         let words = structural.into_iter().chain(more).chain(scalars).map(String::from).chain(reductions);

@@ -5,16 +5,20 @@
 //! order. Each pass is idempotent. Every rewrite goes through [`Ctx::fire`], which logs it and counts it, so that a
 //! wrong one can be found by bisection: `BAKELITE_STOP_AFTER=n` leaves all rewrites after the n-th undone.
 
+use std::collections::HashMap;
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::ir::verify::{Violation, verify};
-use crate::ir::{Graph, Module, NodeId, Op, Site, Storage};
+use crate::ir::{Graph, Module, NodeId, Op, Scan, Site, Storage};
 
 pub mod convolution;
 pub mod cse;
 pub mod dce;
 pub mod fold;
+pub mod loops;
+pub mod merge;
 pub mod panels;
 pub mod simplify;
 pub mod split;
@@ -25,6 +29,22 @@ mod tests;
 struct Pass {
     name: &'static str,
     run: fn(&Graph, &mut Ctx) -> Graph,
+    bodies: Bodies,
+}
+
+/// How the bodies of loops get their share of a pass.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Bodies {
+    /// Like entry points of their own, innermost first.
+    First,
+    /// The pass sees to them itself.
+    Own,
+}
+
+impl Pass {
+    const fn new(name: &'static str, run: fn(&Graph, &mut Ctx) -> Graph) -> Pass {
+        Pass { name, run, bodies: Bodies::First }
+    }
 }
 
 /// Passes that run once, or in turn until none of them finds anything.
@@ -33,19 +53,24 @@ enum Stage {
     UntilStable(&'static [Pass]),
 }
 
+const LOOPS: Pass = Pass { name: "loops", run: loops::run, bodies: Bodies::Own };
+
 const PIPELINE: &[Stage] = &[
+    // First, while loops are as differentiation built them.
+    Stage::Once(Pass { name: "merge", run: merge::run, bodies: Bodies::Own }),
     // What differentiation built and nothing reads.
-    Stage::Once(Pass { name: "dce", run: dce::run }),
+    Stage::Once(Pass::new("dce", dce::run)),
     // Needs the contraction right under the fold, as differentiation leaves it.
-    Stage::Once(Pass { name: "convolution", run: convolution::run }),
+    Stage::Once(Pass::new("convolution", convolution::run)),
     Stage::UntilStable(&[
-        Pass { name: "simplify", run: simplify::run },
-        Pass { name: "fold", run: fold::run },
-        Pass { name: "cse", run: cse::run },
+        LOOPS,
+        Pass::new("simplify", simplify::run),
+        Pass::new("fold", fold::run),
+        Pass::new("cse", cse::run),
     ]),
     // Behind simplification, which would merge the two halves again.
-    Stage::Once(Pass { name: "split", run: split::run }),
-    Stage::Once(Pass { name: "dce", run: dce::run }),
+    Stage::Once(Pass::new("split", split::run)),
+    Stage::Once(Pass::new("dce", dce::run)),
 ];
 
 /// How often the passes of one [`Stage::UntilStable`] take turns at most.
@@ -210,6 +235,11 @@ pub fn optimize(module: &mut Module, options: &PassOptions) -> Result<PassReport
         let start = Instant::now();
         panels::run(module);
         runner.layout(start.elapsed(), module)?;
+        // Weights that loops read are views now: the views go inside.
+        let Module { entries, storage, .. } = module;
+        for entry in entries.iter_mut().filter(|e| e.nodes().iter().any(|n| matches!(n.op, Op::Scan { .. }))) {
+            runner.run(&LOOPS, entry, storage)?;
+        }
     }
     Ok(runner.finish())
 }
@@ -257,7 +287,10 @@ impl<'o> Runner<'o> {
         let (start, before, nodes_before) = (Instant::now(), self.ctx.rewrites(), entry.nodes().len());
         self.ctx.pass = pass.name;
         self.ctx.entry.clone_from(&entry.name);
-        *entry = (pass.run)(entry, &mut self.ctx);
+        *entry = match pass.bodies {
+            Bodies::First => inside_out(pass.run, entry, &mut self.ctx),
+            Bodies::Own => (pass.run)(entry, &mut self.ctx),
+        };
         let (time, rewrites) = (start.elapsed(), self.ctx.rewrites() - before);
         let (name, nodes_after) = (entry.name.clone(), entry.nodes().len());
         self.runs.push(PassRun { pass: pass.name, entry: name, nodes_before, nodes_after, rewrites, time });
@@ -293,6 +326,36 @@ impl<'o> Runner<'o> {
     fn finish(self) -> PassReport {
         PassReport { runs: self.runs, rewrites: self.ctx.log }
     }
+}
+
+/// Runs a pass over the bodies of all loops, then over the graph around them.
+fn inside_out(run: fn(&Graph, &mut Ctx) -> Graph, graph: &Graph, ctx: &mut Ctx) -> Graph {
+    match over_bodies(graph, |body| inside_out(run, body, ctx)) {
+        Some(graph) => run(&graph, ctx),
+        None => run(graph, ctx),
+    }
+}
+
+/// The graph with new bodies, which have the inputs, carries and outputs of the old ones; `None` where nothing changed.
+fn over_bodies(graph: &Graph, mut run: impl FnMut(&Graph) -> Graph) -> Option<Graph> {
+    let live = graph.live();
+    let mut new: HashMap<&Scan, Arc<Scan>> = HashMap::new();
+    let mut changed = false;
+    for id in graph.ids().filter(|id| live[id.index()]) {
+        if let Op::Scan { scan, .. } = &graph.node(id).op
+            && !new.contains_key(scan.as_ref())
+        {
+            let made = Scan::new(run(&scan.body), scan.length, scan.reverse, scan.carries.clone(), scan.sequences);
+            changed |= made != **scan;
+            new.insert(scan, if made == **scan { scan.clone() } else { Arc::new(made) });
+        }
+    }
+    changed.then(|| {
+        walk(graph, |next, _, op, args| match op {
+            Op::Scan { scan, result } => next.push(Op::Scan { scan: new[scan.as_ref()].clone(), result }, &args),
+            op => next.push(op, &args),
+        })
+    })
 }
 
 /// [`walk`], and then without the nodes that nothing reads in the end.

@@ -6,12 +6,15 @@
 //! inverse view, and since views are index maps, nothing is moved. Optimizer slots that are updated together with
 //! a weight take its layout, so that updates stay one contiguous pass.
 //!
+//! A weight that a loop reads counts as one that the contractions of its body read; the view that it becomes is moved
+//! inside by [`super::loops`] afterwards.
+//!
 //! Precondition: a verified module. Postcondition: the same values under the logical shapes that `Module::panels`
 //! records; access by name packs and unpacks.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 
-use crate::ir::{Dim, Graph, Module, NodeId, Op, Shape, StorageId, TensorType};
+use crate::ir::{Dim, Graph, Module, NodeId, Op, Scan, Shape, StorageId, TensorType};
 
 /// Columns of a panel, at every instruction set level.
 pub const WIDTH: usize = 32;
@@ -63,18 +66,38 @@ fn physical(logical: &Shape) -> Option<Shape> {
 /// The cells whose last axis is a free axis of a contraction.
 fn columns_of_contractions(graph: &Graph) -> Vec<StorageId> {
     let mut found = Vec::new();
+    let cell = |op: &Op| if let Op::Storage { id, .. } = op { Some(*id) } else { None };
+    search(graph, &cell, &mut found);
+    found
+}
+
+/// [`columns_of_contractions`] of a graph in which `cell` says what is the value of a cell.
+fn search(graph: &Graph, cell: &dyn Fn(&Op) -> Option<StorageId>, found: &mut Vec<StorageId>) {
+    let mut loops: HashSet<(&Scan, &[NodeId])> = HashSet::new();
     for node in graph.nodes() {
-        let Op::Contract(axes) = &node.op else { continue };
-        for (side, &arg) in node.args.iter().enumerate() {
-            let Op::Storage { id, ty } = &graph.node(arg).op else { continue };
-            let rank = ty.shape.rank();
-            let free = if side == 0 { axes.left_free(rank) } else { axes.right_free(rank) };
-            if free.last() == Some(&(rank.wrapping_sub(1))) && rank > 0 {
-                found.push(*id);
+        match &node.op {
+            Op::Contract(axes) => {
+                for (side, &arg) in node.args.iter().enumerate() {
+                    let Some(id) = cell(&graph.node(arg).op) else { continue };
+                    let rank = graph.ty(arg).shape.rank();
+                    let free = if side == 0 { axes.left_free(rank) } else { axes.right_free(rank) };
+                    if free.last() == Some(&(rank.wrapping_sub(1))) && rank > 0 {
+                        found.push(id);
+                    }
+                }
             }
+            Op::Scan { scan, .. } if loops.insert((scan, &node.args)) => {
+                let invariants = node.args[scan.carries.len()..].iter().enumerate().skip(scan.sequences);
+                let passed: HashMap<usize, StorageId> =
+                    invariants.filter_map(|(i, arg)| Some((i, cell(&graph.node(*arg).op)?))).collect();
+                let inside = |op: &Op| if let Op::Input { index, .. } = op { passed.get(index).copied() } else { None };
+                if !passed.is_empty() {
+                    search(&scan.body, &inside, found);
+                }
+            }
+            _ => {}
         }
     }
-    found
 }
 
 /// For each assignment, its cell and the cells that its value reads elementwise.

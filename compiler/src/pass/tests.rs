@@ -1,5 +1,7 @@
 //! Passes preserve meaning, keep graphs valid, and find nothing the second time.
 
+mod loops;
+
 use super::*;
 use crate::grad::gradients;
 use crate::ir::eval::{Evaluated, Tensor, Values, evaluate};
@@ -10,6 +12,11 @@ use crate::ir::{DType, Dim, Number, PadAxis, Shape, SliceAxis, TensorType, Windo
 
 fn options() -> PassOptions {
     PassOptions { verify_after: true, ..PassOptions::default() }
+}
+
+/// A random module, every other one with loops.
+fn sample(seed: u64, operations: usize) -> Module {
+    if seed % 2 == 0 { random::module(seed, operations) } else { random::module_with_loops(seed, operations) }
 }
 
 /// Equal, or both NaN, or within the tolerance.
@@ -58,8 +65,8 @@ fn check_meaning(seed: u64, before: &Module, after: &Module) {
 
 #[test]
 fn every_pass_preserves_meaning_and_is_idempotent() {
-    for seed in 0..150 {
-        let before = random::module(seed, 40);
+    for seed in 0..200 {
+        let before = sample(seed, 40);
         for name in names() {
             let mut after = before.clone();
             run_pass(name, &mut after, &options()).unwrap().unwrap_or_else(|bug| panic!("seed {seed}: {bug}"));
@@ -75,8 +82,8 @@ fn every_pass_preserves_meaning_and_is_idempotent() {
 #[test]
 fn the_pipeline_preserves_meaning_and_finishes() {
     let mut rules = std::collections::BTreeSet::new();
-    for seed in 0..300 {
-        let before = random::module(seed, 60);
+    for seed in 0..400 {
+        let before = sample(seed, 60);
         let mut after = before.clone();
         let report = optimize(&mut after, &options()).unwrap_or_else(|bug| panic!("seed {seed}: {bug}"));
         rules.extend(report.rewrites.iter().map(|r| r.rule));
@@ -221,7 +228,7 @@ fn a_broken_graph_is_reported_with_its_pass() {
     g.output("c", c);
     let mut module = Module { name: "m".into(), max_batch: 1, entries: vec![g], ..Module::default() };
     let bug = optimize(&mut module, &options()).unwrap_err();
-    assert!(bug.to_string().starts_with("compiler bug: pass `dce` broke a graph\nLiteral violated"), "{bug}");
+    assert!(bug.to_string().starts_with("compiler bug: pass `merge` broke a graph\nLiteral violated"), "{bug}");
     assert!(bug.dump.starts_with("entry \"broken\""));
 }
 
@@ -241,9 +248,9 @@ fn whole_slices_are_dropped() {
 #[test]
 fn any_text_that_verifies_is_optimized() {
     let mut verified = 0;
-    for seed in 0..300 {
+    for seed in 0..400 {
         let mut rng = Rng::new(seed);
-        let mut text: Vec<u8> = random::module(seed, 15).to_string().into_bytes();
+        let mut text: Vec<u8> = sample(seed, 15).to_string().into_bytes();
         let digits: Vec<usize> = (0..text.len()).filter(|&i| text[i].is_ascii_digit()).collect();
         let at = rng.pick(&digits);
         text[at] = b'0' + rng.below(10) as u8;

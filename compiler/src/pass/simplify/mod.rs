@@ -47,6 +47,7 @@ const RULES: &[Rule] = rules![
     view::slice_of_concat,
     view::concat_of_concat,
     view::pad_of_pad,
+    view::sum_of_neighbours,
     view::window_of_one,
     view::fold_of_one,
     view::function_of_broadcasts,

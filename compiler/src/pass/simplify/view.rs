@@ -1,6 +1,6 @@
 //! Rules of views.
 
-use crate::ir::{Dim, Graph, Literal, Node, NodeId, Number, Op, PadAxis, SliceAxis, TensorType};
+use crate::ir::{BinaryFn, Dim, Graph, Literal, Node, NodeId, Number, Op, PadAxis, SliceAxis, TensorType};
 
 /// The operand of a node and what views it.
 fn view(g: &Graph, id: NodeId) -> Option<(&Op, NodeId)> {
@@ -160,6 +160,32 @@ pub fn pad_of_pad(g: &mut Graph, id: NodeId) -> Option<NodeId> {
     let join = |(o, i): (&PadAxis, &PadAxis)| PadAxis { low: o.low + i.low, high: o.high + i.high, ..*i };
     let op = Op::Pad { axes: outer.iter().zip(inner).map(join).collect(), value: *value };
     Some(g.push(op, &[y]))
+}
+
+/// Neighbours that are padded with zeros to each other's place and added are a concatenation: the gradients of the
+/// slices that split a tensor.
+pub fn sum_of_neighbours(g: &mut Graph, id: NodeId) -> Option<NodeId> {
+    let (BinaryFn::Add, x, y) = super::binary(g, id)? else { return None };
+    let (Op::Pad { axes: left, value }, p) = view(g, x)? else { return None };
+    let (Op::Pad { axes: right, value: other }, q) = view(g, y)? else { return None };
+    if value.0 != 0.0 || other.0 != 0.0 || left.iter().chain(right).any(|pad| pad.interior > 0) {
+        return None;
+    }
+    let mut differ = (0..left.len()).filter(|&i| left[i] != right[i]);
+    let (axis, None) = (differ.next()?, differ.next()) else { return None };
+    let extent = |x: NodeId| g.ty(x).shape[axis].scale;
+    let (mut around, mut parts) = (left.clone(), [p, q]);
+    if left[axis].low + extent(p) == right[axis].low {
+        around[axis].high = right[axis].high;
+    } else if right[axis].low + extent(q) == left[axis].low {
+        around[axis].low = right[axis].low;
+        parts = [q, p];
+    } else {
+        return None;
+    }
+    let joined = g.concat(&parts, axis);
+    let plain = around.iter().all(|pad| *pad == PadAxis::default());
+    Some(if plain { joined } else { g.push(Op::Pad { axes: around, value: Number(0.0) }, &[joined]) })
 }
 
 /// Windows of one element are a strided slice, as in a 1x1 convolution.
