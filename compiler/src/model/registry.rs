@@ -101,6 +101,7 @@ classes! {
     LOSSES: Loss = {
         BinaryCrossentropy,
         BinaryFocalCrossentropy,
+        CTC,
         CategoricalCrossentropy,
         CategoricalFocalCrossentropy,
         CategoricalGeneralizedCrossEntropy,

@@ -55,6 +55,7 @@ def draw(kind, rng, shape):
         "hot_logits": lambda: (hot(), normal() * 3),
         "labels": lambda: (rng.integers(0, classes, shape[:-1]).astype("i4"), rounded(softmax(normal()))),
         "labels_logits": lambda: (rng.integers(0, classes, shape[:-1]).astype("i4"), normal() * 3),
+        "paths": lambda: (np.array([[1, 2, 2], [3, 0, 0], [2, 2, 1], [0, 0, 0]], "i4"), normal() * 2),
         "whole": lambda: (rng.integers(0, 3, shape).astype("f4"), rng.integers(0, 3, shape).astype("f4")),
     }[kind]()
 
@@ -97,6 +98,7 @@ LOSSES = [
     ("Dice", {"axis": [1, 2]}, "binary", (3, 4, 2)),
     ("Tversky", {"alpha": 0.3, "beta": 0.7}, "binary", (3, 4, 2)),
     ("Tversky", {"axis": [1]}, "binary", (3, 4)),
+    ("CTC", {}, "paths", (4, 6, 5)),
 ]
 SEQUENCES = (3, 4, 2), (3, 2, 4), (3, 4, 3)
 
@@ -108,6 +110,8 @@ def losses():
         weights = [None, rounded(rng.uniform(0, 2, shape[:1]))]
         if name in ("Dice", "Tversky"):
             weights = [None]
+        elif name == "CTC":
+            pass
         elif shape in SEQUENCES:
             weights = [None, rounded(rng.uniform(0, 2, shape[:2]))] if "axis" not in config else [None]
         for weight in weights:
