@@ -129,6 +129,7 @@ classes! {
     LOSSES: Loss = {
         BinaryCrossentropy,
         BinaryFocalCrossentropy,
+        CTC,
         CategoricalCrossentropy,
         CategoricalFocalCrossentropy,
         CategoricalGeneralizedCrossEntropy,
