@@ -39,6 +39,7 @@ mod orthogonal;
 mod pool;
 pub mod prelude;
 mod random;
+mod recurrent;
 pub mod registry;
 mod regularizer;
 mod reshape;
@@ -80,6 +81,11 @@ pub use pool::{
     MaxPooling3D,
 };
 pub use random::Key;
+pub use recurrent::{
+    AnyCell, Bidirectional, CellDef, ConvLSTM1D, ConvLSTM2D, ConvLSTM3D, GRU, GRUCell, IntoCell, LSTM, LSTMCell,
+    MergeMode, RNN, RecurrentDef, SequenceArguments, SimpleRNN, SimpleRNNCell, StackedRNNCells, TimeDistributed,
+    call_once,
+};
 pub use regularizer::{Regularizer, Vectors};
 pub use reshape::{Flatten, Rescaling, Reshape};
 pub use resize::{Interpolation, Resizing, UpSampling1D, UpSampling2D, UpSampling3D};

@@ -17,7 +17,7 @@ use super::window::DataFormat;
 use crate::ir::{Dim, Graph, NodeId, Shape};
 
 /// Contracts windows `[batch, positions..., channels, window...]` with a kernel `[window..., channels, filters]`.
-fn contract(g: &mut Graph, windows: NodeId, kernel: NodeId) -> NodeId {
+pub(super) fn contract(g: &mut Graph, windows: NodeId, kernel: NodeId) -> NodeId {
     let rank = spatial_rank(g, kernel);
     let mut sum: Vec<(usize, usize)> = (0..rank).map(|i| (rank + 2 + i, i)).collect();
     sum.push((rank + 1, rank));
