@@ -95,7 +95,7 @@ fn compile_configurations() {
     });
     let module = read(&value).unwrap().lower().unwrap();
     let names: Vec<&str> = module.entries.iter().map(|e| e.name.as_str()).collect();
-    assert_eq!(names, ["init", "predict", "train_step", "evaluate_step"]);
+    assert_eq!(names, ["init", "predict", "train_step", "evaluate_step", "reset_metrics"]);
     value["compile_config"]["loss"] = json!(["mse", "mse", "mse"]);
     value["compile_config"]["optimizer"]["config"]["beta_3"] = json!(1);
     value["compile_config"]["metrics"] = json!({"join": ["precise"]});

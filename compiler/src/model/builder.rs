@@ -5,11 +5,12 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use super::call::{CallCx, Masked};
-use super::compile::{Compiled, Losses, Metrics, TargetDecl};
+use super::compile::{Compiled, Losses, Metrics, TargetDecl, Tracked};
 use super::entry::{Entry, EntrySpec};
 use super::graph::{Call, LayerGraph, Output, Port, Role};
 use super::layer::{AnyLayer, BuildCx, Core, IntoLayer, LayerDef, snake_case};
 use super::lower;
+use super::metric::Metric;
 use super::optimizer::Optimizer;
 use super::sequential::Chain;
 use super::tensor::{self, Tensor};
@@ -25,6 +26,10 @@ pub(crate) struct Net {
     pub max_batch: usize,
     pub compiled: Option<Compiled>,
     pub targets: Vec<TargetDecl>,
+    /// Outputs whose samples have weights.
+    pub weights: Vec<TargetDecl>,
+    pub weighted_metrics: Metrics,
+    pub tracked: Vec<Tracked>,
     pub entries: Vec<EntrySpec>,
     pub problems: Vec<Diagnostic>,
     /// Whether mistakes of this model have moved into a model that uses it.
@@ -42,7 +47,7 @@ const MAX_BATCH: usize = 1 << 20;
 /// Elements of the largest item of an input.
 const MAX_ITEM: usize = 1 << 30;
 /// First components of storage names that belong to the compiler.
-const RESERVED: [&str; 2] = ["optimizer", "random"];
+const RESERVED: [&str; 3] = ["metrics", "optimizer", "random"];
 
 impl Net {
     pub fn new(name: String, source: SourceLine) -> Net {
@@ -55,6 +60,9 @@ impl Net {
             max_batch: DEFAULT_MAX_BATCH,
             compiled: None,
             targets: Vec::new(),
+            weights: Vec::new(),
+            weighted_metrics: Metrics::new(),
+            tracked: Vec::new(),
             entries: Vec::new(),
             problems: Vec::new(),
             broken: false,
@@ -330,6 +338,66 @@ impl Model {
         self
     }
 
+    /// Gives the samples of an output weights: one more argument of `train_step` and `evaluate_step`, named after the
+    /// output, with the shape of one sample's weights: `()` for one number, `[steps]` for one for each step. They
+    /// multiply the losses of the samples, and count in [`Model::weighted_metrics`].
+    #[track_caller]
+    pub fn sample_weight(&self, output: impl Into<String>, shape: impl IntoShape) -> &Model {
+        let (output, source) = (output.into(), SourceLine::caller());
+        let mut net = self.net.borrow_mut();
+        match batch_type(&format!("the sample weights of `{output}`"), &shape.into_shape(), DType::F32) {
+            Ok(ty) => net.weights.push(TargetDecl { output, ty, source }),
+            Err(problem) => net.report(problem, output, source),
+        }
+        drop(net);
+        self
+    }
+
+    /// Metrics that count samples by their weights, where [`Model::compile`]'s count all alike.
+    pub fn weighted_metrics(&self, metrics: impl Into<Metrics>) -> &Model {
+        self.net.borrow_mut().weighted_metrics = metrics.into();
+        self
+    }
+
+    /// Adds the sum of a tensor to the loss of training and evaluation: a penalty on activations, the divergence of a
+    /// variational autoencoder.
+    #[track_caller]
+    pub fn add_loss(&self, x: &Tensor) -> &Model {
+        if let Some(port) = self.takes("a loss", x, &SourceLine::caller()) {
+            self.net.borrow_mut().graph.losses.push(port);
+        }
+        self
+    }
+
+    /// Reports a metric of any tensor with the others: `m.track(&kl, Mean::new("kl"))`. The tensor is the metric's
+    /// output and its target.
+    #[track_caller]
+    pub fn track(&self, x: &Tensor, metric: impl Metric + 'static) -> &Model {
+        let source = SourceLine::caller();
+        if let Some(port) = self.takes("a metric", x, &source) {
+            self.net.borrow_mut().tracked.push(Tracked { port, metric: Rc::new(metric), source });
+        }
+        self
+    }
+
+    /// The port of a tensor of floats of this model, unless there is none.
+    fn takes(&self, user: &str, x: &Tensor, source: &SourceLine) -> Option<Port> {
+        if !tensor::adopt(&self.net, x, user, source) {
+            return None;
+        }
+        let port = x.port?;
+        let mut net = self.net.borrow_mut();
+        let ty = net.graph.ty(port).clone();
+        if ty.dtype == DType::F32 {
+            return Some(port);
+        }
+        let problem = Problem::new(Code::DType, format!("{user} is made of f32, this tensor is {ty}"));
+        let diagnostic =
+            net.explain(problem.help("convert it first: `x.cast(F32)`"), String::new(), source.clone(), &[port]);
+        net.problems.push(diagnostic);
+        None
+    }
+
     /// Adds an entry point of one's own.
     #[track_caller]
     pub fn entry(&self, name: impl Into<String>) -> Entry {
@@ -480,8 +548,13 @@ impl LayerDef for SubModel {
         let ports = self.graph.inputs.iter().map(|&call| Port { call, output: 0 });
         let masked = inputs.iter().enumerate().map(|(i, &node)| Masked { node, mask: cx.mask(i) });
         let inputs = ports.zip(masked).collect();
-        let wanted: Vec<Port> = self.graph.outputs.iter().map(|o| o.port).collect();
-        let results = cx.run(&self.graph, &inputs, &wanted);
+        let outputs = self.graph.outputs.iter().map(|o| o.port);
+        let wanted: Vec<Port> = outputs.chain(self.graph.losses.iter().copied()).collect();
+        let mut results = cx.run(&self.graph, &inputs, &wanted);
+        for loss in results.split_off(self.graph.outputs.len()) {
+            let loss = cx.sum_all(loss.node);
+            cx.add_loss(loss);
+        }
         results.iter().enumerate().for_each(|(i, result)| cx.set_mask(i, result.mask));
         results.into_iter().map(|result| result.node).collect()
     }

@@ -3,6 +3,7 @@
 use super::builder::{Net, check_name};
 use super::graph::Port;
 use super::objective::{self, Objective};
+use super::optimizer::options;
 use super::store::Store;
 use crate::diag::{Code, Diagnostic, Problem};
 use crate::ir::{SourceLine, StorageId};
@@ -27,7 +28,12 @@ pub(crate) fn wanted(net: &Net) -> Vec<Port> {
     let outputs = net.graph.outputs.iter().map(|o| o.port);
     let results = net.entries.iter().flat_map(|e| e.outputs.iter().map(|(_, port)| *port));
     let losses = net.entries.iter().flat_map(|e| e.updates.iter().map(|u| u.loss));
-    outputs.chain(results).chain(losses).collect()
+    outputs.chain(results).chain(losses).chain(step_ports(net)).collect()
+}
+
+/// Tensors that only training and evaluation compute: terms of the loss, and what metrics watch.
+pub(crate) fn step_ports(net: &Net) -> Vec<Port> {
+    net.graph.losses.iter().copied().chain(net.tracked.iter().map(|t| t.port)).collect()
 }
 
 /// Checks a complete model and resolves its losses and metrics.
@@ -96,7 +102,8 @@ fn entries(net: &Net, report: &mut Report<'_>) {
             report.problem(problem, &entry.name, &entry.source);
         }
         for update in &entry.updates {
-            report.result(update.optimizer.check(), &entry.name, &update.source);
+            let checked = options::check(update.optimizer.as_ref());
+            report.result(checked, &entry.name, &update.source);
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use super::graph::Port;
 use super::loss::Loss;
 use super::metric::Metric;
 use super::optimizer::Optimizer;
@@ -21,6 +22,14 @@ pub(crate) struct Compiled {
 pub(crate) struct TargetDecl {
     pub output: String,
     pub ty: TensorType,
+    pub source: SourceLine,
+}
+
+/// A tensor that a metric watches.
+#[derive(Clone, Debug)]
+pub(crate) struct Tracked {
+    pub port: Port,
+    pub metric: Rc<dyn Metric>,
     pub source: SourceLine,
 }
 
@@ -60,6 +69,8 @@ pub(crate) struct WeightedLoss {
 #[derive(Clone, Debug, Default)]
 pub struct Losses {
     pub(crate) list: Vec<WeightedLoss>,
+    /// Weights of outputs by position.
+    pub(crate) weights: Option<Vec<f64>>,
 }
 
 impl Losses {
@@ -77,6 +88,13 @@ impl Losses {
         self.push(For::Name(name.into()), Rc::new(loss), weight)
     }
 
+    /// The weights of the outputs' losses in the total, in the order of the outputs:
+    /// `Losses::from((MeanSquaredError, Hinge)).loss_weights([1.0, 0.2])`.
+    pub fn loss_weights(mut self, weights: impl Into<Vec<f64>>) -> Losses {
+        self.weights = Some(weights.into());
+        self
+    }
+
     pub(crate) fn push(mut self, output: For, loss: Rc<dyn Loss>, weight: f64) -> Losses {
         self.list.push(WeightedLoss { output, loss, weight });
         self
@@ -86,6 +104,13 @@ impl Losses {
 impl<L: Loss + 'static> From<L> for Losses {
     fn from(loss: L) -> Losses {
         Losses::new().push(For::Every, Rc::new(loss), 1.0)
+    }
+}
+
+impl From<()> for Losses {
+    /// No loss for any output: what is minimized are the terms of [`Model::add_loss`](super::Model::add_loss).
+    fn from(_: ()) -> Losses {
+        Losses::new()
     }
 }
 
@@ -126,6 +151,12 @@ impl From<()> for Metrics {
 
 impl<M: Metric + 'static, const N: usize> From<[M; N]> for Metrics {
     fn from(metrics: [M; N]) -> Metrics {
+        metrics.into_iter().fold(Metrics::new(), |all, m| all.push(For::Every, Rc::new(m)))
+    }
+}
+
+impl<M: Metric + 'static> From<Vec<M>> for Metrics {
+    fn from(metrics: Vec<M>) -> Metrics {
         metrics.into_iter().fold(Metrics::new(), |all, m| all.push(For::Every, Rc::new(m)))
     }
 }

@@ -33,7 +33,7 @@ pub(crate) struct UpdateSpec {
 }
 
 /// Names of the entry points that a model has by itself.
-pub(crate) const STANDARD: [&str; 4] = ["init", "predict", "train_step", "evaluate_step"];
+pub(crate) const STANDARD: [&str; 6] = ["init", "predict", "train_step", "evaluate_step", "reset_metrics", "finalize"];
 
 /// An entry point under construction. Its inputs are the inputs of the model that its results depend on, in the
 /// order in which the model declared them.

@@ -73,6 +73,8 @@ pub struct LayerGraph {
     graph: DiGraph<Call, Edge>,
     pub inputs: Vec<NodeIndex>,
     pub outputs: Vec<Output>,
+    /// Terms of the loss besides those of the outputs.
+    pub losses: Vec<Port>,
 }
 
 /// The calls that lie on a cycle cannot be ordered.

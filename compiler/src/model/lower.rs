@@ -7,13 +7,19 @@ use super::call::{CallCx, Effects, Masked};
 use super::check::{self, Report};
 use super::entry::EntrySpec;
 use super::graph::Port;
-use super::loss::mean_all;
-use super::objective::Objective;
-use super::optimizer::{Optimizer, StepCx, Update};
+use super::loss::{Weighting, loss_of};
+use super::metric::{Batch, Metric};
+use super::objective::{Objective, Reported};
+use super::optimizer::step::{self, Step};
 use super::store::Store;
 use crate::diag::{Code, Diagnostic, Diagnostics, Problem};
 use crate::grad;
-use crate::ir::{DType, Graph, Module, NodeId, Site, SourceLine, StorageId, TensorType};
+use crate::ir::{DType, Graph, Module, NodeId, Shape, Site, SourceLine, StorageId, TensorType};
+
+/// The path of the cells of the optimizer of `compile`.
+const OPTIMIZER: &str = "optimizer";
+/// The path of the cells of metrics.
+const METRICS: &str = "metrics/";
 
 /// Lowers a model, or returns everything that is wrong with it.
 pub(crate) fn lower(net: &Net) -> Result<Module, Diagnostics> {
@@ -42,6 +48,8 @@ pub(crate) fn lower(net: &Net) -> Result<Module, Diagnostics> {
     if let Some(compiled) = &net.compiled {
         entries.push(train_step(net, &mut store, &objectives).map_err(invalid(&compiled.source))?);
         entries.push(evaluate_step(net, &mut store, &objectives));
+        entries.extend(reset_metrics(&store));
+        entries.extend(step::finalize("finalize", compiled.optimizer.as_ref(), OPTIMIZER, &store));
     }
     for spec in &net.entries {
         entries.push(custom(net, &mut store, spec).map_err(invalid(&spec.source))?);
@@ -112,9 +120,9 @@ fn train_step(net: &Net, store: &mut Store, objectives: &[Objective]) -> Result<
     let mut g = Graph::new("train_step");
     let (loss, updates) = step(net, store, objectives, &mut g, true);
     if let Some(compiled) = &net.compiled {
-        let source = &compiled.source;
-        let trained = store.trainable();
-        optimize(&mut g, store, "optimizer", compiled.optimizer.as_ref(), loss, &trained, source)?;
+        let params = store.trainable();
+        let optimizer = compiled.optimizer.as_ref();
+        Step { optimizer, prefix: OPTIMIZER, params: &params, source: &compiled.source }.add(&mut g, store, loss)?;
     }
     assign_all(&mut g, updates);
     Ok(g)
@@ -127,8 +135,19 @@ fn evaluate_step(net: &Net, store: &mut Store, objectives: &[Objective]) -> Grap
     g
 }
 
-/// Inputs, targets, forward pass, loss and metrics: what training and evaluation have in common. Results are
-/// `loss`, with several outputs the loss of each, and the metrics.
+/// The entry point that begins new sums of all metrics, if there are metrics.
+fn reset_metrics(store: &Store) -> Option<Graph> {
+    let mut g = Graph::new("reset_metrics");
+    let cells = (0..store.cells.len() as u32).map(StorageId);
+    for id in cells.filter(|&id| store.cell(id).name.starts_with(METRICS)) {
+        let zero = g.splat_of(0.0, store.cell(id).ty.clone());
+        g.assign(id, zero);
+    }
+    (!g.assigns.is_empty()).then_some(g)
+}
+
+/// Inputs, targets, sample weights, forward pass, loss and metrics: what training and evaluation have in common.
+/// Results are `loss`, with several outputs the loss of each, and the metrics over all batches since `reset_metrics`.
 fn step(
     net: &Net,
     store: &mut Store,
@@ -136,25 +155,36 @@ fn step(
     g: &mut Graph,
     training: bool,
 ) -> (NodeId, Vec<(StorageId, NodeId)>) {
-    let wanted: Vec<Port> = net.graph.outputs.iter().map(|o| o.port).collect();
+    let outputs = net.graph.outputs.iter().map(|o| o.port);
+    let wanted: Vec<Port> = outputs.chain(check::step_ports(net)).collect();
     let inputs = declare_inputs(net, g, &wanted);
     let source = net.compiled.as_ref().map_or(&net.source, |c| &c.source);
-    let mut targets = Vec::new();
-    for objective in objectives {
-        enter(g, site(&objective.target_name, source));
-        targets.push(g.input(objective.target_name.clone(), objective.target.clone()));
-    }
+    let mut declare = |name: &String, ty: &TensorType| {
+        enter(g, site(name, source));
+        g.input(name.clone(), ty.clone())
+    };
+    let targets: Vec<NodeId> = objectives.iter().map(|o| declare(&o.target_name, &o.target)).collect();
+    let weights: Vec<Option<NodeId>> =
+        objectives.iter().map(|o| o.weight.as_ref().map(|(name, ty)| declare(name, ty))).collect();
     let mut cx = CallCx::new(g, store, training);
-    let outputs = cx.run(&net.graph, &inputs, &wanted);
-    let Effects { losses: extra, updates } = cx.finish();
+    let results = cx.run(&net.graph, &inputs, &wanted);
+    let Effects { losses: extra, mut updates } = cx.finish();
+    let (outputs, rest) = results.split_at(net.graph.outputs.len());
+    let (added, tracked) = rest.split_at(net.graph.losses.len());
+    let batches: Vec<Batch> = objectives
+        .iter()
+        .zip(targets.into_iter().zip(weights))
+        .map(|(objective, (target, weight))| {
+            let Masked { node: output, mask } = outputs[objective.output];
+            Batch { target, output, by: Weighting { weight, mask } }
+        })
+        .collect();
     let mut terms = Vec::new();
     let mut reports = Vec::new();
-    for (objective, &target) in objectives.iter().zip(&targets) {
-        let output = outputs[objective.output].node;
+    for (objective, batch) in objectives.iter().zip(&batches) {
         if let Some((loss, weight)) = &objective.loss {
             enter(g, site(format!("{}/loss", objective.name), source));
-            let values = loss.values(g, target, output);
-            let mean = mean_all(g, values);
+            let mean = loss_of(g, loss.as_ref(), batch.target, batch.output, batch.by);
             reports.push((format!("{}_loss", objective.name), mean));
             terms.push(if *weight == 1.0 { mean } else { g.mul_s(mean, *weight) });
         }
@@ -162,16 +192,25 @@ fn step(
     if terms.len() < 2 {
         reports.clear();
     }
-    for (objective, &target) in objectives.iter().zip(&targets) {
-        for (name, metric) in &objective.metrics {
+    for (objective, batch) in objectives.iter().zip(&batches) {
+        for Reported { name, metric, weighted } in &objective.metrics {
             enter(g, site(format!("{}/{name}", objective.name), source));
-            let values = metric.values(g, target, outputs[objective.output].node);
-            let mean = mean_all(g, values);
-            reports.push((name.clone(), mean));
+            let weight = batch.by.weight.filter(|_| *weighted);
+            let batch = Batch { by: Weighting { weight, ..batch.by }, ..*batch };
+            reports.extend(report(g, store, name, metric.as_ref(), &batch, &mut updates));
         }
+    }
+    for (spec, result) in net.tracked.iter().zip(tracked) {
+        let name = spec.metric.name();
+        enter(g, site(&name, &spec.source));
+        let by = Weighting { weight: None, mask: result.mask };
+        let batch = Batch { target: result.node, output: result.node, by };
+        reports.extend(report(g, store, &name, spec.metric.as_ref(), &batch, &mut updates));
     }
     let trained = store.trainable();
     terms.extend(extra);
+    enter(g, site("loss", source));
+    terms.extend(added.iter().map(|term| g.sum_all(term.node)).collect::<Vec<_>>());
     terms.extend(penalties(g, store, &trained));
     enter(g, site("loss", source));
     let loss = terms.iter().copied().reduce(|a, b| g.add(a, b)).unwrap_or_else(|| g.scalar(DType::F32, 0.0));
@@ -180,6 +219,38 @@ fn step(
         g.output(name, node);
     }
     (loss, updates)
+}
+
+/// Adds a batch to the sums of a metric, and gives its results, each a scalar with its name.
+fn report(
+    g: &mut Graph,
+    store: &mut Store,
+    name: &str,
+    metric: &dyn Metric,
+    batch: &Batch,
+    updates: &mut Vec<(StorageId, NodeId)>,
+) -> Vec<(String, NodeId)> {
+    let sums: Vec<NodeId> = metric
+        .tally(g, batch)
+        .into_iter()
+        .map(|(sum, more)| {
+            let cell = store.training(&format!("{METRICS}{name}/{sum}"), g.ty(more).clone(), 0.0);
+            let old = store.read(g, cell);
+            let new = g.add(old, more);
+            updates.push((cell, new));
+            new
+        })
+        .collect();
+    let result = metric.result(g, &sums);
+    match g.ty(result).shape.as_fixed().as_deref() {
+        Some([n]) => (0..*n)
+            .map(|i| {
+                let one = g.slice_axis(result, 0, i, i + 1);
+                (format!("{name}_{i}"), g.reshape(one, Shape::scalar()))
+            })
+            .collect(),
+        _ => vec![(name.to_string(), result)],
+    }
 }
 
 /// The penalties of the regularizers of some parameters.
@@ -194,51 +265,6 @@ fn penalties(g: &mut Graph, store: &Store, params: &[StorageId]) -> Vec<NodeId> 
         }
     }
     list
-}
-
-/// Adds one optimizer step over some parameters: their gradients, their new values, the optimizer's slots and
-/// counters. Parameters that the loss does not depend on stay as they are.
-fn optimize(
-    g: &mut Graph,
-    store: &mut Store,
-    prefix: &str,
-    optimizer: &dyn Optimizer,
-    loss: NodeId,
-    params: &[StorageId],
-    source: &SourceLine,
-) -> Result<(), grad::GradError> {
-    let scalar = TensorType::scalar;
-    let iterations = store.training(&format!("{prefix}/iterations"), scalar(DType::U32), 0.0);
-    let rate = store.training(&format!("{prefix}/learning_rate"), scalar(DType::F32), optimizer.learning_rate());
-    let weights: Vec<NodeId> = params.iter().map(|&id| store.read(g, id)).collect();
-    let gradients = grad::gradients(g, loss, &weights)?;
-    enter(g, site(prefix, source));
-    let (count, rate) = (store.read(g, iterations), store.read(g, rate));
-    for ((&id, &weight), &gradient) in params.iter().zip(&weights).zip(&gradients) {
-        let cell = store.cell(id).clone();
-        let slots: Vec<StorageId> = optimizer
-            .slots()
-            .into_iter()
-            .map(|slot| store.training(&format!("{prefix}/{}/{slot}", cell.name), cell.ty.clone(), 0.0))
-            .collect();
-        if g.splat(gradient) == Some(0.0) {
-            continue;
-        }
-        enter(g, site(format!("{prefix}/{}", cell.name), source));
-        let old: Vec<NodeId> = slots.iter().map(|&slot| store.read(g, slot)).collect();
-        let mut cx = StepCx::new(g, rate, count);
-        let Update { weight, slots: new } = optimizer.update(&mut cx, weight, gradient, &old);
-        let weight = match store.declaration(id).and_then(|w| w.constraint.as_ref()) {
-            Some(constraint) => constraint.apply(g, weight),
-            None => weight,
-        };
-        g.assign(id, weight);
-        assign_all(g, slots.into_iter().zip(new).collect());
-    }
-    enter(g, site(prefix, source));
-    let next = g.add_s(count, 1.0);
-    g.assign(iterations, next);
-    Ok(())
 }
 
 /// An entry point of the user's own.
@@ -263,7 +289,8 @@ fn custom(net: &Net, store: &mut Store, spec: &EntrySpec) -> Result<Graph, grad:
             0 => format!("{}/optimizer", spec.name),
             i => format!("{}/optimizer_{i}", spec.name),
         };
-        optimize(&mut g, store, &prefix, update.optimizer.as_ref(), loss, &params, &update.source)?;
+        let optimizer = update.optimizer.as_ref();
+        Step { optimizer, prefix: &prefix, params: &params, source: &update.source }.add(&mut g, store, loss)?;
     }
     assign_all(&mut g, effects.updates);
     Ok(g)

@@ -44,6 +44,7 @@ pub mod registry;
 mod regularizer;
 mod reshape;
 mod resize;
+mod schedule;
 mod sequential;
 mod setters;
 mod store;
@@ -66,15 +67,27 @@ pub use entry::Entry;
 pub use initializer::{Distribution, Fan, Initializer};
 pub use layer::{AnyLayer, Apply, BuildCx, IntoLayer, Layer, LayerDef, Weight};
 pub use loss::{
-    BinaryCrossentropy, CategoricalCrossentropy, Loss, MeanAbsoluteError, MeanSquaredError,
-    SparseCategoricalCrossentropy,
+    BinaryCrossentropy, BinaryFocalCrossentropy, CategoricalCrossentropy, CategoricalFocalCrossentropy,
+    CategoricalGeneralizedCrossEntropy, CategoricalHinge, CosineSimilarity, Dice, Hinge, Huber, KLDivergence, LogCosh,
+    Loss, LossFn, MeanAbsoluteError, MeanAbsolutePercentageError, MeanSquaredError, MeanSquaredLogarithmicError,
+    Poisson, Reduced, Reduction, SparseCategoricalCrossentropy, SquaredHinge, Tversky,
 };
 pub use margins::{Cropping1D, Cropping2D, Cropping3D, Margins, ZeroPadding1D, ZeroPadding2D, ZeroPadding3D};
 pub use mask::Masking;
 pub use merge::{Add, Average, Concatenate, Maximum, Minimum, Multiply};
-pub use metric::{Accuracy, Metric};
+pub use metric::{
+    AUC, Accuracy, Averaging, Batch, BinaryAccuracy, BinaryIoU, CategoricalAccuracy, ClassAggregation, Curve,
+    ExactAccuracy, F1Score, FBetaScore, FalseNegatives, FalsePositives, IoU, LogCoshError, Mean, MeanAveragePrecision,
+    MeanIoU, MeanMetric, Metric, Named, OneHotIoU, OneHotMeanIoU, Precision, PrecisionAtRecall, R2Score, Recall,
+    RecallAtPrecision, RootMeanSquaredError, SensitivityAtSpecificity, SparseCategoricalAccuracy,
+    SparseTopKCategoricalAccuracy, SpecificityAtSensitivity, Sum, SummationMethod, TopKCategoricalAccuracy,
+    TrueNegatives, TruePositives,
+};
 pub use norm::BatchNormalization;
-pub use optimizer::{Adam, Optimizer, RMSprop, SGD, StepCx, Update};
+pub use optimizer::{
+    Adadelta, Adafactor, Adagrad, Adam, AdamW, Adamax, Ftrl, Lamb, Lion, Nadam, Optimizer, Options, RMSprop, SGD, Slot,
+    StepCx, Update,
+};
 pub use pool::{
     AveragePooling1D, AveragePooling2D, AveragePooling3D, GlobalAveragePooling1D, GlobalAveragePooling2D,
     GlobalAveragePooling3D, GlobalMaxPooling1D, GlobalMaxPooling2D, GlobalMaxPooling3D, MaxPooling1D, MaxPooling2D,
@@ -89,6 +102,10 @@ pub use recurrent::{
 pub use regularizer::{Regularizer, Vectors};
 pub use reshape::{Flatten, Rescaling, Reshape};
 pub use resize::{Interpolation, Resizing, UpSampling1D, UpSampling2D, UpSampling3D};
+pub use schedule::{
+    CosineDecay, CosineDecayRestarts, ExponentialDecay, InverseTimeDecay, LearningRate, PiecewiseConstantDecay,
+    PolynomialDecay, Schedule,
+};
 pub use sequential::Sequential;
 pub use tensor::Tensor;
 pub use window::{DataFormat, Extents, Padding};

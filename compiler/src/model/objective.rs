@@ -5,12 +5,13 @@ use std::rc::Rc;
 
 use super::builder::Net;
 use super::check::Report;
-use super::compile::{Compiled, For, WeightedLoss};
+use super::compile::{Compiled, For, Metrics, OutputMetric, WeightedLoss};
 use super::graph::Output;
 use super::loss::Loss;
 use super::metric::Metric;
+use super::optimizer::options;
 use crate::diag::{Code, Problem, count};
-use crate::ir::{DType, TensorType};
+use crate::ir::{Dim, SourceLine, TensorType};
 
 /// What training knows about one output.
 pub(crate) struct Objective {
@@ -20,15 +21,25 @@ pub(crate) struct Objective {
     /// The entry points' argument for the target.
     pub target_name: String,
     pub target: TensorType,
+    /// The argument for the weights of samples, and its type.
+    pub weight: Option<(String, TensorType)>,
     pub loss: Option<(Rc<dyn Loss>, f64)>,
-    /// With their names in the history.
-    pub metrics: Vec<(String, Rc<dyn Metric>)>,
+    pub metrics: Vec<Reported>,
+}
+
+/// A metric of an output.
+pub(crate) struct Reported {
+    /// The name in the history.
+    pub name: String,
+    pub metric: Rc<dyn Metric>,
+    /// Whether samples count by their weights.
+    pub weighted: bool,
 }
 
 /// Resolves what `compile` was given against the outputs.
 pub(crate) fn resolve(net: &Net, compiled: &Compiled, report: &mut Report<'_>) -> Vec<Objective> {
     let source = &compiled.source;
-    report.result(compiled.optimizer.check(), "", source);
+    report.result(options::check(compiled.optimizer.as_ref()), "", source);
     if net.graph.outputs.is_empty() {
         return Vec::new();
     }
@@ -38,17 +49,44 @@ pub(crate) fn resolve(net: &Net, compiled: &Compiled, report: &mut Report<'_>) -
         references(net, compiled, report);
     }
     let outputs = net.graph.outputs.iter().enumerate();
-    let list: Vec<Objective> = outputs.filter_map(|(i, o)| objective(net, compiled, i, o, report)).collect();
-    if sound && list.iter().all(|o| o.loss.is_none()) {
+    let mut list: Vec<Objective> = outputs.filter_map(|(i, o)| objective(net, compiled, i, o, report)).collect();
+    if sound && list.iter().all(|o| o.loss.is_none()) && net.graph.losses.is_empty() {
         report.problem(Problem::new(Code::Loss, "no output has a loss"), "", source);
     }
-    let mut seen = HashSet::from(["loss".to_string()]);
-    for name in list.iter().flat_map(|o| &o.metrics).map(|(name, _)| name) {
-        if !seen.insert(name.clone()) {
-            report.problem(Problem::new(Code::Name, format!("the metric `{name}` is reported twice")), name, source);
+    name_metrics(net, &mut list, report, source);
+    list
+}
+
+/// Names the metrics as Keras does: after their output where there are several, `weighted_` before and numbers behind
+/// what is taken.
+fn name_metrics(net: &Net, list: &mut [Objective], report: &mut Report<'_>, source: &SourceLine) {
+    let single = net.graph.outputs.len() == 1;
+    let mut taken = HashSet::from(["loss".to_string()]);
+    for weighted in [false, true] {
+        for objective in list.iter_mut() {
+            let named = |name: String| if single { name } else { format!("{}_{name}", objective.name) };
+            for metric in objective.metrics.iter_mut().filter(|m| m.weighted == weighted) {
+                let plain = metric.metric.name();
+                let other = named(if weighted { format!("weighted_{plain}") } else { plain.clone() });
+                let numbered = (1..).map(|n| format!("{other}_{n}"));
+                let free = [named(plain), other.clone()].into_iter().chain(numbered).find(|n| !taken.contains(n));
+                metric.name = free.unwrap_or_default();
+                taken.insert(metric.name.clone());
+            }
         }
     }
-    list
+    for tracked in &net.tracked {
+        let name = tracked.metric.name();
+        if !taken.insert(name.clone()) {
+            let problem = Problem::new(Code::Name, format!("the metric `{name}` is reported twice"));
+            report.problem(problem.help("give one of them another name"), &name, source);
+        }
+        let ty = net.graph.ty(tracked.port);
+        report.result(tracked.metric.check(ty, ty), &name, &tracked.source);
+    }
+    for name in taken.iter().filter(|name| name.contains(['/']) || name.trim().is_empty()) {
+        report.problem(Problem::new(Code::Name, format!("`{name}` cannot name a metric")), name, source);
+    }
 }
 
 /// Checks that everything that names or counts outputs does so rightly.
@@ -57,7 +95,7 @@ fn references(net: &Net, compiled: &Compiled, report: &mut Report<'_>) {
     let names: Vec<&str> = net.graph.outputs.iter().map(|o| o.name.as_str()).collect();
     let known = format!("outputs are {}", names.join(", "));
     let losses = compiled.losses.list.iter().map(|l| ("loss", &l.output));
-    let metrics = compiled.metrics.list.iter().map(|m| ("metric", &m.output));
+    let metrics = compiled.metrics.list.iter().chain(&net.weighted_metrics.list).map(|m| ("metric", &m.output));
     for (what, output) in losses.chain(metrics) {
         if let For::Name(name) = output
             && !names.contains(&name.as_str())
@@ -71,10 +109,17 @@ fn references(net: &Net, compiled: &Compiled, report: &mut Report<'_>) {
         let message = format!("{} for {}", count(positional, "loss"), count(names.len(), "output"));
         report.problem(Problem::new(Code::Arity, message).help(known.clone()), "", source);
     }
-    for target in net.targets.iter().filter(|t| !names.contains(&t.output.as_str())) {
-        let message = format!("a target is declared for the output `{}`, which is none", target.output);
+    let declared = net.targets.iter().map(|t| ("a target is", t)).chain(net.weights.iter().map(|w| ("weights are", w)));
+    for (what, target) in declared.filter(|(_, t)| !names.contains(&t.output.as_str())) {
+        let message = format!("{what} declared for the output `{}`, which is none", target.output);
         let problem = Problem::new(Code::Unknown, message).help(known.clone());
         report.problem(problem, &target.output, &target.source);
+    }
+    if let Some(weights) = &compiled.losses.weights
+        && weights.len() != names.len()
+    {
+        let message = format!("{} for {}", count(weights.len(), "loss weight"), count(names.len(), "output"));
+        report.problem(Problem::new(Code::Arity, message).help(known), "", source);
     }
 }
 
@@ -93,17 +138,16 @@ fn objective(
         report.problem(Problem::new(Code::Loss, format!("the output `{name}` has two losses")), name, source);
     }
     let loss = fitting.first().copied();
-    let single = net.graph.outputs.len() == 1;
-    let metrics = compiled.metrics.list.iter().filter(|m| match m.output {
+    let fits = |m: &&OutputMetric| match m.output {
         For::Every => loss.is_some(),
         For::Index(_) | For::Name(_) => m.output.is(index, name),
-    });
-    let metrics: Vec<(String, Rc<dyn Metric>)> = metrics
-        .map(|m| {
-            let plain = m.metric.name();
-            (if single { plain } else { format!("{name}_{plain}") }, m.metric.clone())
-        })
-        .collect();
+    };
+    let reported = |list: &Metrics, weighted: bool| -> Vec<Reported> {
+        let metric = |m: &OutputMetric| Reported { name: String::new(), metric: m.metric.clone(), weighted };
+        list.list.iter().filter(fits).map(metric).collect()
+    };
+    let mut metrics = reported(&compiled.metrics, false);
+    metrics.extend(reported(&net.weighted_metrics, true));
     if loss.is_none() && metrics.is_empty() {
         return None;
     }
@@ -112,27 +156,46 @@ fn objective(
     let target = match (declared, loss) {
         (Some(declared), _) => declared.ty.clone(),
         (None, Some(loss)) => loss.loss.target(ty),
-        (None, None) => TensorType::new(DType::F32, ty.shape.clone()),
+        (None, None) => metrics[0].metric.target(ty),
     };
     // The loss and a metric often object to the same thing, so the first objection stands for all.
     let mut checks = loss.iter().map(|l| l.loss.check(&target, ty));
     let objection = checks.find_map(Result::err);
-    if let Some(problem) = objection.or_else(|| metrics.iter().find_map(|(_, m)| m.check(&target, ty).err())) {
+    if let Some(problem) = objection.or_else(|| metrics.iter().find_map(|m| m.metric.check(&target, ty).err())) {
         let place = declared.map_or(source, |d| &d.source);
         report.0.push(net.explain(problem, name.clone(), place.clone(), &[*port]));
     }
-    if let Some(loss) = loss
-        && !loss.weight.is_finite()
+    let factor = compiled.losses.weights.as_ref().and_then(|w| w.get(index)).copied();
+    let loss = loss.map(|l| (l.loss.clone(), factor.unwrap_or(l.weight)));
+    if let Some((_, factor)) = &loss
+        && !factor.is_finite()
     {
-        let message = format!("the loss of `{name}` has weight {}: must be finite", loss.weight);
-        report.problem(Problem::value(message), name, source);
+        report.problem(
+            Problem::value(format!("the loss of `{name}` has weight {factor}: must be finite")),
+            name,
+            source,
+        );
     }
+    let declared = net.weights.iter().rfind(|w| w.output == *name);
+    if let Some(declared) = declared {
+        let fits = declared.ty.shape.iter().zip(ty.shape.iter()).all(|(w, y)| w == y || *w == Dim::ONE);
+        let longest = ty.shape.rank().max(2);
+        if declared.ty.shape.rank() > longest || !fits {
+            let message = format!("the sample weights of `{name}` are {}, the output is {ty}", declared.ty);
+            let problem = Problem::new(Code::Loss, message).help("their axes are the first ones of the output");
+            report.0.push(net.explain(problem, name.clone(), declared.source.clone(), &[*port]));
+        }
+    }
+    let weight = declared.map(|d| (format!("{name}_weight"), d.ty.clone()));
     let target_name = format!("{name}_target");
-    if net.graph.inputs.iter().any(|&i| net.graph.call(i).name == target_name) {
-        let problem = Problem::new(Code::Name, format!("`{target_name}` names an input and a target"))
-            .help("rename the input: targets are named after their outputs");
-        report.problem(problem, &target_name, source);
+    let taken = [Some(&target_name), weight.as_ref().map(|(name, _)| name)];
+    for argument in taken.into_iter().flatten() {
+        if net.graph.inputs.iter().any(|&i| net.graph.call(i).name == *argument) {
+            let what = if *argument == target_name { "a target" } else { "sample weights" };
+            let problem = Problem::new(Code::Name, format!("`{argument}` names an input and {what}"))
+                .help("rename the input: targets and weights are named after their outputs");
+            report.problem(problem, argument, source);
+        }
     }
-    let loss = loss.map(|l| (l.loss.clone(), l.weight));
-    Some(Objective { output: index, name: name.clone(), target_name, target, loss, metrics })
+    Some(Objective { output: index, name: name.clone(), target_name, target, weight, loss, metrics })
 }

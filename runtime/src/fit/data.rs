@@ -45,6 +45,13 @@ macro_rules! values {
                 }
             }
 
+            /// An element as a number; booleans are 0 and 1.
+            pub(super) fn number(&self, index: usize) -> f64 {
+                match self {
+                    $(Values::$dtype(v) => Number::number(v[index])),+
+                }
+            }
+
             /// A range of the elements to be written.
             pub(super) fn slice_mut(&mut self, range: Range<usize>) -> Output<'_> {
                 match self {
@@ -115,6 +122,23 @@ macro_rules! values {
 
 values!(F32(f32), F64(f64), I32(i32), U32(u32), U8(u8), Bool(bool));
 
+/// What an element is as a number.
+trait Number {
+    fn number(self) -> f64;
+}
+
+macro_rules! numbers {
+    ($($ty:ty),+) => { $(
+        impl Number for $ty {
+            fn number(self) -> f64 {
+                f64::from(self)
+            }
+        }
+    )+ };
+}
+
+numbers!(f32, f64, i32, u32, u8, bool);
+
 impl Values<'_> {
     /// The element type.
     pub fn dtype(&self) -> DType {
@@ -137,24 +161,70 @@ impl Values<'_> {
     }
 }
 
+/// What an input of `train_step` and `evaluate_step` is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Role {
+    /// An input of the model.
+    Input,
+    Target,
+    /// Sample weights.
+    Weight,
+}
+
+impl Role {
+    const ALL: [Role; 3] = [Role::Input, Role::Target, Role::Weight];
+
+    /// The role of each input of an entry point. Targets and weights are named after their outputs.
+    pub fn of(entry: &Entry, predict: Option<&Entry>) -> Vec<Role> {
+        let named = |port: &Port, role: Role| {
+            let output = role.suffix().and_then(|suffix| port.name.strip_suffix(suffix));
+            output.is_some_and(|output| predict.is_some_and(|p| p.outputs.iter().any(|o| o.name == output)))
+        };
+        let own = |port: &Port| predict.is_some_and(|p| p.inputs.iter().any(|i| i.name == port.name));
+        let role = |port: &Port| match [Role::Target, Role::Weight].into_iter().find(|r| named(port, *r)) {
+            Some(role) if !own(port) => role,
+            _ => Role::Input,
+        };
+        entry.inputs.iter().map(role).collect()
+    }
+
+    /// What follows the name of the output.
+    const fn suffix(self) -> Option<&'static str> {
+        match self {
+            Role::Input => None,
+            Role::Target => Some("_target"),
+            Role::Weight => Some("_weight"),
+        }
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Role::Input => "input",
+            Role::Target => "target",
+            Role::Weight => "sample weights",
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 struct Source<'a> {
-    /// `None` feeds the first input, or target, that is not fed by name.
+    /// `None` feeds the first input, or target, that is not fed by name, and all sample weights.
     name: Option<String>,
-    target: bool,
+    role: Role,
     values: Values<'a>,
 }
 
-/// A target is named as its output, with this after it.
-const TARGET_SUFFIX: &str = "_target";
+/// How much each class counts: the class and its weight. Others count once.
+pub(super) type ClassWeights = [(i32, f32)];
 
-/// Inputs and targets, each a flat array of rows. How long a row is, the model knows.
+/// Inputs, targets and sample weights, each a flat array of rows. How long a row is, the model knows.
 ///
 /// ```
 /// use bakelite::Data;
 /// let (images, digits) = (vec![0.0f32; 10 * 64], vec![0i32; 10]);
 /// let train = Data::new().input("image", &images).target("digit", &digits);
 /// let same = Data::pair(&images, &digits);
+/// let weighted = same.weight("digit", vec![1.0f32; 10]);
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct Data<'a> {
@@ -169,64 +239,102 @@ impl<'a> Data<'a> {
 
     /// For a model with one input: without names, and without a target.
     pub fn inputs(input: impl Into<Values<'a>>) -> Data<'a> {
-        Data { sources: vec![Source { name: None, target: false, values: input.into() }] }
+        Data { sources: vec![Source { name: None, role: Role::Input, values: input.into() }] }
     }
 
     /// For a model with one input and one target, without names.
     pub fn pair(input: impl Into<Values<'a>>, target: impl Into<Values<'a>>) -> Data<'a> {
         let mut data = Data::inputs(input);
-        data.sources.push(Source { name: None, target: true, values: target.into() });
+        data.sources.push(Source { name: None, role: Role::Target, values: target.into() });
+        data
+    }
+
+    /// For a model with one input and one target: without names, with weights for every output that takes them.
+    pub fn weighted(
+        input: impl Into<Values<'a>>,
+        target: impl Into<Values<'a>>,
+        weight: impl Into<Values<'a>>,
+    ) -> Data<'a> {
+        let mut data = Data::pair(input, target);
+        data.sources.push(Source { name: None, role: Role::Weight, values: weight.into() });
         data
     }
 
     /// Adds the rows of an input.
-    pub fn input(mut self, name: impl Into<String>, values: impl Into<Values<'a>>) -> Data<'a> {
-        self.sources.push(Source { name: Some(name.into()), target: false, values: values.into() });
-        self
+    pub fn input(self, name: impl Into<String>, values: impl Into<Values<'a>>) -> Data<'a> {
+        self.push(name, Role::Input, values)
     }
 
     /// Adds the rows of a target, which is named as the output that it is for.
-    pub fn target(mut self, name: impl Into<String>, values: impl Into<Values<'a>>) -> Data<'a> {
-        self.sources.push(Source { name: Some(name.into()), target: true, values: values.into() });
+    pub fn target(self, name: impl Into<String>, values: impl Into<Values<'a>>) -> Data<'a> {
+        self.push(name, Role::Target, values)
+    }
+
+    /// Adds the weights of samples, which are named as the output that they are for. The model takes them where it was
+    /// described with `sample_weight`.
+    pub fn weight(self, name: impl Into<String>, values: impl Into<Values<'a>>) -> Data<'a> {
+        self.push(name, Role::Weight, values)
+    }
+
+    fn push(mut self, name: impl Into<String>, role: Role, values: impl Into<Values<'a>>) -> Data<'a> {
+        self.sources.push(Source { name: Some(name.into()), role, values: values.into() });
         self
     }
 
-    /// Matches the columns with the inputs of an entry point. The first `inputs` of them are inputs of the model, the
-    /// others are targets; a prediction has no targets and leaves the data's unused.
-    pub(super) fn bind<'d>(&'d self, entry: &'d Entry, inputs: usize) -> Result<Bound<'d>, Error> {
+    /// Matches the columns with the inputs of an entry point, whose roles are given; a prediction has inputs alone and
+    /// leaves the data's other columns unused. Samples without weights count once, or as their class does.
+    pub(super) fn bind<'d>(
+        &'d self,
+        entry: &'d Entry,
+        roles: &[Role],
+        classes: Option<&ClassWeights>,
+    ) -> Result<Bound<'d>, Error> {
         let ports = &entry.inputs;
         let fail = |what: String| Err(Error::Data { what });
         let mut fed: Vec<Option<&Values<'_>>> = vec![None; ports.len()];
-        let training = ports.len() > inputs;
-        for Source { name, target, values } in self.sources.iter().filter(|s| training || !s.target) {
-            let (kind, range) = if *target { ("target", inputs..ports.len()) } else { ("input", 0..inputs) };
-            let Some(name) = name else {
-                match range.clone().find(|i| fed[*i].is_none()) {
-                    Some(i) => fed[i] = Some(values),
-                    None => return fail(format!("the data has more than the {} {kind}s of the model", range.len())),
-                }
-                continue;
-            };
-            let named =
-                |port: &Port| port.name == *name || *target && port.name.strip_suffix(TARGET_SUFFIX) == Some(name);
-            match range.clone().find(|i| named(&ports[*i])) {
-                Some(i) if fed[i].is_some() => return fail(format!("the data has two columns for {kind} `{name}`")),
-                Some(i) => fed[i] = Some(values),
-                None => {
-                    let known = Error::names(ports[range].iter().map(|port| port.name.as_str()));
-                    return fail(format!("the data has {kind} `{name}`, the model takes {known}"));
+        let training = roles.iter().any(|r| *r != Role::Input);
+        for role in Role::ALL.into_iter().filter(|role| training || *role == Role::Input) {
+            let places: Vec<usize> = (0..ports.len()).filter(|i| roles[*i] == role).collect();
+            let kind = role.name();
+            for Source { name, values, .. } in self.sources.iter().filter(|s| s.role == role) {
+                let Some(name) = name else {
+                    let free = places.iter().filter(|i| fed[**i].is_none());
+                    let taken = if role == Role::Weight { usize::MAX } else { 1 };
+                    let free: Vec<usize> = free.copied().take(taken).collect();
+                    match (free.as_slice(), role) {
+                        ([], Role::Weight) => return fail(no_weights(entry)),
+                        ([], _) => {
+                            return fail(format!("the data has more than the {} {kind}s of the model", places.len()));
+                        }
+                        _ => free.into_iter().for_each(|i| fed[i] = Some(values)),
+                    }
+                    continue;
+                };
+                let suffixed = |port: &Port| role.suffix().and_then(|s| port.name.strip_suffix(s)) == Some(name);
+                let named = |port: &Port| port.name == *name || suffixed(port);
+                match places.iter().find(|i| named(&ports[**i])) {
+                    Some(&i) if fed[i].is_some() => {
+                        return fail(format!("the data has two columns for {kind} `{name}`"));
+                    }
+                    Some(&i) => fed[i] = Some(values),
+                    None if role == Role::Weight && places.is_empty() => return fail(no_weights(entry)),
+                    None => {
+                        let known = Error::names(places.iter().map(|i| ports[*i].name.as_str()));
+                        return fail(format!("the data has {kind} `{name}`, the model takes {known}"));
+                    }
                 }
             }
         }
-        let mut columns = Vec::with_capacity(ports.len());
-        for (i, (port, values)) in ports.iter().zip(fed).enumerate() {
-            let what = format!("{} `{}`", if i < inputs { "input" } else { "target" }, port.name);
-            let Some(values) = values else {
-                return fail(format!("the data lacks {what}, {}{}", port.dtype, port.shape_text()));
-            };
-            columns.push(Column::new(port, values, what)?);
+        let mut columns: Vec<Option<Column<'d>>> = Vec::with_capacity(ports.len());
+        for ((port, values), role) in ports.iter().zip(fed).zip(roles) {
+            let what = format!("{} `{}`", role.name(), port.name);
+            columns.push(match (values, role) {
+                (Some(values), _) => Some(Column::new(port, Cow::Borrowed(values), what)?),
+                (None, Role::Weight) => None,
+                (None, _) => return fail(format!("the data lacks {what}, {}{}", port.dtype, port.shape_text())),
+            });
         }
-        let mut batched = columns.iter().filter(|c| c.row_len > 0);
+        let mut batched = columns.iter().flatten().filter(|c| c.row_len > 0);
         let rows = match batched.next() {
             Some(first) => {
                 if let Some(other) = batched.find(|c| c.rows() != first.rows()) {
@@ -237,20 +345,85 @@ impl<'a> Data<'a> {
             }
             None => return fail(format!("no input of `{}` has rows", entry.name)),
         };
-        Ok(Bound { columns, rows })
+        let of_classes = match classes {
+            None => None,
+            Some(classes) => Some(class_weights(classes, entry, roles, &columns)?),
+        };
+        for (port, column) in ports.iter().zip(&mut columns) {
+            if column.is_none() {
+                let ones = || vec![1.0; port.row_len().unwrap_or(0) * rows];
+                let values = Values::from(of_classes.clone().unwrap_or_else(ones));
+                *column = Some(Column::new(port, Cow::Owned(values), format!("sample weights `{}`", port.name))?);
+            }
+        }
+        Ok(Bound { columns: columns.into_iter().flatten().collect(), rows })
     }
+}
+
+fn no_weights(entry: &Entry) -> String {
+    format!("the data has sample weights, `{}` takes none: describe the model with `sample_weight`", entry.name)
+}
+
+/// The weight of the class of each row.
+fn class_weights(
+    classes: &ClassWeights,
+    entry: &Entry,
+    roles: &[Role],
+    columns: &[Option<Column<'_>>],
+) -> Result<Vec<f32>, Error> {
+    let fail = |what: &str| Err(Error::Data { what: format!("class weights {what}") });
+    let places = |role: Role| roles.iter().enumerate().filter(move |(_, r)| **r == role).map(|(i, _)| i);
+    let (Some(target), None) = (places(Role::Target).next(), places(Role::Target).nth(1)) else {
+        return fail("are for models with one target");
+    };
+    let Some(weight) = places(Role::Weight).next() else {
+        return fail(&format!(
+            "need sample weights, `{}` takes none: describe the model with `sample_weight`",
+            entry.name
+        ));
+    };
+    if columns[weight].is_some() {
+        return fail("and sample weights cannot be given together");
+    }
+    let port = &entry.inputs[target];
+    let (Some(column), Some(1)) = (&columns[target], entry.inputs[weight].row_len()) else {
+        return fail("are for samples with one weight each");
+    };
+    if column.row_len > 1 && port.shape.len() > 2 {
+        return fail(&format!("are for labels and one-hot vectors, the target is {}", port.shape_text()));
+    }
+    let class = |row: usize| {
+        let numbers = (0..column.row_len).map(|i| column.values.number(row * column.row_len + i));
+        match column.row_len {
+            1 => column.values.number(row).round_ties_even() as i32,
+            _ => first_largest(numbers) as i32,
+        }
+    };
+    let weight = |class: i32| classes.iter().find(|(c, _)| *c == class).map_or(1.0, |(_, weight)| *weight);
+    Ok((0..column.rows()).map(|row| weight(class(row))).collect())
+}
+
+/// The place of the first largest number.
+fn first_largest(numbers: impl Iterator<Item = f64>) -> usize {
+    let mut best = (0, f64::NEG_INFINITY);
+    for (i, x) in numbers.enumerate() {
+        if x > best.1 {
+            best = (i, x);
+        }
+    }
+    best.0
 }
 
 /// One column and the input that it feeds.
 struct Column<'d> {
-    values: &'d Values<'d>,
+    values: Cow<'d, Values<'d>>,
     /// Elements of one row; 0 for an input that is the same in every batch.
     row_len: usize,
     what: String,
 }
 
 impl<'d> Column<'d> {
-    fn new(port: &Port, values: &'d Values<'_>, what: String) -> Result<Column<'d>, Error> {
+    fn new(port: &Port, values: Cow<'d, Values<'d>>, what: String) -> Result<Column<'d>, Error> {
         if values.dtype() != port.dtype {
             return Err(Error::DType { what, expected: port.dtype, found: values.dtype() });
         }
@@ -318,7 +491,7 @@ impl Bound<'_> {
     pub fn inputs<'b>(&'b self, rows: Rows<'_>, buffers: &'b mut Buffers) -> impl ExactSizeIterator<Item = Input<'b>> {
         if let Rows::Listed(rows) = rows {
             for (column, buffer) in self.columns.iter().zip(&mut buffers.0) {
-                buffer.gather(column.values, rows, column.row_len);
+                buffer.gather(&column.values, rows, column.row_len);
             }
         }
         self.columns.iter().zip(&buffers.0).map(move |(column, buffer)| match &rows {

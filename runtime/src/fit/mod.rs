@@ -1,9 +1,10 @@
 //! The training loop around a compiled step, evaluation, and prediction over any number of rows.
 //!
-//! These entry points take part: `train_step` and `evaluate_step` (model inputs, then targets; results are scalars,
-//! `loss` first, then one for each metric) and `predict` (model inputs; results are rows).
+//! These entry points take part: `train_step` and `evaluate_step` (model inputs, targets, sample weights; results are
+//! scalars, `loss` first, then one for each metric), `reset_metrics` before each pass over data, `finalize` after the last
+//! epoch, and `predict` (model inputs; results are rows).
 //!
-//! Every mean is over samples, so a partial last batch counts for the rows that it has. Fitting or evaluating no rows
+//! Every mean of losses is over samples, so a partial last batch counts for the rows that it has. Fitting or evaluating no rows
 //! is an error; the prediction of no rows is empty. NaN passes through: a loss that is NaN is reported as such.
 
 mod callback;
@@ -24,13 +25,15 @@ use crate::dtype::Element;
 use crate::error::Error;
 use crate::model::Model;
 use callback::Callbacks;
-use data::Rows;
+use data::{Role, Rows};
 use progress::{Progress, Show};
 use step::{Step, batches};
 
 const PREDICT: &str = "predict";
 const TRAIN_STEP: &str = "train_step";
 const EVALUATE_STEP: &str = "evaluate_step";
+/// Replaces weights by their moving averages, where the optimizer keeps them.
+const FINALIZE: &str = "finalize";
 /// The batch of Keras.
 const DEFAULT_BATCH: usize = 32;
 
@@ -45,6 +48,7 @@ pub struct Fit<'a> {
     validation_split: Option<f64>,
     show: Show,
     callbacks: Callbacks<'a>,
+    class_weight: Option<Vec<(i32, f32)>>,
 }
 
 impl<'a> Fit<'a> {
@@ -59,7 +63,15 @@ impl<'a> Fit<'a> {
             validation_split: None,
             show: Show::Never,
             callbacks: Callbacks(Vec::new()),
+            class_weight: None,
         }
+    }
+
+    /// How much the samples of each class count in training: `[(0, 1.0), (1, 5.0)]`; classes that are not named count
+    /// once. For models with one target, described with `sample_weight`.
+    pub fn class_weight(mut self, weights: impl Into<Vec<(i32, f32)>>) -> Fit<'a> {
+        self.class_weight = Some(weights.into());
+        self
     }
 
     /// The epoch to begin with, counted from 0: takes up a training where it was left.
@@ -146,17 +158,19 @@ impl Predictions {
 impl Model {
     /// Trains on the rows of `data`. Everything is checked before the first step.
     pub fn fit(&mut self, data: &Data<'_>, fit: Fit<'_>) -> Result<History, Error> {
-        let Fit { epochs, initial_epoch, batch, seed, validation, validation_split, show, mut callbacks } = fit;
+        let Fit { epochs, initial_epoch, batch, seed, validation, validation_split, show, mut callbacks, class_weight } =
+            fit;
         let program = self.program();
         let batch = self.checked_batch(TRAIN_STEP, batch)?;
-        let mut train = Step::new(self, program.entry(TRAIN_STEP)?, data, if seed.is_some() { batch } else { 0 })?;
+        let gathered = if seed.is_some() { batch } else { 0 };
+        let mut train = Step::new(self, program.entry(TRAIN_STEP)?, data, gathered, class_weight.as_deref())?;
         let (rows, held_out) = match (validation, validation_split) {
             (None, Some(fraction)) => split(train.rows(), fraction)?,
             _ => (train.rows(), 0..0),
         };
         let mut validate = None;
         if validation.is_some() || validation_split.is_some() {
-            let step = Step::new(self, program.entry(EVALUATE_STEP)?, validation.unwrap_or(data), 0)?;
+            let step = Step::new(self, program.entry(EVALUATE_STEP)?, validation.unwrap_or(data), 0, None)?;
             let rows = if validation.is_some() { 0..step.rows() } else { held_out };
             some_rows("validation", rows.len())?;
             validate = Some((step, rows));
@@ -191,7 +205,7 @@ impl Model {
             logs = Logs::default();
             hook!(on_epoch_begin, epoch, 0);
             progress.begin_epoch(epoch);
-            train.reset();
+            train.reset(self)?;
             for (i, chunk) in order.chunks(batch).enumerate() {
                 hook!(on_train_batch_begin, epoch, i);
                 let rows = match seed {
@@ -221,6 +235,9 @@ impl Model {
             history.push(epoch, &logs);
             hook!(on_epoch_end, epoch, steps - 1);
         }
+        if let Ok(finalize) = self.entry(FINALIZE) {
+            self.call(finalize, &[], &mut [], 1)?;
+        }
         hook!(on_train_end, epochs.saturating_sub(1), steps - 1);
         Ok(history)
     }
@@ -229,7 +246,7 @@ impl Model {
     pub fn evaluate(&mut self, data: &Data<'_>, batch: impl Into<Option<usize>>) -> Result<Logs, Error> {
         let program = self.program();
         let batch = self.checked_batch(EVALUATE_STEP, batch.into())?;
-        let mut step = Step::new(self, program.entry(EVALUATE_STEP)?, data, 0)?;
+        let mut step = Step::new(self, program.entry(EVALUATE_STEP)?, data, 0, None)?;
         some_rows("evaluation", step.rows())?;
         step.run_all(self, 0..step.rows(), batch)?;
         let mut logs = Logs::default();
@@ -243,7 +260,7 @@ impl Model {
         let program = self.program();
         let batch = self.checked_batch(PREDICT, batch.into())?;
         let (id, entry) = program.entry(PREDICT)?;
-        let bound = data.bind(entry, entry.inputs.len())?;
+        let bound = data.bind(entry, &vec![Role::Input; entry.inputs.len()], None)?;
         let mut outputs = entry
             .outputs
             .iter()

@@ -19,6 +19,7 @@ mod activation;
 mod arguments;
 mod families;
 mod family;
+mod lists;
 mod shapes;
 
 use std::cell::Cell;
@@ -30,6 +31,7 @@ use serde_json::Value;
 
 pub(crate) use arguments::Arguments;
 pub(crate) use family::{Family, Row, keras_family};
+pub(crate) use lists::optional_list;
 pub(crate) use shapes::extents;
 
 use crate::diag::{Code, Problem};

@@ -1,36 +1,73 @@
 //! Optimizers, with Keras's formulas: where epsilon goes, how bias is corrected, in which order slots are updated.
 //!
 //! An optimizer is a struct and an [`Optimizer`] impl in a file of its own. It sees one parameter at a time and
-//! builds graph; slots and counters are storage cells under `optimizer/`.
+//! builds graph; slots and counters are storage cells under `optimizer/`. What all optimizers can do - schedules, weight
+//! decay, clipping, averaging of weights, accumulation of gradients - is in their [`Options`], and [`step`] does it.
 
+mod adadelta;
+mod adafactor;
+mod adagrad;
 mod adam;
+mod adamax;
+mod adamw;
+mod ftrl;
+mod lamb;
+mod lion;
+mod nadam;
+pub(crate) mod options;
 mod rmsprop;
 mod sgd;
+pub(crate) mod step;
 
 use std::any::Any;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 
+pub use adadelta::Adadelta;
+pub use adafactor::Adafactor;
+pub use adagrad::Adagrad;
 pub use adam::Adam;
+pub use adamax::Adamax;
+pub use adamw::AdamW;
+pub use ftrl::Ftrl;
+pub use lamb::Lamb;
+pub use lion::Lion;
+pub use nadam::Nadam;
+pub use options::Options;
+use options::common;
 pub use rmsprop::RMSprop;
 pub use sgd::SGD;
 
+use super::schedule::LearningRate;
 use crate::diag::Problem;
-use crate::ir::{DType, Graph, NodeId};
+use crate::ir::{DType, Graph, NodeId, Shape, TensorType};
 
 /// The rule that changes parameters by their gradients.
 pub trait Optimizer: fmt::Debug + Any {
     /// Keras's class name.
     fn kind(&self) -> &'static str;
 
-    /// The learning rate that `init` stores in `optimizer/learning_rate`, where callbacks may change it.
-    fn learning_rate(&self) -> f64;
+    /// The learning rate. A number is stored in `optimizer/learning_rate`, where callbacks may change it.
+    fn learning_rate(&self) -> &LearningRate;
 
-    /// Checks the arguments.
+    /// What every optimizer can do besides.
+    fn options(&self) -> &Options;
+
+    /// Checks the arguments of its own.
     fn check(&self) -> Result<(), Problem>;
 
-    /// What is kept for every parameter, each of its shape, beginning with zeros.
-    fn slots(&self) -> Vec<&'static str>;
+    /// What is kept for a parameter of a type.
+    fn slots(&self, weight: &TensorType) -> Vec<Slot>;
+
+    /// Scalars that are kept once for all parameters, with their first values.
+    fn scalars(&self) -> Vec<(&'static str, f64)> {
+        Vec::new()
+    }
+
+    /// The new values of [`Optimizer::scalars`]. Updates of the same step read these at [`StepCx::scalars`].
+    fn begin(&self, _cx: &mut StepCx<'_>, scalars: &[NodeId]) -> Vec<NodeId> {
+        scalars.to_vec()
+    }
 
     /// The new parameter, and the new slots in the order of [`Optimizer::slots`].
     fn update(&self, cx: &mut StepCx<'_>, weight: NodeId, gradient: NodeId, slots: &[NodeId]) -> Update;
@@ -41,20 +78,49 @@ impl Optimizer for Box<dyn Optimizer> {
         (**self).kind()
     }
 
-    fn learning_rate(&self) -> f64 {
+    fn learning_rate(&self) -> &LearningRate {
         (**self).learning_rate()
+    }
+
+    fn options(&self) -> &Options {
+        (**self).options()
     }
 
     fn check(&self) -> Result<(), Problem> {
         (**self).check()
     }
 
-    fn slots(&self) -> Vec<&'static str> {
-        (**self).slots()
+    fn slots(&self, weight: &TensorType) -> Vec<Slot> {
+        (**self).slots(weight)
+    }
+
+    fn scalars(&self) -> Vec<(&'static str, f64)> {
+        (**self).scalars()
+    }
+
+    fn begin(&self, cx: &mut StepCx<'_>, scalars: &[NodeId]) -> Vec<NodeId> {
+        (**self).begin(cx, scalars)
     }
 
     fn update(&self, cx: &mut StepCx<'_>, weight: NodeId, gradient: NodeId, slots: &[NodeId]) -> Update {
         (**self).update(cx, weight, gradient, slots)
+    }
+}
+
+/// Something that is kept for a parameter.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Slot {
+    pub name: &'static str,
+    /// The shape of the parameter, unless another one is given.
+    pub shape: Option<Shape>,
+    /// Every element at the beginning.
+    pub start: f64,
+}
+
+impl Slot {
+    /// Zeros of the parameter's shape.
+    pub const fn zeros(name: &'static str) -> Slot {
+        Slot { name, shape: None, start: 0.0 }
     }
 }
 
@@ -69,6 +135,7 @@ pub struct StepCx<'a> {
     graph: &'a mut Graph,
     learning_rate: NodeId,
     iterations: NodeId,
+    scalars: Vec<NodeId>,
 }
 
 impl Deref for StepCx<'_> {
@@ -86,9 +153,9 @@ impl DerefMut for StepCx<'_> {
 }
 
 impl<'a> StepCx<'a> {
-    /// From the scalars `learning_rate` in `f32` and `iterations` in `u32`, the number of steps before this one.
+    /// From the scalars `learning_rate` in `f32` and `iterations` in `u32`, the number of updates before this one.
     pub fn new(graph: &'a mut Graph, learning_rate: NodeId, iterations: NodeId) -> StepCx<'a> {
-        StepCx { graph, learning_rate, iterations }
+        StepCx { graph, learning_rate, iterations, scalars: Vec::new() }
     }
 
     /// The learning rate, a scalar.
@@ -102,11 +169,45 @@ impl<'a> StepCx<'a> {
         self.broadcast_like(rate, like)
     }
 
-    /// The number of this step, counted from 1, as an `f32` scalar.
+    /// The number of this update, counted from 1, as an `f32` scalar.
     pub fn step(&mut self) -> NodeId {
         let iterations = self.iterations;
         let next = self.add_s(iterations, 1.0);
         self.cast(next, DType::F32)
+    }
+
+    /// The new values of the optimizer's scalars.
+    pub fn scalars(&self) -> &[NodeId] {
+        &self.scalars
+    }
+
+    /// `old * keep + new * (1 - keep)`
+    fn average(&mut self, old: NodeId, new: NodeId, keep: f64) -> NodeId {
+        let kept = self.mul_s(old, keep);
+        let added = self.mul_s(new, 1.0 - keep);
+        self.add(kept, added)
+    }
+
+    /// `old + (new - old) * (1 - keep)`
+    fn approach(&mut self, old: NodeId, new: NodeId, keep: f64) -> NodeId {
+        let distance = self.sub(new, old);
+        let step = self.mul_s(distance, 1.0 - keep);
+        self.add(old, step)
+    }
+
+    /// `1 - beta^step`, a scalar.
+    fn bias(&mut self, beta: f64) -> NodeId {
+        let step = self.step();
+        let beta = self.lit_like(step, beta);
+        let power = self.pow(beta, step);
+        self.s_sub(1.0, power)
+    }
+
+    /// The square root of the sum of squares, a scalar.
+    fn norm(&mut self, x: NodeId) -> NodeId {
+        let square = self.square(x);
+        let sum = self.sum_all(square);
+        self.sqrt(sum)
     }
 }
 
@@ -119,7 +220,7 @@ fn fraction(kind: &str, argument: &str, value: f64) -> Result<(), Problem> {
 }
 
 /// Fails unless a number is finite and not negative.
-fn not_negative(kind: &str, argument: &str, value: f64) -> Result<(), Problem> {
+pub(super) fn not_negative(kind: &str, argument: &str, value: f64) -> Result<(), Problem> {
     match value >= 0.0 && value.is_finite() {
         true => Ok(()),
         false => Err(Problem::value(format!("{kind} with {argument} {value}: must be finite and not negative"))),

@@ -1,25 +1,39 @@
 use serde::{Deserialize, Serialize};
 
-use super::{Optimizer, StepCx, Update, fraction, not_negative};
+use super::{Optimizer, Options, Slot, StepCx, Update, common, fraction, not_negative};
 use crate::diag::Problem;
-use crate::ir::NodeId;
+use crate::ir::{NodeId, TensorType};
+use crate::model::schedule::LearningRate;
 
 /// Gradient descent divided by a moving average of the gradient's magnitude.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(default)]
 pub struct RMSprop {
-    learning_rate: f64,
+    learning_rate: LearningRate,
     rho: f64,
     momentum: f64,
     epsilon: f64,
     centered: bool,
+    #[serde(flatten)]
+    options: Options,
 }
 
-impl RMSprop {
-    pub fn new(learning_rate: f64) -> RMSprop {
-        RMSprop { learning_rate, rho: 0.9, momentum: 0.0, epsilon: 1e-7, centered: false }
+impl Default for RMSprop {
+    fn default() -> RMSprop {
+        RMSprop {
+            learning_rate: LearningRate::Constant(0.001),
+            rho: 0.9,
+            momentum: 0.0,
+            epsilon: 1e-7,
+            centered: false,
+            options: Options::default(),
+        }
     }
+}
 
+common!(RMSprop);
+
+impl RMSprop {
     pub fn rho(mut self, rho: f64) -> RMSprop {
         self.rho = rho;
         self
@@ -42,49 +56,36 @@ impl RMSprop {
     }
 }
 
-impl Default for RMSprop {
-    fn default() -> RMSprop {
-        RMSprop::new(0.001)
-    }
-}
-
 impl Optimizer for RMSprop {
     fn kind(&self) -> &'static str {
         "RMSprop"
     }
 
-    fn learning_rate(&self) -> f64 {
-        self.learning_rate
-    }
+    common!(in impl);
 
     fn check(&self) -> Result<(), Problem> {
-        not_negative("RMSprop", "learning_rate", self.learning_rate)?;
         not_negative("RMSprop", "epsilon", self.epsilon)?;
         fraction("RMSprop", "rho", self.rho)?;
         fraction("RMSprop", "momentum", self.momentum)
     }
 
-    fn slots(&self) -> Vec<&'static str> {
+    fn slots(&self, _weight: &TensorType) -> Vec<Slot> {
         let momentum = (self.momentum > 0.0).then_some("momentum");
         let average = self.centered.then_some("average_gradient");
-        std::iter::once("velocity").chain(momentum).chain(average).collect()
+        std::iter::once("velocity").chain(momentum).chain(average).map(Slot::zeros).collect()
     }
 
     fn update(&self, cx: &mut StepCx<'_>, weight: NodeId, gradient: NodeId, slots: &[NodeId]) -> Update {
         let mut old = slots.iter().copied();
-        let average = |cx: &mut StepCx<'_>, old: Option<NodeId>, new: NodeId| {
-            let old = old.unwrap_or(new);
-            let kept = cx.mul_s(old, self.rho);
-            let added = cx.mul_s(new, 1.0 - self.rho);
-            cx.add(kept, added)
-        };
         let square = cx.square(gradient);
-        let velocity = average(cx, old.next(), square);
+        let velocity = old.next().unwrap_or(square);
+        let velocity = cx.average(velocity, square, self.rho);
         let momentum = if self.momentum > 0.0 { old.next() } else { None };
         let mut denominator = velocity;
         let mut centre = None;
         if self.centered {
-            let mean = average(cx, old.next(), gradient);
+            let mean = old.next().unwrap_or(gradient);
+            let mean = cx.average(mean, gradient, self.rho);
             let square = cx.square(mean);
             denominator = cx.sub(velocity, square);
             centre = Some(mean);

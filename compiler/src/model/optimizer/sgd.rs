@@ -1,23 +1,30 @@
 use serde::{Deserialize, Serialize};
 
-use super::{Optimizer, StepCx, Update, fraction, not_negative};
+use super::{Optimizer, Options, Slot, StepCx, Update, common, fraction};
 use crate::diag::Problem;
-use crate::ir::NodeId;
+use crate::ir::{NodeId, TensorType};
+use crate::model::schedule::LearningRate;
 
 /// Gradient descent, with momentum and Nesterov's variant of it.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(default)]
 pub struct SGD {
-    learning_rate: f64,
+    learning_rate: LearningRate,
     momentum: f64,
     nesterov: bool,
+    #[serde(flatten)]
+    options: Options,
 }
 
-impl SGD {
-    pub fn new(learning_rate: f64) -> SGD {
-        SGD { learning_rate, momentum: 0.0, nesterov: false }
+impl Default for SGD {
+    fn default() -> SGD {
+        SGD { learning_rate: LearningRate::Constant(0.01), momentum: 0.0, nesterov: false, options: Options::default() }
     }
+}
 
+common!(SGD);
+
+impl SGD {
     pub fn momentum(mut self, momentum: f64) -> SGD {
         self.momentum = momentum;
         self
@@ -29,28 +36,19 @@ impl SGD {
     }
 }
 
-impl Default for SGD {
-    fn default() -> SGD {
-        SGD::new(0.01)
-    }
-}
-
 impl Optimizer for SGD {
     fn kind(&self) -> &'static str {
         "SGD"
     }
 
-    fn learning_rate(&self) -> f64 {
-        self.learning_rate
-    }
+    common!(in impl);
 
     fn check(&self) -> Result<(), Problem> {
-        not_negative("SGD", "learning_rate", self.learning_rate)?;
         fraction("SGD", "momentum", self.momentum)
     }
 
-    fn slots(&self) -> Vec<&'static str> {
-        if self.momentum == 0.0 { vec![] } else { vec!["momentum"] }
+    fn slots(&self, _weight: &TensorType) -> Vec<Slot> {
+        if self.momentum == 0.0 { vec![] } else { vec![Slot::zeros("momentum")] }
     }
 
     fn update(&self, cx: &mut StepCx<'_>, weight: NodeId, gradient: NodeId, slots: &[NodeId]) -> Update {
