@@ -51,6 +51,18 @@ pub trait LayerDef: fmt::Debug + Any {
         None
     }
 
+    /// The layer as one that runs a cell over sequences, if it is.
+    #[doc(hidden)]
+    fn recurrent(&self) -> Option<&dyn super::recurrent::RecurrentDef> {
+        None
+    }
+
+    /// The layer as a cell, if it is one.
+    #[doc(hidden)]
+    fn cell(self: Rc<Self>) -> Option<Rc<dyn super::recurrent::CellDef>> {
+        None
+    }
+
     /// Checks arguments and input types, and declares the weights for them. Everything that a user can get wrong is
     /// a [`Problem`] here; [`LayerDef::call`] may rely on it.
     fn build(&self, cx: &mut BuildCx<'_>) -> Result<(), Problem>;
@@ -396,19 +408,9 @@ impl<D: LayerDef + Clone + 'static> Layer<D> {
         }
     }
 
-    /// The definition, for a layer that takes another's over.
-    pub(crate) fn definition(&self) -> &Rc<D> {
-        &self.def
-    }
-
     /// The definition and the identity.
     pub(crate) fn into_parts(self) -> (Rc<D>, Rc<Core>) {
         (self.def, self.core)
-    }
-
-    /// The name that it has been given.
-    pub(crate) fn given_name(&self) -> Option<String> {
-        self.core.name.borrow().clone()
     }
 
     /// Applies the layer to one tensor.

@@ -99,6 +99,7 @@ pub use recurrent::{
     MergeMode, RNN, RecurrentDef, SequenceArguments, SimpleRNN, SimpleRNNCell, StackedRNNCells, TimeDistributed,
     call_once,
 };
+pub(crate) use recurrent::{BidirectionalArguments, RNNArguments};
 pub use regularizer::{Regularizer, Vectors};
 pub use reshape::{Flatten, Rescaling, Reshape};
 pub use resize::{Interpolation, Resizing, UpSampling1D, UpSampling2D, UpSampling3D};

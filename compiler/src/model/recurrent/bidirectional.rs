@@ -11,7 +11,7 @@ use crate::diag::Problem;
 use crate::ir::NodeId;
 use crate::model::call::{CallCx, Masked};
 use crate::model::graph::MaskedType;
-use crate::model::layer::{BuildCx, Layer, LayerDef, snake_case};
+use crate::model::layer::{AnyLayer, BuildCx, IntoLayer, Layer, LayerDef, snake_case};
 
 /// How the outputs of the two directions become one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -29,59 +29,99 @@ pub enum MergeMode {
 /// outputs; without a merge mode both are results. Final states, forward ones first, follow.
 #[derive(Clone, Debug)]
 pub struct Bidirectional {
-    forward: (String, Rc<dyn RecurrentDef>),
-    backward: (String, Rc<dyn RecurrentDef>),
+    arguments: BidirectionalArguments,
+    /// The layers as they are run; nothing where they are not recurrent.
+    directions: Option<[Direction; 2]>,
+}
+
+/// The arguments of Keras's class.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct BidirectionalArguments {
+    layer: Option<AnyLayer>,
+    backward_layer: Option<AnyLayer>,
     merge_mode: Option<MergeMode>,
+}
+
+impl Default for BidirectionalArguments {
+    fn default() -> BidirectionalArguments {
+        BidirectionalArguments { layer: None, backward_layer: None, merge_mode: Some(MergeMode::Concat) }
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Direction {
+    name: String,
+    def: Rc<dyn RecurrentDef>,
+}
+
+impl Direction {
+    /// A copy of a layer. As in Keras, masked steps put out zeros where all steps are returned.
+    fn of(layer: &AnyLayer, name: String, turn: bool) -> Option<Direction> {
+        let recurrent = layer.definition().recurrent()?;
+        let mut sequence = recurrent.sequence();
+        sequence.zero_output_for_mask = sequence.return_sequences;
+        sequence.go_backwards ^= turn;
+        Some(Direction { name, def: recurrent.running(sequence) })
+    }
+}
+
+impl From<BidirectionalArguments> for Bidirectional {
+    fn from(arguments: BidirectionalArguments) -> Bidirectional {
+        let called = |layer: &AnyLayer| layer.name().unwrap_or_else(|| snake_case(layer.definition().kind()));
+        let directions = arguments.layer.as_ref().and_then(|layer| {
+            let name = called(layer);
+            let plain = |prefix| name.strip_prefix(prefix).unwrap_or(&name);
+            let forward = Direction::of(layer, format!("forward_{}", plain("forward_")), false)?;
+            let backward = match &arguments.backward_layer {
+                Some(layer) => Direction::of(layer, called(layer), false)?,
+                None => Direction::of(layer, format!("backward_{}", plain("backward_")), true)?,
+            };
+            Some([forward, backward])
+        });
+        Bidirectional { arguments, directions }
+    }
+}
+
+impl From<Bidirectional> for BidirectionalArguments {
+    fn from(bidirectional: Bidirectional) -> BidirectionalArguments {
+        bidirectional.arguments
+    }
 }
 
 impl Bidirectional {
     #[allow(clippy::new_ret_no_self)]
-    pub fn new<D: RecurrentDef + Clone>(layer: Layer<D>) -> Layer<Bidirectional> {
-        let name = layer.given_name().unwrap_or_else(|| snake_case(layer.definition().kind()));
-        let def: &D = layer.definition();
-        let sequence = zeroed(def.sequence());
-        let back = SequenceArguments { go_backwards: !sequence.go_backwards, ..sequence };
-        let named = |direction: &str, run| (format!("{direction}_{name}"), run);
-        Layer::new(Bidirectional {
-            forward: named("forward", def.running(sequence)),
-            backward: named("backward", def.running(back)),
-            merge_mode: Some(MergeMode::Concat),
-        })
+    pub fn new(layer: impl IntoLayer) -> Layer<Bidirectional> {
+        let layer = Some(layer.into_layer());
+        Layer::new(BidirectionalArguments { layer, ..BidirectionalArguments::default() }.into())
     }
-}
 
-/// As in Keras, masked steps put out zeros where all steps are returned.
-fn zeroed(sequence: SequenceArguments) -> SequenceArguments {
-    SequenceArguments { zero_output_for_mask: sequence.return_sequences, ..sequence }
+    /// The numbers of states of both directions.
+    fn states(&self) -> [usize; 2] {
+        let count = |direction: &Direction| *direction.def.arity().end() - 1;
+        self.directions.as_ref().map_or([0, 0], |[forward, backward]| [count(forward), count(backward)])
+    }
+
+    /// The inputs of one direction: the sequence, and its part of the initial states.
+    fn part<T: Clone>(&self, inputs: &[T], backward: bool) -> Vec<T> {
+        let (first, rest) = inputs.split_at(1);
+        let (forwards, backwards) = rest.split_at(self.states()[0].min(rest.len()));
+        [first, if backward { backwards } else { forwards }].concat()
+    }
 }
 
 impl Layer<Bidirectional> {
     /// How the outputs become one; `None` keeps both.
     pub fn merge_mode(self, merge_mode: impl Into<Option<MergeMode>>) -> Layer<Bidirectional> {
         let merge_mode = merge_mode.into();
-        self.with(|d| d.merge_mode = merge_mode)
+        self.with(|d| d.arguments.merge_mode = merge_mode)
     }
 
     /// The layer that goes the other way, in place of a copy of the first. It takes its steps in the other order and
     /// returns as much.
-    pub fn backward_layer<D: RecurrentDef + Clone>(self, layer: Layer<D>) -> Layer<Bidirectional> {
-        let name = layer.given_name().unwrap_or_else(|| snake_case(layer.definition().kind()));
-        let def: &D = layer.definition();
-        let backward = def.running(zeroed(def.sequence()));
-        self.with(|d| d.backward = (name, backward))
-    }
-}
-
-impl Bidirectional {
-    fn states(&self) -> usize {
-        *self.forward.1.arity().end() - 1
-    }
-
-    /// The inputs of one direction: the sequence, and its half of the initial states.
-    fn half<T: Clone>(&self, inputs: &[T], backward: bool) -> Vec<T> {
-        let half = (inputs.len() - 1) / 2;
-        let start = 1 + if backward { half } else { 0 };
-        std::iter::once(&inputs[0]).chain(&inputs[start..start + half]).cloned().collect()
+    pub fn backward_layer(self, layer: impl IntoLayer) -> Layer<Bidirectional> {
+        let layer = layer.into_layer();
+        self.with(|d| *d = BidirectionalArguments { backward_layer: Some(layer), ..d.arguments.clone() }.into())
     }
 }
 
@@ -91,27 +131,31 @@ impl LayerDef for Bidirectional {
     }
 
     fn arity(&self) -> RangeInclusive<usize> {
-        1..=1 + 2 * self.states()
+        1..=1 + self.states().iter().sum::<usize>()
     }
 
     fn results(&self) -> usize {
-        let outputs = if self.merge_mode.is_some() { 1 } else { 2 };
-        outputs + 2 * (self.forward.1.results() - 1)
+        let outputs = if self.arguments.merge_mode.is_some() { 1 } else { 2 };
+        let states = |[forward, backward]: &[Direction; 2]| forward.def.results() + backward.def.results() - 2;
+        outputs + self.directions.as_ref().map_or(0, states)
     }
 
     fn build(&self, cx: &mut BuildCx<'_>) -> Result<(), Problem> {
-        let (forward, backward) = (self.forward.1.sequence(), self.backward.1.sequence());
+        let Some([first, second]) = &self.directions else {
+            let help = "give it one such as `LSTM::new(8)`";
+            return Err(refuse(cx.kind(), "needs a layer that runs a cell over sequences".into(), help));
+        };
+        let (forward, backward) = (first.def.sequence(), second.def.sequence());
         let returns = |s: SequenceArguments| (s.return_sequences, s.return_state, s.stateful);
-        let kinds = (self.forward.1.arity(), self.backward.1.arity());
-        if forward.go_backwards == backward.go_backwards || returns(forward) != returns(backward) || kinds.0 != kinds.1
-        {
+        if forward.go_backwards == backward.go_backwards || returns(forward) != returns(backward) {
             let help =
                 "give one of them go_backwards(true), and both the same return_sequences, return_state, stateful";
             return Err(refuse(cx.kind(), "needs two layers that differ only in their direction".into(), help));
         }
-        if cx.inputs().len() % 2 == 0 {
-            let given = cx.inputs().len() - 1;
-            let message = format!("takes initial states for both directions, got {given}");
+        let (given, states) = (cx.inputs().len() - 1, self.states());
+        if given != 0 && given != states[0] + states[1] {
+            let message =
+                format!("has {} and {} states in its directions, got {given} initial ones", states[0], states[1]);
             return Err(refuse(cx.kind(), message, "give the forward layer's states, then the backward layer's"));
         }
         let inputs: Vec<MaskedType> = cx
@@ -120,24 +164,25 @@ impl LayerDef for Bidirectional {
             .enumerate()
             .map(|(i, ty)| MaskedType { ty: ty.clone(), mask: cx.mask(i).cloned() })
             .collect();
-        for ((name, def), backward) in [(&self.forward, false), (&self.backward, true)] {
-            cx.scope(name, def.kind(), &self.half(&inputs, backward), |cx| def.build(cx))?;
+        for (Direction { name, def }, backward) in [(first, false), (second, true)] {
+            cx.scope(name, def.kind(), &self.part(&inputs, backward), |cx| def.build(cx))?;
         }
         Ok(())
     }
 
     fn call(&self, cx: &mut CallCx<'_>, inputs: &[NodeId]) -> Vec<NodeId> {
+        let Some([first, second]) = &self.directions else { return Vec::new() };
         let inputs: Vec<Masked> =
             inputs.iter().enumerate().map(|(i, &node)| Masked { node, mask: cx.mask(i) }).collect();
-        let sequences = self.forward.1.sequence().return_sequences;
-        let forward = cx.part(&self.forward.0, &*self.forward.1, &self.half(&inputs, false));
-        let backward = cx.part(&self.backward.0, &*self.backward.1, &self.half(&inputs, true));
+        let sequences = first.def.sequence().return_sequences;
+        let forward = cx.part(&first.name, &*first.def, &self.part(&inputs, false));
+        let backward = cx.part(&second.name, &*second.def, &self.part(&inputs, true));
         let (x, mut y) = (forward[0].node, backward[0].node);
         if sequences {
             y = flip(cx, y, 1);
         }
         let last = cx.ty(x).shape.rank() - 1;
-        let mut results = match self.merge_mode {
+        let mut results = match self.arguments.merge_mode {
             None => vec![x, y],
             Some(MergeMode::Concat) => vec![cx.concat(&[x, y], last)],
             Some(MergeMode::Sum) => vec![cx.add(x, y)],

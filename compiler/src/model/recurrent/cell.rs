@@ -2,10 +2,12 @@
 
 use std::rc::Rc;
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
 use crate::diag::Problem;
 use crate::ir::{Dim, NodeId, Shape, TensorType};
 use crate::model::call::CallCx;
-use crate::model::layer::{AnyLayer, BuildCx, Core, Layer, LayerDef};
+use crate::model::layer::{AnyLayer, BuildCx, Layer, LayerDef, snake_case};
 
 /// One step of a recurrent layer: a layer that takes an input and the states, and gives an output and the new states.
 ///
@@ -44,6 +46,12 @@ pub trait CellDef: LayerDef {
     fn project_all(&self, cx: &mut CallCx<'_>, x: NodeId, masks: &[NodeId]) -> NodeId {
         let x = swap_steps(cx, x);
         self.project(cx, x, masks)
+    }
+
+    /// A cell of the same kind with weights of its own, where that is more than a new identity: for cells of cells.
+    #[doc(hidden)]
+    fn copied(&self) -> Option<Rc<dyn CellDef>> {
+        None
     }
 
     /// The output and the new states, from the projected input and the states.
@@ -98,6 +106,37 @@ pub(super) fn item_of(step: &TensorType) -> Vec<usize> {
 pub struct AnyCell {
     pub(super) cell: Rc<dyn CellDef>,
     pub(super) layer: AnyLayer,
+    /// What it is called in what it belongs to.
+    pub(super) name: String,
+}
+
+impl AnyCell {
+    fn new(cell: Rc<dyn CellDef>, layer: AnyLayer) -> AnyCell {
+        let name = layer.name().unwrap_or_else(|| snake_case(cell.kind()));
+        AnyCell { cell, layer, name }
+    }
+
+    /// A cell of the same kind with weights of its own.
+    pub(super) fn copy(&self) -> AnyCell {
+        let cell = self.cell.copied().unwrap_or_else(|| self.cell.clone());
+        AnyCell { layer: AnyLayer::from_def(cell.clone()), cell, name: self.name.clone() }
+    }
+}
+
+impl Serialize for AnyCell {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.layer.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for AnyCell {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<AnyCell, D::Error> {
+        let layer = AnyLayer::deserialize(deserializer)?;
+        match layer.def.clone().cell() {
+            Some(cell) => Ok(AnyCell::new(cell, layer)),
+            None => Err(serde::de::Error::custom(format!("{} is no cell", layer.def.kind()))),
+        }
+    }
 }
 
 /// Whatever can be used as a cell: `LSTMCell::new(8)`, a cell of one's own.
@@ -114,13 +153,13 @@ impl IntoCell for AnyCell {
 impl<D: CellDef + Clone + 'static> IntoCell for Layer<D> {
     fn into_cell(self) -> AnyCell {
         let (cell, core) = self.into_parts();
-        AnyCell { layer: AnyLayer { def: cell.clone(), core }, cell }
+        AnyCell::new(cell.clone(), AnyLayer { def: cell, core })
     }
 }
 
 impl<D: CellDef + 'static> IntoCell for D {
     fn into_cell(self) -> AnyCell {
         let cell = Rc::new(self);
-        AnyCell { layer: AnyLayer { def: cell.clone(), core: Rc::new(Core::new()) }, cell }
+        AnyCell::new(cell.clone(), AnyLayer::from_def(cell))
     }
 }

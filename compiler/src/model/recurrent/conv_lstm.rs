@@ -164,6 +164,10 @@ impl<const N: usize> LayerDef for ConvLSTM<N> {
         self.recurrence().results()
     }
 
+    fn recurrent(&self) -> Option<&dyn RecurrentDef> {
+        Some(self)
+    }
+
     fn build(&self, cx: &mut BuildCx<'_>) -> Result<(), Problem> {
         self.recurrence().build(cx)
     }

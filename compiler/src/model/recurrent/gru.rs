@@ -1,6 +1,7 @@
 //! The gated recurrent unit.
 
 use std::ops::RangeInclusive;
+use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
 
@@ -92,6 +93,10 @@ impl LayerDef for GRUCell {
 
     fn results(&self) -> usize {
         2
+    }
+
+    fn cell(self: Rc<Self>) -> Option<Rc<dyn CellDef>> {
+        Some(self)
     }
 
     fn build(&self, cx: &mut BuildCx<'_>) -> Result<(), Problem> {

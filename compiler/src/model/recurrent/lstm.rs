@@ -1,6 +1,7 @@
 //! Long short-term memory.
 
 use std::ops::RangeInclusive;
+use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
 
@@ -92,6 +93,10 @@ impl LayerDef for LSTMCell {
 
     fn results(&self) -> usize {
         3
+    }
+
+    fn cell(self: Rc<Self>) -> Option<Rc<dyn CellDef>> {
+        Some(self)
     }
 
     fn build(&self, cx: &mut BuildCx<'_>) -> Result<(), Problem> {

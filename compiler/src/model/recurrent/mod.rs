@@ -18,12 +18,14 @@ mod stacked;
 mod time_distributed;
 
 pub use arguments::SequenceArguments;
+pub(crate) use bidirectional::BidirectionalArguments;
 pub use bidirectional::{Bidirectional, MergeMode};
 pub use cell::{AnyCell, CellDef, IntoCell, call_once};
 pub use conv_lstm::{ConvLSTM1D, ConvLSTM2D, ConvLSTM3D};
 pub use gru::{GRU, GRUCell};
 pub use lstm::{LSTM, LSTMCell};
 pub use rnn::RNN;
+pub(crate) use rnn::RNNArguments;
 pub use run::RecurrentDef;
 pub use simple::{SimpleRNN, SimpleRNNCell};
 pub use stacked::StackedRNNCells;

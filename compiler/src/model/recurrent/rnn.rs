@@ -3,42 +3,62 @@
 use std::ops::RangeInclusive;
 use std::rc::Rc;
 
+use serde::{Deserialize, Serialize};
+
 use super::arguments::{SequenceArguments, sequence_arguments};
 use super::cell::{AnyCell, IntoCell};
 use super::run::{Recurrence, RecurrentDef};
 use crate::diag::Problem;
 use crate::ir::NodeId;
 use crate::model::call::CallCx;
-use crate::model::layer::{BuildCx, Layer, LayerDef, snake_case};
+use crate::model::layer::{BuildCx, Layer, LayerDef};
 use crate::model::regularizer::Regularizer;
 
 /// Runs a cell over sequences: items `[steps, item...]` become what the cell puts out last, or in every step.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct RNN {
-    cell: AnyCell,
-    name: String,
+    cell: Option<AnyCell>,
     sequence: SequenceArguments,
     activity_regularizer: Option<Regularizer>,
 }
 
 impl RNN {
-    /// Runs a cell such as `LSTMCell::new(8)`, several of them stacked in `StackedRNNCells`, or a
-    /// [`CellDef`](super::CellDef) of one's own.
+    /// Runs a cell such as `LSTMCell::new(8)`, several of them stacked in `StackedRNNCells`, or a [`CellDef`] of one's
+    /// own.
     #[allow(clippy::new_ret_no_self)]
     pub fn new(cell: impl IntoCell) -> Layer<RNN> {
-        let cell = cell.into_cell();
-        let name = cell.layer.name().unwrap_or_else(|| snake_case(cell.cell.kind()));
-        Layer::new(RNN { cell, name, sequence: SequenceArguments::default(), activity_regularizer: None })
+        Layer::new(RNN { cell: Some(cell.into_cell()), ..RNN::default() })
     }
 
-    fn recurrence(&self) -> Recurrence<'_> {
-        Recurrence {
-            cell: &*self.cell.cell,
-            name: &self.name,
-            layer: Some(&self.cell.layer),
+    fn recurrence(&self) -> Option<Recurrence<'_>> {
+        self.cell.as_ref().map(|cell| Recurrence {
+            cell: &*cell.cell,
+            name: &cell.name,
+            layer: Some(&cell.layer),
             sequence: &self.sequence,
             activity_regularizer: &self.activity_regularizer,
-        }
+        })
+    }
+}
+
+/// The arguments of Keras's class.
+#[derive(Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct RNNArguments {
+    cell: Option<AnyCell>,
+    #[serde(flatten)]
+    sequence: SequenceArguments,
+}
+
+impl From<RNNArguments> for RNN {
+    fn from(RNNArguments { cell, sequence }: RNNArguments) -> RNN {
+        RNN { cell, sequence, activity_regularizer: None }
+    }
+}
+
+impl From<RNN> for RNNArguments {
+    fn from(RNN { cell, sequence, .. }: RNN) -> RNNArguments {
+        RNNArguments { cell, sequence }
     }
 }
 
@@ -58,19 +78,26 @@ impl LayerDef for RNN {
     }
 
     fn arity(&self) -> RangeInclusive<usize> {
-        1..=1 + self.recurrence().state_count()
+        1..=1 + self.recurrence().map_or(0, |r| r.state_count())
     }
 
     fn results(&self) -> usize {
-        self.recurrence().results()
+        self.recurrence().map_or(1, |r| r.results())
+    }
+
+    fn recurrent(&self) -> Option<&dyn RecurrentDef> {
+        Some(self)
     }
 
     fn build(&self, cx: &mut BuildCx<'_>) -> Result<(), Problem> {
-        self.recurrence().build(cx)
+        match self.recurrence() {
+            Some(recurrence) => recurrence.build(cx),
+            None => Err(Problem::value("RNN without a cell")),
+        }
     }
 
     fn call(&self, cx: &mut CallCx<'_>, inputs: &[NodeId]) -> Vec<NodeId> {
-        self.recurrence().call(cx, inputs)
+        self.recurrence().map_or(Vec::new(), |recurrence| recurrence.call(cx, inputs))
     }
 }
 
@@ -80,11 +107,6 @@ impl RecurrentDef for RNN {
     }
 
     fn running(&self, sequence: SequenceArguments) -> Rc<dyn RecurrentDef> {
-        // A copy has weights of its own.
-        let cell = AnyCell {
-            layer: crate::model::layer::AnyLayer::from_def(self.cell.layer.def.clone()),
-            ..self.cell.clone()
-        };
-        Rc::new(RNN { cell, sequence, ..self.clone() })
+        Rc::new(RNN { cell: self.cell.as_ref().map(AnyCell::copy), sequence, ..self.clone() })
     }
 }

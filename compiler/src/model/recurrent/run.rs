@@ -278,6 +278,10 @@ macro_rules! recurrent {
                 self.recurrence().results()
             }
 
+            fn recurrent(&self) -> Option<&dyn $crate::model::recurrent::RecurrentDef> {
+                Some(self)
+            }
+
             fn build(&self, cx: &mut BuildCx<'_>) -> Result<(), Problem> {
                 $crate::model::recurrent::run::check_axes(cx, 2, "steps, features")?;
                 self.recurrence().build(cx)

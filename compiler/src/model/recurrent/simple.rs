@@ -1,6 +1,7 @@
 //! The fully connected recurrent layer.
 
 use std::ops::RangeInclusive;
+use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
 
@@ -62,6 +63,10 @@ impl LayerDef for SimpleRNNCell {
 
     fn results(&self) -> usize {
         2
+    }
+
+    fn cell(self: Rc<Self>) -> Option<Rc<dyn CellDef>> {
+        Some(self)
     }
 
     fn build(&self, cx: &mut BuildCx<'_>) -> Result<(), Problem> {

@@ -1,5 +1,7 @@
 //! A layer applied to every step.
 
+use serde::{Deserialize, Serialize};
+
 use crate::diag::Problem;
 use crate::ir::{Dim, NodeId, Over, Shape, Stepped, StorageKind, TensorType};
 use crate::model::call::{CallCx, Masked};
@@ -10,23 +12,22 @@ use crate::model::layer::{AnyLayer, BuildCx, IntoLayer, Layer, LayerDef, snake_c
 ///
 /// A layer that keeps no state of its own sees all steps as one large batch. One that does, such as batch
 /// normalisation, sees one step after the other.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct TimeDistributed {
-    layer: AnyLayer,
-    name: String,
+    layer: Option<AnyLayer>,
 }
 
 impl TimeDistributed {
     #[allow(clippy::new_ret_no_self)]
     pub fn new(layer: impl IntoLayer) -> Layer<TimeDistributed> {
-        let layer = layer.into_layer();
-        let name = layer.name().unwrap_or_else(|| snake_case(layer.definition().kind()));
-        Layer::new(TimeDistributed { layer, name })
+        Layer::new(TimeDistributed { layer: Some(layer.into_layer()) })
     }
+}
 
-    fn child(&self, cx: &mut CallCx<'_>, node: NodeId, mask: Option<NodeId>) -> NodeId {
-        cx.child_masked(&self.name, &self.layer, &[Masked { node, mask }])[0].node
-    }
+fn child(cx: &mut CallCx<'_>, layer: &AnyLayer, node: NodeId, mask: Option<NodeId>) -> NodeId {
+    let name = layer.name().unwrap_or_else(|| snake_case(layer.definition().kind()));
+    cx.child_masked(&name, layer, &[Masked { node, mask }])[0].node
 }
 
 /// Whether a layer or one inside it keeps state.
@@ -45,27 +46,29 @@ impl LayerDef for TimeDistributed {
     }
 
     fn build(&self, cx: &mut BuildCx<'_>) -> Result<(), Problem> {
+        let Some(layer) = &self.layer else { return Err(Problem::value("TimeDistributed without a layer")) };
         let item = cx.any_item()?;
         if item.is_empty() || item[0] == 0 {
             let message = format!("TimeDistributed takes items [steps, ...], its input is {}", cx.input());
             return Err(Problem::shape(message).help("give the item an axis of steps: `Reshape::new([...]).apply(&x)`"));
         }
-        if self.layer.definition().results() != 1 {
-            let kind = self.layer.definition().kind();
+        if layer.definition().results() != 1 {
+            let kind = layer.definition().kind();
             return Err(Problem::value(format!("TimeDistributed takes a layer with one result, {kind} has several")));
         }
         let input = cx.input();
         let step = TensorType::new(input.dtype, input.shape.without(&[1]));
         let mask = cx.mask(0).filter(|m| m.shape.rank() > 1);
         let mask = mask.map(|m| TensorType::new(m.dtype, m.shape.without(&[1])));
-        self.layer.build(&[MaskedType { ty: step, mask }])
+        layer.build(&[MaskedType { ty: step, mask }])
     }
 
     fn call(&self, cx: &mut CallCx<'_>, inputs: &[NodeId]) -> Vec<NodeId> {
+        let Some(layer) = &self.layer else { return inputs.to_vec() };
         let (x, mask) = (inputs[0], cx.mask(0).filter(|m| cx.ty(*m).shape.rank() > 1));
         let shape = cx.ty(x).shape.clone();
         let (batch, length) = (shape[0], shape[1].scale);
-        if !keeps_state(&self.layer) {
+        if !keeps_state(layer) {
             let rows = Dim { scale: batch.scale * length, batch: batch.batch };
             let merged = |shape: &Shape| Shape(std::iter::once(rows).chain(shape[2..].iter().copied()).collect());
             let mask = mask.map(|mask| {
@@ -73,7 +76,7 @@ impl LayerDef for TimeDistributed {
                 cx.reshape(mask, shape)
             });
             let all = cx.reshape(x, merged(&shape));
-            let y = self.child(cx, all, mask);
+            let y = child(cx, layer, all, mask);
             let item = cx.ty(y).shape[1..].to_vec();
             let shape = Shape([batch, Dim::fixed(length)].into_iter().chain(item).collect());
             return vec![cx.reshape(y, shape)];
@@ -82,7 +85,7 @@ impl LayerDef for TimeDistributed {
         let sequences: Vec<NodeId> = std::iter::once(x).chain(mask).map(|x| swap(cx, x)).collect();
         let over = Over { length, sequences: &sequences, ..Over::default() };
         let looped = cx.scan(over, |cx, step| {
-            let y = self.child(cx, step.slices[0], step.slices.get(1).copied());
+            let y = child(cx, layer, step.slices[0], step.slices.get(1).copied());
             Stepped { carries: Vec::new(), outputs: vec![y] }
         });
         vec![swap(cx, looped.stacked[0])]
