@@ -55,6 +55,8 @@ struct Frame {
     prefix: String,
     trainable: bool,
     source: Option<SourceLine>,
+    /// The seed of its draws, if it has one of its own.
+    seed: Option<u64>,
     /// The masks of its inputs.
     masks: Vec<Option<NodeId>>,
     /// The masks that it gave its results itself.
@@ -84,6 +86,7 @@ impl<'a> CallCx<'a> {
             prefix: String::new(),
             trainable: true,
             source: None,
+            seed: None,
             masks: Vec::new(),
             chosen: HashMap::new(),
         };
@@ -193,14 +196,26 @@ impl<'a> CallCx<'a> {
         random::normal(self.graph, key, shape, mean, stddev)
     }
 
+    /// Gives the layer's draws a seed of their own, so that they no longer depend on the model's.
+    pub fn seed(&mut self, seed: Option<u64>) {
+        self.frame.seed = seed;
+    }
+
     /// A fresh key of the layer's own stream.
     fn random_key(&mut self) -> Key {
         let (seed, step) = self.store.random();
-        let (seed, step) = (self.store.read(self.graph, seed), self.store.read(self.graph, step));
+        let root = match self.frame.seed {
+            Some(seed) => Key::from_number(self.graph, seed),
+            None => {
+                let seed = self.store.read(self.graph, seed);
+                Key::from_seed(self.graph, seed)
+            }
+        };
+        let step = self.store.read(self.graph, step);
         let count = self.draws.entry(self.frame.path.clone()).or_default();
         let name = format!("{}#{count}", self.frame.path);
         *count += 1;
-        let key = Key::from_seed(self.graph, seed).derive(self.graph, &name, Some(step));
+        let key = root.derive(self.graph, &name, Some(step));
         match self.step {
             Some(number) => key.derive(self.graph, "step", Some(number)),
             None => key,
@@ -245,7 +260,7 @@ impl<'a> CallCx<'a> {
             self.store.weight(layer.core.id, &path, &source, trainable, &weight);
         }
         let (kind, layer, prefix) = (layer.def.kind(), Some(layer.core.id), String::new());
-        Frame { path, kind, layer, prefix, trainable, source, masks: Vec::new(), chosen: HashMap::new() }
+        Frame { path, kind, layer, prefix, trainable, source, seed: None, masks: Vec::new(), chosen: HashMap::new() }
     }
 
     /// The frame of a part of the layer that is being called.

@@ -12,6 +12,7 @@ mod regression;
 
 use std::any::Any;
 use std::fmt;
+use std::rc::Rc;
 
 pub(crate) use crossentropy::sparse_labels;
 pub use crossentropy::{
@@ -95,39 +96,45 @@ pub trait Loss: fmt::Debug + Any {
     }
 }
 
-impl Loss for Box<dyn Loss> {
-    fn kind(&self) -> &'static str {
-        (**self).kind()
-    }
+macro_rules! pointers {
+    ($($pointer:ty),+) => { $(
+        impl Loss for $pointer {
+            fn kind(&self) -> &'static str {
+                (**self).kind()
+            }
 
-    fn name(&self) -> String {
-        (**self).name()
-    }
+            fn name(&self) -> String {
+                (**self).name()
+            }
 
-    fn target(&self, output: &TensorType) -> TensorType {
-        (**self).target(output)
-    }
+            fn target(&self, output: &TensorType) -> TensorType {
+                (**self).target(output)
+            }
 
-    fn check(&self, target: &TensorType, output: &TensorType) -> Result<(), Problem> {
-        (**self).check(target, output)
-    }
+            fn check(&self, target: &TensorType, output: &TensorType) -> Result<(), Problem> {
+                (**self).check(target, output)
+            }
 
-    fn values(&self, g: &mut Graph, target: NodeId, output: NodeId) -> NodeId {
-        (**self).values(g, target, output)
-    }
+            fn values(&self, g: &mut Graph, target: NodeId, output: NodeId) -> NodeId {
+                (**self).values(g, target, output)
+            }
 
-    fn metric_values(&self, g: &mut Graph, target: NodeId, output: NodeId) -> NodeId {
-        (**self).metric_values(g, target, output)
-    }
+            fn metric_values(&self, g: &mut Graph, target: NodeId, output: NodeId) -> NodeId {
+                (**self).metric_values(g, target, output)
+            }
 
-    fn mask(&self, g: &mut Graph, target: NodeId, output: NodeId) -> Option<NodeId> {
-        (**self).mask(g, target, output)
-    }
+            fn mask(&self, g: &mut Graph, target: NodeId, output: NodeId) -> Option<NodeId> {
+                (**self).mask(g, target, output)
+            }
 
-    fn reduction(&self) -> Reduction {
-        (**self).reduction()
-    }
+            fn reduction(&self) -> Reduction {
+                (**self).reduction()
+            }
+        }
+    )+ };
 }
+
+pointers! { Box<dyn Loss>, Rc<dyn Loss> }
 
 /// A loss as a layer over (target, output).
 #[derive(Clone, Debug)]

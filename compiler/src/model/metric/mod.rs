@@ -15,6 +15,7 @@ mod regression;
 
 use std::any::Any;
 use std::fmt;
+use std::rc::Rc;
 
 pub use accuracy::{
     Accuracy, BinaryAccuracy, CategoricalAccuracy, ExactAccuracy, SparseCategoricalAccuracy,
@@ -112,6 +113,7 @@ macro_rules! delegate {
 delegate! {
     [M: Metric + 'static] Named<M>, |this| this.metric, this.name.clone();
     [] Box<dyn Metric>, |this| (**this), (**this).name();
+    [] Rc<dyn Metric>, |this| (**this), (**this).name();
 }
 
 /// Fails unless an argument is a probability.

@@ -28,6 +28,7 @@ pub struct CellArguments {
     pub bias_constraint: Option<Constraint>,
     pub dropout: f64,
     pub recurrent_dropout: f64,
+    pub seed: Option<u64>,
 }
 
 impl Default for CellArguments {
@@ -46,6 +47,7 @@ impl Default for CellArguments {
             bias_constraint: None,
             dropout: 0.0,
             recurrent_dropout: 0.0,
+            seed: None,
         }
     }
 }
@@ -102,10 +104,12 @@ impl CellArguments {
     }
 
     pub fn input_masks(&self, cx: &mut CallCx<'_>, count: usize, input: &TensorType) -> Vec<NodeId> {
+        cx.seed(self.seed);
         (0..count).map(|_| drop_mask(cx, self.dropout, input)).collect()
     }
 
     pub fn state_masks(&self, cx: &mut CallCx<'_>, count: usize, state: &TensorType) -> Vec<NodeId> {
+        cx.seed(self.seed);
         (0..count).map(|_| drop_mask(cx, self.recurrent_dropout, state)).collect()
     }
 }
@@ -155,6 +159,8 @@ macro_rules! cell_arguments {
                 dropout: f64,
                 /// The fraction of the state that is dropped in training where the cell reads it, the same in all steps.
                 recurrent_dropout: f64,
+                /// A seed of the layer's own: what it drops no longer depends on the seed of the model.
+                seed: Option<u64>,
             }
         }
     };

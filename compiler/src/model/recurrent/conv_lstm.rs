@@ -128,6 +128,8 @@ impl<const N: usize> Layer<ConvLSTM<N>> {
         dropout: f64 => cell.common;
         /// The fraction of the state that is dropped in training where the cell reads it, the same in all steps.
         recurrent_dropout: f64 => cell.common;
+        /// A seed of the layer's own: what it drops no longer depends on the seed of the model.
+        seed: Option<u64> => cell.common;
         /// Whether the result is the output of every step instead of the last.
         return_sequences: bool => sequence;
         /// Whether the final states are further results.

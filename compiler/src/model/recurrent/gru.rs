@@ -14,8 +14,9 @@ use crate::diag::Problem;
 use crate::ir::{NodeId, Shape, TensorType};
 use crate::model::activation::Activation;
 use crate::model::call::CallCx;
-use crate::model::layer::{BuildCx, Layer, LayerDef, arguments};
+use crate::model::layer::{BuildCx, Layer, LayerDef};
 use crate::model::regularizer::Regularizer;
+use crate::model::setters::setters;
 
 /// The cell of [`GRU`]. Its gates are, in the order of their columns: update, reset, the new state.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -42,10 +43,13 @@ impl GRUCell {
 }
 
 cell_arguments!(GRUCell, common);
-arguments! { GRUCell;
-    recurrent_activation: Activation,
-    /// Whether the reset gate acts on the recurrent product, which then has a bias of its own, or on the state before.
-    reset_after: bool,
+
+impl Layer<GRUCell> {
+    setters! {
+        recurrent_activation: Activation;
+        /// Whether the reset gate acts on the recurrent product, which then has a bias of its own, or on the state before.
+        reset_after: bool;
+    }
 }
 
 /// Runs a [`GRUCell`] over sequences: items `[steps, features]` become `[units]`, or `[steps, units]`.

@@ -13,8 +13,9 @@ use crate::diag::Problem;
 use crate::ir::{Graph, NodeId, Shape, TensorType};
 use crate::model::activation::Activation;
 use crate::model::call::CallCx;
-use crate::model::layer::{BuildCx, Layer, LayerDef, arguments};
+use crate::model::layer::{BuildCx, Layer, LayerDef};
 use crate::model::regularizer::Regularizer;
+use crate::model::setters::setters;
 
 /// The cell of [`LSTM`], with states `h` and `c`. Its gates are, in the order of their columns: input, forget, the new
 /// memory, output.
@@ -42,10 +43,13 @@ impl LSTMCell {
 }
 
 cell_arguments!(LSTMCell, common);
-arguments! { LSTMCell;
-    recurrent_activation: Activation,
-    /// Whether the forget gate's bias begins as one.
-    unit_forget_bias: bool,
+
+impl Layer<LSTMCell> {
+    setters! {
+        recurrent_activation: Activation;
+        /// Whether the forget gate's bias begins as one.
+        unit_forget_bias: bool;
+    }
 }
 
 /// Runs an [`LSTMCell`] over sequences: items `[steps, features]` become `[units]`, or `[steps, units]`.
