@@ -5,13 +5,15 @@ use std::ops::{Deref, DerefMut};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use super::graph::{Call, LayerGraph, MaskedType, Port, Role};
-use super::layer::AnyLayer;
+use super::layer::{AnyLayer, LayerDef};
 use super::random::{self, Key};
 use super::regularizer::Regularizer;
 use super::store::Store;
 use crate::diag::{Code, Problem, count};
 use crate::grad;
 use crate::ir::{DType, Graph, NodeId, Shape, Site, SourceLine, StorageId, TensorType, TypeError};
+
+mod steps;
 
 /// One run of layers into a graph. Derefs to the [`Graph`], so that layers build with `cx.add(x, y)`.
 pub struct CallCx<'a> {
@@ -25,6 +27,8 @@ pub struct CallCx<'a> {
     losses: Vec<NodeId>,
     /// Draws so far under each path.
     draws: HashMap<String, usize>,
+    /// The number of the step, in the body of a loop.
+    step: Option<NodeId>,
 }
 
 /// A tensor with its mask: `bool`, of the tensor's leading axes, usually `[batch, steps]`. Where the mask is false,
@@ -47,6 +51,8 @@ struct Frame {
     path: String,
     kind: &'static str,
     layer: Option<u64>,
+    /// What the names of the layer's weights begin with here: see [`CallCx::scope`].
+    prefix: String,
     trainable: bool,
     source: Option<SourceLine>,
     /// The seed of its draws, if it has one of its own.
@@ -86,6 +92,7 @@ impl<'a> CallCx<'a> {
             path: String::new(),
             kind: "model",
             layer: None,
+            prefix: String::new(),
             trainable: true,
             source: None,
             seed: None,
@@ -102,6 +109,7 @@ impl<'a> CallCx<'a> {
             updates: Vec::new(),
             losses: Vec::new(),
             draws: HashMap::new(),
+            step: None,
         }
     }
 
@@ -146,18 +154,21 @@ impl<'a> CallCx<'a> {
 
     /// A weight, if the layer declared it.
     pub fn optional_weight(&mut self, name: &str) -> Option<NodeId> {
-        let id = self.store.find(self.frame.layer?, name)?;
+        let id = self.cell(name)?;
         Some(match self.updated.get(&id) {
             Some(&node) => node,
             None => self.store.read(self.graph, id),
         })
     }
 
+    /// The cell of a weight that the layer declared.
+    fn cell(&self, name: &str) -> Option<StorageId> {
+        self.store.find(self.frame.layer?, &format!("{}{name}", self.frame.prefix))
+    }
+
     /// Replaces state at the end of the call. Later reads in the same call see the new value.
     pub fn update(&mut self, name: &str, value: NodeId) {
-        let Some(id) = self.frame.layer.and_then(|layer| self.store.find(layer, name)) else {
-            self.fault(format!("updates `{name}`, which it did not declare"))
-        };
+        let Some(id) = self.cell(name) else { self.fault(format!("updates `{name}`, which it did not declare")) };
         if self.updated.insert(id, value).is_none() {
             self.updates.push(id);
         }
@@ -219,7 +230,11 @@ impl<'a> CallCx<'a> {
         let count = self.draws.entry(self.frame.path.clone()).or_default();
         let name = format!("{}#{count}", self.frame.path);
         *count += 1;
-        root.derive(self.graph, &name, Some(step))
+        let key = root.derive(self.graph, &name, Some(step));
+        match self.step {
+            Some(number) => key.derive(self.graph, "step", Some(number)),
+            None => key,
+        }
     }
 
     /// Gradients of a scalar with respect to some nodes.
@@ -248,34 +263,81 @@ impl<'a> CallCx<'a> {
     }
 
     fn enter(&mut self, name: &str, source: Option<SourceLine>, layer: &AnyLayer, inputs: &[Masked]) -> Called {
-        let path = match self.frame.path.as_str() {
-            "" => name.to_string(),
-            outer => format!("{outer}/{name}"),
-        };
+        let frame = self.frame_of(name, source, layer);
+        self.called(frame, &*layer.def, inputs)
+    }
+
+    /// The frame of a layer below the one that is being called, with its weights in the store.
+    fn frame_of(&mut self, name: &str, source: Option<SourceLine>, layer: &AnyLayer) -> Frame {
+        let path = self.below(name);
         let trainable = self.frame.trainable && layer.core.trainable.get();
         for weight in layer.weights() {
             self.store.weight(layer.core.id, &path, &source, trainable, &weight);
         }
-        let site = Site { path: path.clone(), source: source.clone(), derived: Vec::new() };
-        let site = self.graph.site_id(&site);
-        let site = self.graph.set_site(site);
-        let (nodes, masks): (Vec<NodeId>, Vec<Option<NodeId>>) = inputs.iter().map(|i| (i.node, i.mask)).unzip();
-        let frame = Frame {
+        let (kind, layer, prefix) = (layer.def.kind(), Some(layer.core.id), String::new());
+        Frame {
             path,
-            kind: layer.def.kind(),
-            layer: Some(layer.core.id),
+            kind,
+            layer,
+            prefix,
             trainable,
             source,
             seed: None,
-            masks,
+            masks: Vec::new(),
             chosen: HashMap::new(),
             uses_up: false,
-        };
+        }
+    }
+
+    /// The frame of a part of the layer that is being called.
+    fn frame_of_part(&self, name: &str, kind: &'static str) -> Frame {
+        let (path, prefix) = (self.below(name), format!("{}{name}/", self.frame.prefix));
+        Frame { path, kind, prefix, masks: Vec::new(), chosen: HashMap::new(), uses_up: false, ..self.frame.clone() }
+    }
+
+    fn below(&self, name: &str) -> String {
+        match self.frame.path.as_str() {
+            "" => name.to_string(),
+            outer => format!("{outer}/{name}"),
+        }
+    }
+
+    /// Runs something as another layer, and gives back that layer's frame.
+    fn inside<R>(&mut self, frame: Frame, run: impl FnOnce(&mut Self) -> R) -> (R, Frame) {
+        let site = Site { path: frame.path.clone(), source: frame.source.clone(), derived: Vec::new() };
+        let site = self.graph.site_id(&site);
+        let site = self.graph.set_site(site);
         let outer = std::mem::replace(&mut self.frame, frame);
-        let results = layer.def.call(self, &nodes);
-        let Frame { masks, chosen, uses_up, .. } = std::mem::replace(&mut self.frame, outer);
+        let result = run(self);
+        let frame = std::mem::replace(&mut self.frame, outer);
         self.graph.set_site(site);
-        let passes = layer.def.supports_masking();
+        (result, frame)
+    }
+
+    /// Something that the layer does as a part of itself with a name, such as the cell of a recurrent layer: weights
+    /// are those that were declared in [`BuildCx::scope`](super::layer::BuildCx::scope) of that name.
+    pub(crate) fn scope<R>(&mut self, name: &str, run: impl FnOnce(&mut Self) -> R) -> R {
+        let frame = self.frame_of_part(name, self.frame.kind);
+        self.inside(frame, run).0
+    }
+
+    /// Calls a definition as a part of the layer.
+    pub(crate) fn part(&mut self, name: &str, def: &dyn LayerDef, inputs: &[Masked]) -> Vec<Masked> {
+        let frame = self.frame_of_part(name, def.kind());
+        self.called(frame, def, inputs).results
+    }
+
+    /// Something that is done as another layer, whose weights get paths below this layer's.
+    pub(crate) fn within<R>(&mut self, name: &str, layer: &AnyLayer, run: impl FnOnce(&mut Self) -> R) -> R {
+        let frame = self.frame_of(name, self.frame.source.clone(), layer);
+        self.inside(frame, run).0
+    }
+
+    fn called(&mut self, frame: Frame, def: &dyn LayerDef, inputs: &[Masked]) -> Called {
+        let (nodes, masks): (Vec<NodeId>, Vec<Option<NodeId>>) = inputs.iter().map(|i| (i.node, i.mask)).unzip();
+        let (results, frame) = self.inside(Frame { masks, ..frame }, |cx| def.call(cx, &nodes));
+        let Frame { masks, chosen, uses_up, .. } = frame;
+        let passes = def.supports_masking();
         let passed = |i: usize| if passes { masks.get(i).copied().flatten() } else { None };
         let mask = |i: usize| chosen.get(&i).copied().unwrap_or_else(|| passed(i));
         let results = results.into_iter().enumerate().map(|(i, node)| Masked { node, mask: mask(i) }).collect();

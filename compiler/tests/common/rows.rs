@@ -3,6 +3,8 @@
 use bakelite_compiler::ir::StorageKind;
 use bakelite_compiler::prelude::*;
 
+mod recurrent;
+
 pub type Build = fn(&[Tensor]) -> Tensor;
 
 /// Name, shapes of the inputs' items, shape of the result's items, and the layer.
@@ -229,6 +231,16 @@ pub fn model_of(
         entry.minimize(&loss, &names, SGD::new(1.0));
     }
     (m, y.item_shape())
+}
+
+/// [`for_each`] for the layers that loop.
+pub fn for_each_loop(mut f: impl FnMut(&str, &Model, &[&[usize]], Option<Vec<usize>>, &[usize])) {
+    for training in [true, false] {
+        for Row(name, inputs, result, build) in recurrent::ROWS {
+            let (model, shape) = model_of(inputs, training, build);
+            f(name, &model, inputs, shape, result);
+        }
+    }
 }
 
 /// Calls a function with the model of every row and of every activation, in training and in prediction, and with the
