@@ -11,6 +11,7 @@
 //! `tests/common/rows.rs`.
 
 mod activation;
+mod attention;
 mod axes;
 mod builder;
 mod call;
@@ -55,6 +56,9 @@ pub(crate) mod tensor;
 mod window;
 
 pub use activation::{Activation, ELU, LeakyReLU, PReLU, ReLU, Swish};
+pub use attention::{
+    AdditiveAttention, Attention, GroupQueryAttention, GroupedQueryAttention, MultiHeadAttention, ScoreMode, Sizes,
+};
 pub use axes::Axes;
 pub use builder::{DEFAULT_MAX_BATCH, IntoShape, Model, SubModel};
 pub use call::{CallCx, Masked};
