@@ -1,6 +1,7 @@
 //! What Keras answered: the cases of `fixtures/keras.json`, and the generator that both sides draw from.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -164,10 +165,19 @@ pub fn close(got: &[f64], want: &[f64], tolerance: f64) -> Result<(), String> {
 impl Fixtures {
     /// The committed cases, or those of the file named by `BAKELITE_KERAS_FIXTURES`.
     pub fn load() -> Fixtures {
-        let fresh = std::env::var_os("BAKELITE_KERAS_FIXTURES");
-        let committed = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/keras.json");
-        let path = fresh.unwrap_or_else(|| committed.into());
-        let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        match std::env::var_os("BAKELITE_KERAS_FIXTURES") {
+            Some(path) => Fixtures::read(Path::new(&path)),
+            None => Fixtures::committed(),
+        }
+    }
+
+    /// The committed cases.
+    pub fn committed() -> Fixtures {
+        Fixtures::read(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/keras.json")))
+    }
+
+    fn read(path: &Path) -> Fixtures {
+        let text = std::fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
         serde_json::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
     }
 

@@ -29,6 +29,7 @@ use serde::de::DeserializeOwned;
 use serde::de::value::MapDeserializer;
 use serde_json::Value;
 
+pub(crate) use activation::activation_names;
 pub(crate) use arguments::Arguments;
 pub(crate) use family::{Family, Row, keras_family};
 pub(crate) use lists::optional_list;
@@ -113,7 +114,7 @@ fn passed_over(class: &str, key: &str, value: &Value) -> Result<(), Problem> {
     match shared {
         _ if value.is_null() => Ok(()),
         Some((_, None)) => Ok(()),
-        Some((_, Some(only))) if value.to_string() == *only => Ok(()),
+        Some((_, Some(only))) if serde_json::from_str::<Value>(only).is_ok_and(|only| only == *value) => Ok(()),
         Some((_, Some(only))) => {
             Err(Problem::value(format!("{class} with {key} {}: only `{only}` is supported", excerpt(value))))
         }
