@@ -2,14 +2,14 @@
 
 use std::rc::Rc;
 
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::Reader;
-use crate::diag::Problem;
 use crate::model::compile::For;
 use crate::model::config::{Object, excerpt};
 use crate::model::registry::{self, Class, LOSSES, METRICS, OPTIMIZERS};
-use crate::model::{Accuracy, Loss, Losses, Metric, Metrics, Model};
+use crate::model::{Accuracy, Loss, Losses, Metric, Metrics, Model, Named, Reduced, Reduction};
 
 /// Short names of losses and metrics.
 const ALIASES: &[(&str, &str)] = &[
@@ -38,57 +38,96 @@ impl Reader<'_> {
         };
         let losses = self.losses(config.get("loss"), config.get("loss_weights"), &outputs);
         let metrics = self.metrics(config.get("metrics"), &outputs);
-        if config.get("weighted_metrics").is_some_and(|m| !m.is_null() && *m != Value::Array(Vec::new())) {
-            self.problem("weighted_metrics", Problem::value("metrics that sample weights count in are not supported"));
-        }
+        let weighted = self.metrics(config.get("weighted_metrics"), &outputs);
         if let (Some(optimizer), true) = (optimizer, self.problems.is_empty()) {
             model.compile_at(optimizer, losses, metrics, self.source.clone());
+            model.weighted_metrics(weighted);
         }
     }
 
     /// A loss, metric or optimizer: a name or a serialised object.
     fn object<T: ?Sized>(&mut self, table: &[Class<T>], what: &str, value: &Value, path: &str) -> Option<Rc<T>> {
+        let object = self.parsed(value, path)?;
+        self.made(table, what, &object, path)
+    }
+
+    fn parsed(&mut self, value: &Value, path: &str) -> Option<Object> {
         let object = match function_name(value) {
             Some(name) => Ok(Object { class: name.to_string(), config: Default::default() }),
             None => Object::parse(value),
         };
-        let object = match object {
-            Ok(object) => object,
-            Err(why) => {
-                self.malformed(path, why);
-                return None;
-            }
-        };
+        object.map_err(|why| self.malformed(path, why)).ok()
+    }
+
+    fn made<T: ?Sized>(&mut self, table: &[Class<T>], what: &str, object: &Object, path: &str) -> Option<Rc<T>> {
         let short = object.class.to_lowercase();
         let alias = ALIASES.iter().find(|(name, _)| *name == short);
         let class = alias.map_or(object.class.as_str(), |(_, class)| *class);
-        match registry::read(table, what, class, &object.config) {
-            Ok(def) => Some(def),
-            Err(problems) => {
-                problems.into_iter().for_each(|p| self.problem(path, p));
-                None
-            }
-        }
+        let made = registry::read(table, what, class, &object.config);
+        made.map_err(|problems| problems.into_iter().for_each(|p| self.problem(path, p))).ok()
     }
 
+    /// A loss, with its reduction.
+    fn loss(&mut self, value: &Value) -> Option<Rc<dyn Loss>> {
+        let mut object = self.parsed(value, "loss")?;
+        let reduction = match object.config.remove("reduction") {
+            None | Some(Value::Null) => Reduction::default(),
+            Some(reduction) => match Reduction::deserialize(&reduction) {
+                Ok(reduction) => reduction,
+                Err(why) => {
+                    self.malformed("loss", format!("{} with reduction {}: {why}", object.class, excerpt(&reduction)));
+                    return None;
+                }
+            },
+        };
+        let loss = self.made(LOSSES, "loss", &object, "loss")?;
+        Some(match reduction == Reduction::default() {
+            true => loss,
+            false => Rc::new(Reduced { loss, reduction }),
+        })
+    }
+
+    /// The losses of the outputs, with their weights.
     fn losses(&mut self, loss: Option<&Value>, weights: Option<&Value>, outputs: &[String]) -> Losses {
         let mut losses = Losses::new();
-        let given = self.per_output(loss, outputs, "loss", false);
         let weights = self.per_output(weights, outputs, "loss_weights", false);
-        for (output, value) in given {
-            let weight = weights.iter().find(|(o, _)| *o == output || *o == For::Every);
-            let weight = match weight.map(|(_, value)| (value, value.as_f64())) {
-                None => 1.0,
-                Some((_, Some(weight))) => weight,
-                Some((value, None)) => {
-                    self.malformed("loss_weights", format!("{} is no weight", excerpt(value)));
-                    continue;
-                }
-            };
-            let loss: Option<Rc<dyn Loss>> = self.object(LOSSES, "loss", value, "loss");
-            losses = loss.into_iter().fold(losses, |all, loss| all.push(output.clone(), loss, weight));
+        for (output, value) in self.per_output(loss, outputs, "loss", false) {
+            // One loss for all outputs is still weighted one by one.
+            let names = if output == For::Every { outputs } else { &[] };
+            let each: Vec<For> = names.iter().map(|name| For::Name(name.clone())).collect();
+            let each = if each.is_empty() { vec![output] } else { each };
+            for output in each {
+                let weight = weights.iter().find(|(o, _)| *o == output || *o == For::Every);
+                let weight = match weight.map(|(_, value)| (value, value.as_f64())) {
+                    None => 1.0,
+                    Some((_, Some(weight))) => weight,
+                    Some((value, None)) => {
+                        self.malformed("loss_weights", format!("{} is no weight", excerpt(value)));
+                        continue;
+                    }
+                };
+                losses = self.loss(value).into_iter().fold(losses, |all, loss| all.push(output.clone(), loss, weight));
+            }
         }
         losses
+    }
+
+    /// A metric under the name that the history has for it: that of its description.
+    fn metric(&mut self, value: &Value) -> Option<Rc<dyn Metric>> {
+        let object = self.parsed(value, "metrics")?;
+        let metric: Rc<dyn Metric> = match object.class.as_str() {
+            // Which accuracy is meant depends on the shapes.
+            "accuracy" | "acc" => Rc::new(Accuracy),
+            _ => self.made(METRICS, "metric", &object, "metrics")?,
+        };
+        let name = match value {
+            Value::String(name) => Some(name.as_str()),
+            _ => object.config.get("name").and_then(Value::as_str),
+        };
+        Some(match name {
+            Some(name) if name != metric.name() => Rc::new(Named { metric, name: name.to_string() }),
+            _ => metric,
+        })
     }
 
     fn metrics(&mut self, metrics: Option<&Value>, outputs: &[String]) -> Metrics {
@@ -97,12 +136,7 @@ impl Reader<'_> {
             let mut found = Vec::new();
             flatten(value, &mut found);
             for value in found {
-                let accuracy = value.as_str().is_some_and(|name| ["accuracy", "acc"].contains(&name));
-                let metric: Option<Rc<dyn Metric>> = match accuracy {
-                    true => Some(Rc::new(Accuracy)),
-                    false => self.object(METRICS, "metric", value, "metrics"),
-                };
-                all = metric.into_iter().fold(all, |all, metric| all.push(output.clone(), metric));
+                all = self.metric(value).into_iter().fold(all, |all, metric| all.push(output.clone(), metric));
             }
         }
         all

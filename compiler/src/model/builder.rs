@@ -450,6 +450,12 @@ impl Model {
         self.net.borrow().graph.layers().iter().map(|(name, _)| name.to_string()).collect()
     }
 
+    /// The names of its inputs, in order.
+    pub fn input_names(&self) -> Vec<String> {
+        let net = self.net.borrow();
+        net.graph.inputs.iter().map(|&i| net.graph.call(i).name.clone()).collect()
+    }
+
     /// The names of its outputs, in order.
     pub fn output_names(&self) -> Vec<String> {
         self.net.borrow().graph.outputs.iter().map(|o| o.name.clone()).collect()

@@ -49,6 +49,8 @@ struct Frame {
     layer: Option<u64>,
     trainable: bool,
     source: Option<SourceLine>,
+    /// The seed of its draws, if it has one of its own.
+    seed: Option<u64>,
     /// The masks of its inputs.
     masks: Vec<Option<NodeId>>,
     /// The masks that it gave its results itself.
@@ -77,6 +79,7 @@ impl<'a> CallCx<'a> {
             layer: None,
             trainable: true,
             source: None,
+            seed: None,
             masks: Vec::new(),
             chosen: HashMap::new(),
         };
@@ -182,14 +185,26 @@ impl<'a> CallCx<'a> {
         random::normal(self.graph, key, shape, mean, stddev)
     }
 
+    /// Gives the layer's draws a seed of their own, so that they no longer depend on the model's.
+    pub fn seed(&mut self, seed: Option<u64>) {
+        self.frame.seed = seed;
+    }
+
     /// A fresh key of the layer's own stream.
     fn random_key(&mut self) -> Key {
         let (seed, step) = self.store.random();
-        let (seed, step) = (self.store.read(self.graph, seed), self.store.read(self.graph, step));
+        let root = match self.frame.seed {
+            Some(seed) => Key::from_number(self.graph, seed),
+            None => {
+                let seed = self.store.read(self.graph, seed);
+                Key::from_seed(self.graph, seed)
+            }
+        };
+        let step = self.store.read(self.graph, step);
         let count = self.draws.entry(self.frame.path.clone()).or_default();
         let name = format!("{}#{count}", self.frame.path);
         *count += 1;
-        Key::from_seed(self.graph, seed).derive(self.graph, &name, Some(step))
+        root.derive(self.graph, &name, Some(step))
     }
 
     /// Gradients of a scalar with respect to some nodes.
@@ -236,6 +251,7 @@ impl<'a> CallCx<'a> {
             layer: Some(layer.core.id),
             trainable,
             source,
+            seed: None,
             masks,
             chosen: HashMap::new(),
         };

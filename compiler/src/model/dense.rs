@@ -6,8 +6,9 @@ use super::CallCx;
 use super::activation::Activation;
 use super::constraint::Constraint;
 use super::initializer::Initializer;
-use super::layer::{BuildCx, Layer, LayerDef, Weight, arguments};
+use super::layer::{BuildCx, Layer, LayerDef, Weight};
 use super::regularizer::Regularizer;
+use super::setters::setters;
 use crate::diag::Problem;
 use crate::ir::NodeId;
 
@@ -22,9 +23,9 @@ pub struct Dense {
     bias_initializer: Initializer,
     kernel_regularizer: Option<Regularizer>,
     bias_regularizer: Option<Regularizer>,
+    activity_regularizer: Option<Regularizer>,
     kernel_constraint: Option<Constraint>,
     bias_constraint: Option<Constraint>,
-    activity_regularizer: Option<Regularizer>,
 }
 
 impl Default for Dense {
@@ -37,9 +38,9 @@ impl Default for Dense {
             bias_initializer: Initializer::Zeros,
             kernel_regularizer: None,
             bias_regularizer: None,
+            activity_regularizer: None,
             kernel_constraint: None,
             bias_constraint: None,
-            activity_regularizer: None,
         }
     }
 }
@@ -50,17 +51,19 @@ impl Dense {
     }
 }
 
-arguments! { Dense;
-    activation: Activation,
-    use_bias: bool,
-    kernel_initializer: Initializer,
-    bias_initializer: Initializer,
-    kernel_regularizer: Option<Regularizer>,
-    bias_regularizer: Option<Regularizer>,
-    /// A penalty on the result, averaged over the batch.
-    activity_regularizer: Option<Regularizer>,
-    kernel_constraint: Option<Constraint>,
-    bias_constraint: Option<Constraint>,
+impl Layer<Dense> {
+    setters! {
+        activation: Activation;
+        use_bias: bool;
+        kernel_initializer: Initializer;
+        bias_initializer: Initializer;
+        kernel_regularizer: some Regularizer;
+        bias_regularizer: some Regularizer;
+        /// A penalty on the result, averaged over the batch.
+        activity_regularizer: some Regularizer;
+        kernel_constraint: some Constraint;
+        bias_constraint: some Constraint;
+    }
 }
 
 impl LayerDef for Dense {

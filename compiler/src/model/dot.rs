@@ -5,8 +5,9 @@ use std::ops::RangeInclusive;
 use serde::{Deserialize, Serialize};
 
 use super::CallCx;
-use super::layer::{BuildCx, Layer, LayerDef, arguments, resolve_axis};
+use super::layer::{BuildCx, Layer, LayerDef, resolve_axis};
 use super::norm::unit;
+use super::setters::setters;
 use crate::diag::{Code, Problem};
 use crate::ir::{NodeId, Shape, TensorType};
 
@@ -59,9 +60,11 @@ impl Dot {
     }
 }
 
-arguments! { Dot;
-    /// Whether both operands are scaled to length 1 along their axes first, so that the result is a cosine.
-    normalize: bool,
+impl Layer<Dot> {
+    setters! {
+        /// Whether both operands are scaled to length 1 along their axes first, so that the result is a cosine.
+        normalize: bool;
+    }
 }
 
 impl LayerDef for Dot {

@@ -1,9 +1,13 @@
 //! The table of trained vectors.
 
+use serde::{Deserialize, Serialize};
+
 use super::CallCx;
+use super::constraint::Constraint;
 use super::initializer::Initializer;
 use super::layer::{BuildCx, Layer, LayerDef, Weight};
 use super::regularizer::Regularizer;
+use super::setters::setters;
 use crate::diag::{Code, Problem};
 use crate::ir::{DType, NodeId, Op};
 
@@ -11,39 +15,47 @@ use crate::ir::{DType, NodeId, Op};
 ///
 /// An index outside `0..input_dim` gives a vector of NaN, in training and in prediction, and no gradient: the loss
 /// shows it, and no other row is read or changed in its place.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Embedding {
     input_dim: usize,
     output_dim: usize,
     embeddings_initializer: Initializer,
     embeddings_regularizer: Option<Regularizer>,
+    activity_regularizer: Option<Regularizer>,
+    embeddings_constraint: Option<Constraint>,
     mask_zero: bool,
+}
+
+impl Default for Embedding {
+    fn default() -> Embedding {
+        Embedding {
+            input_dim: 0,
+            output_dim: 0,
+            embeddings_initializer: Initializer::random_uniform(),
+            embeddings_regularizer: None,
+            activity_regularizer: None,
+            embeddings_constraint: None,
+            mask_zero: false,
+        }
+    }
 }
 
 impl Embedding {
     pub fn new(input_dim: usize, output_dim: usize) -> Layer<Embedding> {
-        Layer::new(Embedding {
-            input_dim,
-            output_dim,
-            embeddings_initializer: Initializer::RandomUniform { minval: -0.05, maxval: 0.05 },
-            embeddings_regularizer: None,
-            mask_zero: false,
-        })
+        Layer::new(Embedding { input_dim, output_dim, ..Embedding::default() })
     }
 }
 
 impl Layer<Embedding> {
-    pub fn embeddings_initializer(self, initializer: Initializer) -> Layer<Embedding> {
-        self.with(|e| e.embeddings_initializer = initializer)
-    }
-
-    pub fn embeddings_regularizer(self, regularizer: Regularizer) -> Layer<Embedding> {
-        self.with(|e| e.embeddings_regularizer = Some(regularizer))
-    }
-
-    /// Whether index 0 is padding, which the result's mask leaves out.
-    pub fn mask_zero(self, mask_zero: bool) -> Layer<Embedding> {
-        self.with(|e| e.mask_zero = mask_zero)
+    setters! {
+        embeddings_initializer: Initializer;
+        embeddings_regularizer: some Regularizer;
+        /// A penalty on the result, averaged over the batch.
+        activity_regularizer: some Regularizer;
+        embeddings_constraint: some Constraint;
+        /// Whether index 0 is padding, which the result's mask leaves out.
+        mask_zero: bool;
     }
 }
 
@@ -60,7 +72,7 @@ impl LayerDef for Embedding {
             return Err(Problem::new(Code::DType, message).help("declare the input as I32"));
         }
         let table = Weight::new("embeddings", [self.input_dim, self.output_dim], self.embeddings_initializer);
-        cx.weight(table.regularizer(self.embeddings_regularizer))
+        cx.weight(table.regularizer(self.embeddings_regularizer).constraint(self.embeddings_constraint.clone()))
     }
 
     fn call(&self, cx: &mut CallCx<'_>, x: &[NodeId]) -> Vec<NodeId> {
@@ -79,6 +91,8 @@ impl LayerDef for Embedding {
         let shape = cx.ty(rows).shape.clone();
         let inside = cx.unreduce(inside, &[shape.rank() - 1], &shape);
         let nothing = cx.lit_like(rows, f64::NAN);
-        vec![cx.select(inside, rows, nothing)]
+        let y = cx.select(inside, rows, nothing);
+        cx.penalize_activity(&self.activity_regularizer, y);
+        vec![y]
     }
 }

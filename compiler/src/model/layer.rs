@@ -383,32 +383,6 @@ impl<D: LayerDef + Clone + 'static> Layer<D> {
     }
 }
 
-/// Builder methods of a layer, named after the fields that they set. One for an `Option` takes the bare value too.
-macro_rules! arguments {
-    ($def:ident;) => {};
-    ($def:ident; $(#[$doc:meta])* $name:ident: Option<$value:ty>, $($rest:tt)*) => {
-        impl $crate::model::Layer<$def> {
-            $(#[$doc])*
-            pub fn $name(self, $name: impl Into<Option<$value>>) -> $crate::model::Layer<$def> {
-                let value = $name.into();
-                self.with(|def| def.$name = value)
-            }
-        }
-        arguments! { $def; $($rest)* }
-    };
-    ($def:ident; $(#[$doc:meta])* $name:ident: $value:ty, $($rest:tt)*) => {
-        impl $crate::model::Layer<$def> {
-            $(#[$doc])*
-            pub fn $name(self, $name: $value) -> $crate::model::Layer<$def> {
-                self.with(|def| def.$name = $name)
-            }
-        }
-        arguments! { $def; $($rest)* }
-    };
-}
-
-pub(crate) use arguments;
-
 /// Whatever can be used as a layer: a [`Layer`], a definition without weights such as `Flatten`, a model.
 pub trait IntoLayer {
     fn into_layer(self) -> AnyLayer;

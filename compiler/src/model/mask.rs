@@ -6,28 +6,32 @@
 
 use std::ops::RangeInclusive;
 
+use serde::{Deserialize, Serialize};
+
 use super::CallCx;
 use super::layer::{BuildCx, IntoLayer, Layer, LayerDef};
+use super::setters::setters;
 use super::tensor::{self, Tensor};
 use crate::diag::{Code, Problem};
 use crate::ir::{DType, Graph, NodeId, ReduceFn};
 
 /// Masks the steps whose features all equal a value, by default 0, and sets their features to 0.
-#[derive(Clone, Copy, PartialEq, Debug)]
+#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Masking {
     mask_value: f64,
 }
 
 impl Masking {
     pub fn new() -> Layer<Masking> {
-        Layer::new(Masking { mask_value: 0.0 })
+        Layer::new(Masking::default())
     }
 }
 
 impl Layer<Masking> {
-    /// The value of the features of a step that does not count.
-    pub fn mask_value(self, mask_value: f64) -> Layer<Masking> {
-        self.with(|m| m.mask_value = mask_value)
+    setters! {
+        /// The value of the features of a step that does not count.
+        mask_value: f64;
     }
 }
 

@@ -5,7 +5,8 @@ use std::ops::RangeInclusive;
 use serde::{Deserialize, Serialize};
 
 use super::CallCx;
-use super::layer::{BuildCx, Layer, LayerDef, arguments, resolve_axis};
+use super::layer::{BuildCx, Layer, LayerDef, resolve_axis};
+use super::setters::setters;
 use crate::diag::Problem;
 use crate::ir::{DType, Dim, Graph, NodeId, Shape, TensorType};
 
@@ -209,9 +210,11 @@ impl Concatenate {
     }
 }
 
-arguments! { Concatenate;
-    /// The axis, counted with the batch as 0 or from the back.
-    axis: isize,
+impl Layer<Concatenate> {
+    setters! {
+        /// The axis, counted with the batch as 0 or from the back.
+        axis: isize;
+    }
 }
 
 impl LayerDef for Concatenate {

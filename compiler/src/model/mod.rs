@@ -11,6 +11,7 @@
 //! `tests/common/rows.rs`.
 
 mod activation;
+mod axes;
 mod builder;
 mod call;
 mod check;
@@ -19,11 +20,13 @@ pub mod config;
 mod constraint;
 mod conv;
 mod dense;
+mod dot;
 mod dropout;
 mod embedding;
 mod entry;
 pub(crate) mod graph;
 mod initializer;
+mod lambda;
 mod layer;
 mod loss;
 mod lower;
@@ -31,6 +34,7 @@ mod margins;
 mod mask;
 mod merge;
 mod metric;
+mod noise;
 mod norm;
 mod objective;
 mod ops;
@@ -51,6 +55,7 @@ pub(crate) mod tensor;
 mod window;
 
 pub use activation::{Activation, ELU, LeakyReLU, PReLU, ReLU, Swish};
+pub use axes::Axes;
 pub use builder::{DEFAULT_MAX_BATCH, IntoShape, Model, SubModel};
 pub use call::{CallCx, Masked};
 pub use compile::{Losses, Metrics};
@@ -60,10 +65,12 @@ pub use conv::{
     SeparableConv1D, SeparableConv2D,
 };
 pub use dense::Dense;
-pub use dropout::Dropout;
+pub use dot::{Dot, DotAxes};
+pub use dropout::{AlphaDropout, Dropout, SpatialDropout, SpatialDropout1D, SpatialDropout2D, SpatialDropout3D};
 pub use embedding::Embedding;
 pub use entry::Entry;
 pub use initializer::{Distribution, Fan, Initializer};
+pub use lambda::Lambda;
 pub use layer::{AnyLayer, Apply, BuildCx, IntoLayer, Layer, LayerDef, Weight};
 pub use loss::{
     BinaryCrossentropy, BinaryFocalCrossentropy, CTC, CategoricalCrossentropy, CategoricalFocalCrossentropy,
@@ -73,7 +80,7 @@ pub use loss::{
 };
 pub use margins::{Cropping1D, Cropping2D, Cropping3D, Margins, ZeroPadding1D, ZeroPadding2D, ZeroPadding3D};
 pub use mask::Masking;
-pub use merge::{Add, Average, Concatenate, Maximum, Minimum, Multiply};
+pub use merge::{Add, Average, Concatenate, Maximum, Minimum, Multiply, Subtract};
 pub use metric::{
     AUC, Accuracy, Averaging, Batch, BinaryAccuracy, BinaryIoU, CategoricalAccuracy, ClassAggregation, Curve,
     ExactAccuracy, F1Score, FBetaScore, FalseNegatives, FalsePositives, IoU, LogCoshError, Mean, MeanAveragePrecision,
@@ -82,7 +89,10 @@ pub use metric::{
     SparseTopKCategoricalAccuracy, SpecificityAtSensitivity, Sum, SummationMethod, TopKCategoricalAccuracy,
     TrueNegatives, TruePositives,
 };
-pub use norm::BatchNormalization;
+pub use noise::{GaussianDropout, GaussianNoise};
+pub use norm::{
+    BatchNormalization, GroupNormalization, LayerNormalization, RMSNormalization, RenormClipping, UnitNormalization,
+};
 pub use optimizer::{
     Adadelta, Adafactor, Adagrad, Adam, AdamW, Adamax, Ftrl, Lamb, Lion, Nadam, Optimizer, Options, RMSprop, SGD, Slot,
     StepCx, Update,
@@ -94,7 +104,7 @@ pub use pool::{
 };
 pub use random::Key;
 pub use regularizer::{Regularizer, Vectors};
-pub use reshape::{Flatten, Rescaling, Reshape};
+pub use reshape::{ActivityRegularization, Flatten, Identity, Permute, RepeatVector, Rescaling, Reshape};
 pub use resize::{Interpolation, Resizing, UpSampling1D, UpSampling2D, UpSampling3D};
 pub use schedule::{
     CosineDecay, CosineDecayRestarts, ExponentialDecay, InverseTimeDecay, LearningRate, PiecewiseConstantDecay,

@@ -155,11 +155,11 @@ fn objective(
     let declared = net.targets.iter().rfind(|t| t.output == *name);
     let target = match (declared, loss) {
         (Some(declared), _) => declared.ty.clone(),
-        (None, Some(loss)) => loss.loss.as_ref().target(ty),
+        (None, Some(loss)) => Loss::target(&*loss.loss, ty),
         (None, None) => metrics[0].metric.target(ty),
     };
     // The loss and a metric often object to the same thing, so the first objection stands for all.
-    let mut checks = loss.iter().map(|l| l.loss.as_ref().check(&target, ty));
+    let mut checks = loss.iter().map(|l| Loss::check(&*l.loss, &target, ty));
     let objection = checks.find_map(Result::err);
     if let Some(problem) = objection.or_else(|| metrics.iter().find_map(|m| m.metric.check(&target, ty).err())) {
         let place = declared.map_or(source, |d| &d.source);

@@ -1,8 +1,6 @@
 //! Everything that a build script needs: `use bakelite_compiler::prelude::*`.
 
 pub use super::activation::Activation::*;
-// The layer, next to the activation of this name, which is a value.
-pub use super::activation::Softmax;
 pub use super::constraint::Constraint::*;
 pub use super::initializer::Initializer::*;
 pub use super::regularizer::Regularizer::*;
@@ -10,5 +8,8 @@ pub use super::resize::Interpolation::*;
 pub use super::window::DataFormat::*;
 pub use super::window::Padding::*;
 pub use super::*;
+// Layers with names that variants above have, too: `Softmax` as a value is the activation, as a type the layer.
+pub use super::activation::Softmax;
+pub use super::reshape::Identity;
 pub use crate::diag::{Diagnostic, Diagnostics};
 pub use crate::ir::DType::{self, *};

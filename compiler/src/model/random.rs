@@ -25,6 +25,11 @@ impl Key {
         Key(half(0), half(1))
     }
 
+    /// The key of a number.
+    pub fn from_number(g: &mut Graph, seed: u64) -> Key {
+        Key(g.scalar(DType::U32, (seed as u32) as f64), g.scalar(DType::U32, (seed >> 32) as f64))
+    }
+
     /// An independent key for a name and a step, so that a layer's draws depend on nothing but its own path.
     pub fn derive(self, g: &mut Graph, name: &str, step: Option<NodeId>) -> Key {
         let hash = fnv1a(name.as_bytes());

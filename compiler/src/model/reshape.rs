@@ -4,6 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::CallCx;
 use super::layer::{BuildCx, Layer, LayerDef};
+use super::regularizer::Regularizer;
+use super::window::DataFormat;
 use crate::diag::{Code, Problem};
 use crate::ir::{DType, Dim, NodeId, Shape};
 
@@ -13,9 +15,23 @@ fn batched(cx: &CallCx<'_>, x: NodeId, item: &[usize]) -> Shape {
     Shape(std::iter::once(batch).chain(item.iter().map(|&n| Dim::fixed(n))).collect())
 }
 
-/// Items of any shape become one axis, in row-major order.
+/// Items of any shape become one axis, in row-major order, with the channels last.
 #[derive(Clone, Copy, PartialEq, Debug, Default, Serialize, Deserialize)]
-pub struct Flatten;
+#[serde(default)]
+pub struct Flatten {
+    data_format: DataFormat,
+}
+
+/// The layer as most models use it: `Flatten.apply(&x)`.
+#[allow(non_upper_case_globals, reason = "reads as a layer without arguments")]
+pub const Flatten: Flatten = Flatten { data_format: DataFormat::ChannelsLast };
+
+impl Flatten {
+    /// Where items have their channels.
+    pub fn data_format(self, data_format: DataFormat) -> Layer<Flatten> {
+        Layer::new(Flatten { data_format })
+    }
+}
 
 impl LayerDef for Flatten {
     fn kind(&self) -> &'static str {
@@ -27,9 +43,17 @@ impl LayerDef for Flatten {
     }
 
     fn call(&self, cx: &mut CallCx<'_>, x: &[NodeId]) -> Vec<NodeId> {
-        let size = cx.ty(x[0]).shape[1..].iter().map(|d| d.scale).product();
+        let item = &cx.ty(x[0]).shape[1..];
+        let (size, rank) = (item.iter().map(|d| d.scale).product(), item.len());
+        let y = match self.data_format {
+            DataFormat::ChannelsFirst if rank > 1 => {
+                let order: Vec<usize> = std::iter::once(0).chain(2..=rank).chain([1]).collect();
+                cx.permute(x[0], &order)
+            }
+            _ => x[0],
+        };
         let shape = batched(cx, x[0], &[size]);
-        vec![cx.reshape(x[0], shape)]
+        vec![cx.reshape(y, shape)]
     }
 }
 
@@ -82,6 +106,142 @@ impl LayerDef for Reshape {
         let item = self.resolve(elements).unwrap_or_else(|problem| cx.fault(problem.message));
         let shape = batched(cx, x[0], &item);
         vec![cx.reshape(x[0], shape)]
+    }
+}
+
+/// Items with their axes in another order: result axis `i` is axis `dims[i]` of the item, where axes count from 1.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Permute {
+    dims: Vec<usize>,
+}
+
+impl Permute {
+    pub fn new(dims: impl AsRef<[usize]>) -> Layer<Permute> {
+        Layer::new(Permute { dims: dims.as_ref().to_vec() })
+    }
+}
+
+impl LayerDef for Permute {
+    fn kind(&self) -> &'static str {
+        "Permute"
+    }
+
+    fn build(&self, cx: &mut BuildCx<'_>) -> Result<(), Problem> {
+        let rank = cx.any_item()?.len();
+        let mut sorted = self.dims.clone();
+        sorted.sort_unstable();
+        let dims = &self.dims;
+        if !sorted.iter().copied().eq(1..=dims.len()) {
+            return Err(Problem::value(format!("Permute with dims {dims:?}, which is no order of axes"))
+                .help("name every axis of an item once; the first is axis 1"));
+        }
+        match dims.len() == rank {
+            true => Ok(()),
+            false => Err(Problem::shape(format!(
+                "Permute with dims {dims:?}, its input {} has items of rank {rank}",
+                cx.input()
+            ))),
+        }
+    }
+
+    fn call(&self, cx: &mut CallCx<'_>, x: &[NodeId]) -> Vec<NodeId> {
+        let axes: Vec<usize> = std::iter::once(0).chain(self.dims.iter().copied()).collect();
+        vec![cx.permute(x[0], &axes)]
+    }
+}
+
+/// Repeats each item, a vector, `n` times: `[features]` becomes `[n, features]`.
+#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RepeatVector {
+    n: usize,
+}
+
+impl RepeatVector {
+    pub fn new(n: usize) -> Layer<RepeatVector> {
+        Layer::new(RepeatVector { n })
+    }
+}
+
+impl LayerDef for RepeatVector {
+    fn kind(&self) -> &'static str {
+        "RepeatVector"
+    }
+
+    fn build(&self, cx: &mut BuildCx<'_>) -> Result<(), Problem> {
+        cx.positive("n", self.n)?;
+        match cx.any_item()?.len() {
+            1 => Ok(()),
+            rank => Err(Problem::shape(format!("RepeatVector takes vectors, its input has items of rank {rank}"))
+                .help("flatten it first: `Flatten.apply(&x)`")),
+        }
+    }
+
+    fn call(&self, cx: &mut CallCx<'_>, x: &[NodeId]) -> Vec<NodeId> {
+        let features = cx.ty(x[0]).shape[1].scale;
+        let shape = batched(cx, x[0], &[self.n, features]);
+        vec![cx.broadcast(x[0], &[0, 2], shape)]
+    }
+}
+
+/// Gives back its input.
+#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize, Deserialize)]
+pub struct Identity;
+
+impl LayerDef for Identity {
+    fn kind(&self) -> &'static str {
+        "Identity"
+    }
+
+    fn supports_masking(&self) -> bool {
+        true
+    }
+
+    fn build(&self, _: &mut BuildCx<'_>) -> Result<(), Problem> {
+        Ok(())
+    }
+
+    fn call(&self, _: &mut CallCx<'_>, x: &[NodeId]) -> Vec<NodeId> {
+        x.to_vec()
+    }
+}
+
+/// Gives back its input and adds a penalty on it to the loss: `l1 * sum(|x|) + l2 * sum(x^2)`, averaged over the batch.
+#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ActivityRegularization {
+    l1: f64,
+    l2: f64,
+}
+
+impl ActivityRegularization {
+    pub fn new(l1: f64, l2: f64) -> Layer<ActivityRegularization> {
+        Layer::new(ActivityRegularization { l1, l2 })
+    }
+
+    fn regularizer(&self) -> Regularizer {
+        Regularizer::L1L2 { l1: self.l1, l2: self.l2 }
+    }
+}
+
+impl LayerDef for ActivityRegularization {
+    fn kind(&self) -> &'static str {
+        "ActivityRegularization"
+    }
+
+    fn supports_masking(&self) -> bool {
+        true
+    }
+
+    fn build(&self, cx: &mut BuildCx<'_>) -> Result<(), Problem> {
+        cx.float()?;
+        self.regularizer().check(&cx.input().shape)
+    }
+
+    fn call(&self, cx: &mut CallCx<'_>, x: &[NodeId]) -> Vec<NodeId> {
+        cx.penalize_activity(&Some(self.regularizer()), x[0]);
+        x.to_vec()
     }
 }
 

@@ -8,6 +8,11 @@ pub type Build = fn(&[Tensor]) -> Tensor;
 /// Name, shapes of the inputs' items, shape of the result's items, and the layer.
 pub struct Row(pub &'static str, pub &'static [&'static [usize]], pub &'static [usize], pub Build);
 
+/// The same tensor with a mask that leaves some steps out: those whose first feature is below -1/2.
+fn some_mask(x: &Tensor) -> Tensor {
+    x.with_mask(&(x.slice(-1, 0, 1).max(&[-1]) + 1.5).cast(I32).cast(Bool))
+}
+
 #[rustfmt::skip]
 pub const ROWS: &[Row] = &[
     Row("dense", &[&[5]], &[3], |x| Dense::new(3).apply(&x[0])),
@@ -112,19 +117,57 @@ pub const ROWS: &[Row] = &[
     Row("resizing padded", &[&[5, 9, 2]], &[4, 4, 2], |x| Resizing::new(4, 4).pad_to_aspect_ratio(true).fill_value(0.5).apply(&x[0])),
     Row("batch normalization", &[&[3, 5, 2]], &[3, 5, 2], |x| BatchNormalization::new().apply(&x[0])),
     Row("batch normalization axis", &[&[3, 5]], &[3, 5], |x| BatchNormalization::new().axis(1).scale(false).apply(&x[0])),
+    Row("batch normalization mask", &[&[5, 3]], &[5, 3], |x| BatchNormalization::new().apply(&some_mask(&x[0]))),
+    Row("layer normalization", &[&[3, 5]], &[3, 5], |x| LayerNormalization::new().apply(&x[0])),
+    Row("layer normalization axes", &[&[3, 5, 2]], &[3, 5, 2], |x| {
+        LayerNormalization::new().axis([1, 3]).center(false).epsilon(1e-2).apply(&x[0])
+    }),
+    Row("layer normalization rms_scaling", &[&[5]], &[5], |x| LayerNormalization::new().rms_scaling(true).apply(&x[0])),
+    Row("rms normalization", &[&[3, 5]], &[3, 5], |x| RMSNormalization::new().apply(&x[0])),
+    Row("group normalization", &[&[3, 6]], &[3, 6], |x| GroupNormalization::new().groups(3).apply(&x[0])),
+    Row("instance normalization", &[&[2, 5, 3]], &[2, 5, 3], |x| {
+        GroupNormalization::new().groups(-1).axis(1).scale(false).apply(&x[0])
+    }),
+    Row("unit normalization", &[&[3, 5]], &[3, 5], |x| UnitNormalization::new().apply(&x[0])),
     Row("dropout", &[&[9]], &[9], |x| Dropout::new(0.4).apply(&x[0])),
     Row("dropout on images", &[&[3, 2, 5]], &[3, 2, 5], |x| Dropout::new(0.5).apply(&x[0])),
     Row("embedding", &[&[3]], &[3, 2], |x| Embedding::new(5, 2).apply(&(&x[0] * 1.5 + 2.5).cast(I32))),
     Row("masking", &[&[3, 2]], &[3, 2], |x| Masking::new().apply(&x[0])),
+    Row("dropout noise_shape", &[&[3, 2, 5]], &[3, 2, 5], |x| {
+        Dropout::new(0.4).noise_shape(vec![None, Some(1), None, Some(5)]).seed(3u64).apply(&x[0])
+    }),
+    Row("spatial dropout 1d", &[&[3, 5]], &[3, 5], |x| SpatialDropout1D::new(0.4).apply(&x[0])),
+    Row("spatial dropout 2d", &[&[2, 3, 5]], &[2, 3, 5], |x| {
+        SpatialDropout2D::new(0.4).data_format(ChannelsFirst).apply(&x[0])
+    }),
+    Row("spatial dropout 3d", &[&[2, 3, 1, 5]], &[2, 3, 1, 5], |x| SpatialDropout3D::new(0.4).apply(&x[0])),
+    Row("alpha dropout", &[&[5]], &[5], |x| AlphaDropout::new(0.3).apply(&x[0])),
+    Row("gaussian noise", &[&[5]], &[5], |x| GaussianNoise::new(0.3).apply(&x[0])),
+    Row("gaussian dropout", &[&[5]], &[5], |x| GaussianDropout::new(0.3).apply(&x[0])),
     Row("flatten", &[&[2, 3, 2]], &[12], |x| Flatten.apply(&x[0])),
+    Row("flatten channels first", &[&[2, 3, 2]], &[12], |x| Flatten.data_format(ChannelsFirst).apply(&x[0])),
     Row("flatten scalars", &[&[]], &[1], |x| Flatten.apply(&x[0])),
     Row("reshape", &[&[2, 6]], &[3, 4], |x| Reshape::new([3, -1]).apply(&x[0])),
+    Row("permute", &[&[2, 3, 5]], &[5, 2, 3], |x| Permute::new([3, 1, 2]).apply(&x[0])),
+    Row("repeat vector", &[&[5]], &[3, 5], |x| RepeatVector::new(3).apply(&x[0])),
+    Row("identity", &[&[5]], &[5], |x| Identity.apply(&x[0])),
+    Row("activity regularization", &[&[5]], &[5], |x| ActivityRegularization::new(0.1, 0.2).apply(&x[0])),
+    Row("lambda", &[&[5, 3]], &[5], |x| Lambda::new(|x| (x * x).sum(&[-1]).sqrt() + 1.0).apply(&x[0])),
+    Row("lambda of many", &[&[5], &[5]], &[5], |x| {
+        Lambda::of_many(|x| &x[0] * &Relu.apply(&x[1])).apply_many(&[&x[0], &x[1]])
+    }),
     Row("rescaling", &[&[4]], &[4], |x| Rescaling::new(0.5).offset(-1.0).apply(&x[0])),
     Row("add", &[&[3, 4], &[3, 4], &[1, 4]], &[3, 4], |x| Add.apply_many(&[&x[0], &x[1], &x[2]])),
     Row("multiply", &[&[3], &[3]], &[3], |x| Multiply.apply_many(&[&x[0], &x[1]])),
     Row("average", &[&[3], &[3]], &[3], |x| Average.apply_many(&[&x[0], &x[1]])),
     Row("maximum", &[&[3], &[3]], &[3], |x| Maximum.apply_many(&[&x[0], &x[1]])),
     Row("minimum", &[&[3], &[3]], &[3], |x| Minimum.apply_many(&[&x[0], &x[1]])),
+    Row("add of ranks", &[&[3, 4], &[4]], &[3, 4], |x| Add.apply_many(&[&x[0], &x[1]])),
+    Row("subtract", &[&[3], &[3]], &[3], |x| Subtract.apply_many(&[&x[0], &x[1]])),
+    Row("multiply masks", &[&[5, 2], &[5, 2]], &[5, 2], |x| Multiply.apply_many(&[&some_mask(&x[0]), &x[1]])),
+    Row("maximum masks", &[&[5, 2], &[5, 2]], &[5, 2], |x| Maximum.apply_many(&[&x[0], &some_mask(&x[1])])),
+    Row("dot", &[&[5], &[5]], &[1], |x| Dot::new(-1).normalize(true).apply_many(&[&x[0], &x[1]])),
+    Row("dot axes", &[&[3, 5, 2], &[4, 3]], &[5, 2, 4], |x| Dot::new((1, 2)).apply_many(&[&x[0], &x[1]])),
     Row("concatenate", &[&[2, 3], &[2, 1]], &[2, 4], |x| Concatenate::new().apply_many(&[&x[0], &x[1]])),
     Row("concatenate axis", &[&[2, 3], &[1, 3]], &[3, 3], |x| Concatenate::new().axis(1).apply_many(&[&x[0], &x[1]])),
     Row("expressions", &[&[4], &[4]], &[], |x| {

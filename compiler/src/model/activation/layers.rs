@@ -8,10 +8,13 @@ use super::{Activation, above, clamp, leaky_relu};
 use crate::diag::{Code, Problem};
 use crate::ir::{DType, Graph, NodeId, ReduceFn};
 use crate::model::CallCx;
+use crate::model::axes::Axes;
+use crate::model::constraint::Constraint;
 use crate::model::initializer::Initializer;
-use crate::model::layer::{BuildCx, Layer, LayerDef, Weight, arguments, resolve_axis};
+use crate::model::layer::{BuildCx, Layer, LayerDef, Weight};
 use crate::model::merge::broadcast_shape;
 use crate::model::regularizer::Regularizer;
+use crate::model::setters::setters;
 
 /// Fails unless an argument is finite and not negative.
 fn not_negative(kind: &str, argument: &str, value: f64) -> Result<(), Problem> {
@@ -36,13 +39,15 @@ impl ReLU {
     }
 }
 
-arguments! { ReLU;
-    /// The largest result, if there is one.
-    max_value: Option<f64>,
-    /// The slope below the threshold, by default 0.
-    negative_slope: f64,
-    /// Where the function begins to rise, by default 0.
-    threshold: f64,
+impl Layer<ReLU> {
+    setters! {
+        /// The largest result, if there is one.
+        max_value: some f64;
+        /// The slope below the threshold, by default 0.
+        negative_slope: f64;
+        /// Where the function begins to rise, by default 0.
+        threshold: f64;
+    }
 }
 
 impl LayerDef for ReLU {
@@ -107,9 +112,11 @@ impl LeakyReLU {
     }
 }
 
-arguments! { LeakyReLU;
-    /// The slope below zero.
-    negative_slope: f64,
+impl Layer<LeakyReLU> {
+    setters! {
+        /// The slope below zero.
+        negative_slope: f64;
+    }
 }
 
 impl LayerDef for LeakyReLU {
@@ -151,9 +158,11 @@ impl ELU {
     }
 }
 
-arguments! { ELU;
-    /// The distance from zero of the results for very negative numbers.
-    alpha: f64,
+impl Layer<ELU> {
+    setters! {
+        /// The distance from zero of the results for very negative numbers.
+        alpha: f64;
+    }
 }
 
 impl LayerDef for ELU {
@@ -181,12 +190,18 @@ impl LayerDef for ELU {
 pub struct PReLU {
     alpha_initializer: Initializer,
     alpha_regularizer: Option<Regularizer>,
+    alpha_constraint: Option<Constraint>,
     shared_axes: Option<Vec<usize>>,
 }
 
 impl Default for PReLU {
     fn default() -> PReLU {
-        PReLU { alpha_initializer: Initializer::Zeros, alpha_regularizer: None, shared_axes: None }
+        PReLU {
+            alpha_initializer: Initializer::Zeros,
+            alpha_regularizer: None,
+            alpha_constraint: None,
+            shared_axes: None,
+        }
     }
 }
 
@@ -196,12 +211,15 @@ impl PReLU {
     }
 }
 
-arguments! { PReLU;
-    alpha_initializer: Initializer,
-    alpha_regularizer: Option<Regularizer>,
-    /// The axes along which alpha is the same, counted with the batch as 0: `[1, 2]` gives each channel of an image
-    /// one alpha.
-    shared_axes: Option<Vec<usize>>,
+impl Layer<PReLU> {
+    setters! {
+        alpha_initializer: Initializer;
+        alpha_regularizer: some Regularizer;
+        alpha_constraint: some Constraint;
+        /// The axes along which alpha is the same, counted with the batch as 0: `[1, 2]` gives each channel of an image
+        /// one alpha.
+        shared_axes: some Vec<usize>;
+    }
 }
 
 impl LayerDef for PReLU {
@@ -224,7 +242,7 @@ impl LayerDef for PReLU {
             *extent = 1;
         }
         let alpha = Weight::new("alpha", extents, self.alpha_initializer);
-        cx.weight(alpha.regularizer(self.alpha_regularizer))
+        cx.weight(alpha.regularizer(self.alpha_regularizer).constraint(self.alpha_constraint.clone()))
     }
 
     fn call(&self, cx: &mut CallCx<'_>, x: &[NodeId]) -> Vec<NodeId> {
@@ -247,49 +265,6 @@ pub struct Softmax {
     axis: Axes,
 }
 
-/// One axis or several.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-#[serde(untagged)]
-pub enum Axes {
-    One(isize),
-    Several(Vec<isize>),
-}
-
-impl From<isize> for Axes {
-    fn from(axis: isize) -> Axes {
-        Axes::One(axis)
-    }
-}
-
-impl<const N: usize> From<[isize; N]> for Axes {
-    fn from(axes: [isize; N]) -> Axes {
-        Axes::Several(axes.to_vec())
-    }
-}
-
-impl Axes {
-    /// The axes of a shape, in order; the batch is none of them.
-    pub(crate) fn resolve(&self, kind: &str, shape: &crate::ir::Shape) -> Result<Vec<usize>, Problem> {
-        let list = match self {
-            Axes::One(axis) => std::slice::from_ref(axis),
-            Axes::Several(axes) => axes.as_slice(),
-        };
-        let mut axes = list.iter().map(|&a| resolve_axis(kind, a, shape)).collect::<Result<Vec<_>, _>>()?;
-        axes.sort_unstable();
-        if axes.is_empty() {
-            return Err(Problem::new(Code::Axis, format!("{kind} along no axis")));
-        }
-        if let Some(twice) = axes.windows(2).find(|w| w[0] == w[1]) {
-            return Err(Problem::new(Code::Axis, format!("{kind} along axis {} twice", twice[0])));
-        }
-        match axes.iter().find(|a| shape[**a].batch) {
-            None => Ok(axes),
-            Some(_) => Err(Problem::new(Code::Axis, format!("{kind} along the batch"))
-                .help("items are independent of each other; name other axes, usually -1")),
-        }
-    }
-}
-
 impl Default for Softmax {
     fn default() -> Softmax {
         Softmax { axis: Axes::One(-1) }
@@ -304,10 +279,9 @@ impl Softmax {
 }
 
 impl Layer<Softmax> {
-    /// The axis or axes that sum to 1, counted with the batch as 0 or from the back.
-    pub fn axis(self, axis: impl Into<Axes>) -> Layer<Softmax> {
-        let axis = axis.into();
-        self.with(|s| s.axis = axis)
+    setters! {
+        /// The axis or axes that sum to 1, counted with the batch as 0 or from the back.
+        axis: into Axes;
     }
 }
 

@@ -71,7 +71,7 @@ pub enum Activation {
     Glu,
     Softmax,
     LogSoftmax,
-    /// The nearest point of the probability simplex: a softmax with exact zeros.
+    /// A softmax with exact zeros, as Keras computes it.
     Sparsemax,
 }
 

@@ -101,8 +101,6 @@ const SHARED: &[(&str, Option<&str>)] = &[
     ("renorm_momentum", None),
     ("data_format", Some("\"channels_last\"")),
     ("reduction", Some("\"sum_over_batch_size\"")),
-    ("ema_momentum", None),
-    ("use_ema", Some("false")),
     ("renorm", Some("false")),
     ("sparse", Some("false")),
     ("ragged", Some("false")),

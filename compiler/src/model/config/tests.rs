@@ -2,7 +2,7 @@ use serde_json::json;
 
 use super::*;
 use crate::model::{
-    Activation, BatchNormalization, Dense, Dropout, Extents, Fan, Flatten, Initializer, Padding, Regularizer,
+    Activation, BatchNormalization, Dense, Dropout, Extents, Fan, Identity, Initializer, Padding, Regularizer,
 };
 
 fn messages<D: Default + Serialize + DeserializeOwned>(class: &str, config: Value) -> Vec<String> {
@@ -27,8 +27,8 @@ fn arguments_take_their_defaults() {
     assert_eq!(form["kernel_initializer"]["class_name"], "GlorotUniform");
     assert_eq!(form["kernel_regularizer"], Value::Null);
     assert_eq!(read::<Dense>("Dense", form.as_object().unwrap()).unwrap(), dense);
-    assert_eq!(write(&Flatten), json!({}));
-    assert!(read::<Flatten>("Flatten", &Config::new()).is_ok());
+    assert_eq!(write(&Identity), json!({}));
+    assert!(read::<Identity>("Identity", &Config::new()).is_ok());
 }
 
 #[test]
@@ -44,7 +44,10 @@ fn mistakes_are_named_and_come_together() {
         messages::<Dense>("Dense", json!({"kernel_initializer": {"class_name": "Constant", "config": {"v": 1}}}));
     assert!(found[0].contains("Constant has no argument `v`"), "{found:?}");
     assert_eq!(messages::<Dropout>("Dropout", json!({"rate": "half"})).len(), 1);
-    assert_eq!(messages::<BatchNormalization>("BatchNormalization", json!({"renorm": true, "axis": [3]})).len(), 2);
+    assert_eq!(
+        messages::<BatchNormalization>("BatchNormalization", json!({"synchronised": true, "axis": [3]})).len(),
+        2
+    );
 }
 
 #[test]

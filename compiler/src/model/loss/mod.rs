@@ -98,46 +98,45 @@ pub trait Loss: fmt::Debug + Any {
     }
 }
 
-/// A loss behind a pointer.
 macro_rules! pointers {
-    ($($pointer:ident),+) => { $(
-            impl Loss for $pointer<dyn Loss> {
-                fn kind(&self) -> &'static str {
-                    (**self).kind()
-                }
-
-                fn name(&self) -> String {
-                    (**self).name()
-                }
-
-                fn target(&self, output: &TensorType) -> TensorType {
-                    (**self).target(output)
-                }
-
-                fn check(&self, target: &TensorType, output: &TensorType) -> Result<(), Problem> {
-                    (**self).check(target, output)
-                }
-
-                fn values(&self, g: &mut Graph, target: NodeId, output: NodeId) -> NodeId {
-                    (**self).values(g, target, output)
-                }
-
-                fn metric_values(&self, g: &mut Graph, target: NodeId, output: NodeId) -> NodeId {
-                    (**self).metric_values(g, target, output)
-                }
-
-                fn mask(&self, g: &mut Graph, target: NodeId, output: NodeId) -> Option<NodeId> {
-                    (**self).mask(g, target, output)
-                }
-
-                fn reduction(&self) -> Reduction {
-                    (**self).reduction()
-                }
+    ($($pointer:ty),+) => { $(
+        impl Loss for $pointer {
+            fn kind(&self) -> &'static str {
+                (**self).kind()
             }
+
+            fn name(&self) -> String {
+                (**self).name()
+            }
+
+            fn target(&self, output: &TensorType) -> TensorType {
+                (**self).target(output)
+            }
+
+            fn check(&self, target: &TensorType, output: &TensorType) -> Result<(), Problem> {
+                (**self).check(target, output)
+            }
+
+            fn values(&self, g: &mut Graph, target: NodeId, output: NodeId) -> NodeId {
+                (**self).values(g, target, output)
+            }
+
+            fn metric_values(&self, g: &mut Graph, target: NodeId, output: NodeId) -> NodeId {
+                (**self).metric_values(g, target, output)
+            }
+
+            fn mask(&self, g: &mut Graph, target: NodeId, output: NodeId) -> Option<NodeId> {
+                (**self).mask(g, target, output)
+            }
+
+            fn reduction(&self) -> Reduction {
+                (**self).reduction()
+            }
+        }
     )+ };
 }
 
-pointers!(Box, Rc);
+pointers! { Box<dyn Loss>, Rc<dyn Loss> }
 
 /// A loss as a layer over (target, output).
 #[derive(Clone, Debug)]

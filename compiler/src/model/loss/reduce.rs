@@ -1,11 +1,14 @@
 //! From values to one number: sample weights, masks, and Keras's reductions.
 
+use serde::{Deserialize, Serialize};
+
 use super::{Loss, item_axis};
 use crate::diag::Problem;
 use crate::ir::{DType, Dim, Graph, NodeId, Shape, TensorType};
 
 /// How the values of a loss become one number.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Reduction {
     /// The sum of the weighted values divided by their number: Keras's default.
     #[default]
