@@ -147,3 +147,14 @@ pub fn adversaries(max_batch: usize) -> Model {
     m.entry("train_generator").output("loss", &generator_loss).minimize(&generator_loss, &["generator"], adam());
     m
 }
+
+/// Labels without alignment: the loss is a loop.
+pub fn transcriber(max_batch: usize) -> Model {
+    let m = Model::new("transcriber");
+    m.max_batch(max_batch);
+    let x = m.input("x", [8, 5], F32);
+    m.output(&Dense::new(11).name("y").apply(&Dense::new(12).activation(Tanh).apply(&x)));
+    m.target("y", 3, I32);
+    m.compile(Nadam::new(0.01), CTC, ());
+    m
+}

@@ -117,3 +117,8 @@ fn a_variational_autoencoder() {
 fn adversaries() {
     check(networks::adversaries(9).lower().unwrap(), &["train_critic", "train_generator"]);
 }
+
+#[test]
+fn labels_without_alignment() {
+    check(networks::transcriber(9).lower().unwrap(), &["train_step", "evaluate_step"]);
+}
