@@ -8,8 +8,9 @@ use std::process::{Command, Output};
 use bakelite::{Contents, Input, Level, Options, Output as Port};
 use bakelite_compiler::backend::cranelift::TargetCpu;
 use bakelite_compiler::compile::compile;
+use bakelite_compiler::ir::{BinaryFn, Dim, Graph, Module, Op, Shape, TensorType, UnaryFn};
 use bakelite_compiler::jit::JitModel;
-use bakelite_compiler::library::{BuiltLibrary, LibraryOptions};
+use bakelite_compiler::library::{BuiltLibrary, LibraryOptions, build_library};
 use bakelite_compiler::prelude::*;
 
 const ROWS: usize = 32;
@@ -382,6 +383,52 @@ fn libraries_for_aarch64_do_the_same_to_rounding() {
     assert_eq!(found.len(), losses.len());
     for (step, (found, expected)) in found.iter().zip(&losses).enumerate() {
         assert!((found - expected).abs() < 1e-4 * expected.abs().max(1.0), "step {step}: {found}, {expected}");
+    }
+}
+
+/// Every function that has a kernel of its own, on a target without kernels.
+#[test]
+fn functions_on_aarch64_are_those_of_the_kernels() {
+    const N: usize = 64;
+    let (compiler, emulator) = ("aarch64-linux-gnu-gcc", "qemu-aarch64");
+    if tool(compiler, &["--version"], &[]).is_none() || tool(emulator, &["-version"], &[]).is_none() {
+        return;
+    }
+    let mut graph = Graph::new("predict");
+    let ty = TensorType::new(DType::F32, Shape(vec![Dim::BATCH, Dim::fixed(N)]));
+    let x = graph.input("x", ty);
+    let functions = {
+        use UnaryFn::*;
+        [Exp, Expm1, Log, Log1p, Tanh, Sigmoid, Erf, Sin, Cos]
+    };
+    for (i, f) in functions.into_iter().enumerate() {
+        let y = graph.push(Op::Unary(f), &[x]);
+        graph.output(format!("y{i}"), y);
+    }
+    let power = graph.push(Op::Binary(BinaryFn::Pow), &[x, x]);
+    graph.output("power", power);
+    let module = Module { name: "net".into(), max_batch: 1, entries: vec![graph], ..Module::default() };
+
+    let folder = tempfile::tempdir().unwrap();
+    let mut options = LibraryOptions::new(folder.path());
+    options.target = "aarch64-unknown-linux-gnu".to_string();
+    let built = build_library(module.clone(), &options).unwrap_or_else(|d| panic!("{d}"));
+    assert!(built.weights.is_none());
+    let link = ["-static", built.library.to_str().unwrap()];
+    let program = program(compiler, folder.path(), "functions", &[], &link).unwrap();
+    let found = printed(&succeeded("functions", &tool(emulator, &[program.to_str().unwrap()], &[]).unwrap()));
+
+    let image = JitModel::new(&compile(module, &Default::default()).unwrap(), TargetCpu::Portable).unwrap();
+    let mut run = bakelite::Model::open(image).unwrap();
+    let x: Vec<f32> = (0..N).map(|i| (i + 1) as f32 / 16.0).collect();
+    let mut y = vec![[0.0f32; N]; 10];
+    let mut outputs: Vec<Port> = y.iter_mut().map(|y| Port::new(y)).collect();
+    run.predict_into(1, &[Input::new(&x)], &mut outputs).unwrap();
+    let expected = y.concat();
+    assert_eq!(found.len(), expected.len());
+    for (i, (found, expected)) in found.iter().zip(&expected).enumerate() {
+        let close = (found - expected).abs() <= 2e-6 * expected.abs().max(1.0);
+        assert!(close, "function {}, x = {}: {found}, {expected}", i / N, x[i % N]);
     }
 }
 
