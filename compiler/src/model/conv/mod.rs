@@ -20,7 +20,7 @@ use crate::ir::{Dim, Graph, NodeId, Shape};
 /// Contracts windows of channels-last items `[batch, spatial..., channels]` with a kernel
 /// `[window..., channels / groups, filters]`: `[batch, positions..., filters]`. Groups of channels and filters do not
 /// see each other.
-fn convolve(g: &mut Graph, windows: Windows<'_>, x: NodeId, kernel: NodeId, groups: usize) -> NodeId {
+pub(super) fn convolve(g: &mut Graph, windows: Windows<'_>, x: NodeId, kernel: NodeId, groups: usize) -> NodeId {
     let rank = windows.size.len();
     let mut sum: Vec<(usize, usize)> = (0..rank).map(|i| (rank + 2 + i, i)).collect();
     if groups == 1 {
