@@ -2,6 +2,9 @@
 //!
 //! Every layer lists its applications ("inbound nodes"). An application names the tensors that it takes by their
 //! history: layer, number of the application, number of the result.
+//!
+//! Masks that layers make for each other are in the description as operations (`x != 0`) and as arguments of calls. Here
+//! they travel by themselves, so such an operation is left out, and the call must have found the mask at its input.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -30,9 +33,19 @@ struct Entry {
     made: Option<Made>,
     /// Whether the layer is a functional model, whose outputs count its own description as application 0.
     functional: bool,
-    calls: Vec<Vec<History>>,
+    /// The class and module of an operation such as `x + y`, which is no layer.
+    operation: Option<String>,
+    calls: Vec<Arguments>,
     /// The results of each application, once it has been made.
     results: Vec<Option<Vec<Tensor>>>,
+}
+
+/// What a layer is applied to.
+#[derive(Default)]
+struct Arguments {
+    tensors: Vec<History>,
+    /// The mask of the first of them, where the call names it.
+    mask: Option<History>,
 }
 
 impl Reader<'_> {
@@ -54,19 +67,14 @@ impl Reader<'_> {
             if index.insert(name.clone(), entries.len()).is_some() {
                 self.malformed(&here, format!("two layers are called `{}`", name.escape_debug()));
             }
-            let mut entry = Entry { name, made: None, functional: false, calls: Vec::new(), results: Vec::new() };
+            let operation = operation(value).map(|module| format!("{} of {module}", object.class));
+            let mut entry =
+                Entry { name, made: None, functional: false, operation, calls: Vec::new(), results: Vec::new() };
             if object.class == "InputLayer" {
                 inputs.extend(self.input(&object.config, path).map(|input| (entry.name.clone(), input)));
                 entry.results.push(None);
-            } else {
-                entry.made = match operation(value) {
-                    Some(module) => {
-                        let class = &object.class;
-                        self.malformed(&here, format!("the operation {class} of {module} is not supported"));
-                        None
-                    }
-                    None => self.layer(&object, &entry.name, path),
-                };
+            } else if entry.operation.is_none() {
+                entry.made = self.layer(&object, &entry.name, path);
                 entry.functional = object.class != "Sequential" && super::layer::is_model(&object.class);
                 entry.calls = self.calls(value, &here);
                 entry.results.resize(entry.calls.len(), None);
@@ -75,6 +83,13 @@ impl Reader<'_> {
         }
         let input_layers = self.endpoints(config, "input_layers", path);
         let output_layers = self.endpoints(config, "output_layers", path);
+        let used = entries.iter().flat_map(|e| e.calls.iter().flat_map(|c| &c.tensors)).chain(&output_layers);
+        let used: BTreeSet<usize> = used.filter_map(|history| index.get(&history.layer).copied()).collect();
+        for entry in used.into_iter().map(|at| &entries[at]) {
+            if let Some(operation) = &entry.operation {
+                self.malformed(&join(path, &entry.name), format!("the operation {operation} is not supported"));
+            }
+        }
         if !self.problems.is_empty() {
             return;
         }
@@ -113,7 +128,8 @@ impl Reader<'_> {
         for (at, entry) in entries.iter().enumerate() {
             for (node, arguments) in entry.calls.iter().enumerate() {
                 let mut open = BTreeSet::new();
-                for history in arguments {
+                let mask = arguments.mask.iter().filter(|mask| !is_operation(entries, index, mask));
+                for history in arguments.tensors.iter().chain(mask) {
                     match index.get(&history.layer) {
                         Some(&from) if history.node < entries[from].results.len() => {
                             let there = entries[from].results[history.node].is_some();
@@ -139,12 +155,25 @@ impl Reader<'_> {
         }
         while let Some((at, node)) = ready.pop_first() {
             let tensor = |h: &History| entries[index[&h.layer]].results[h.node].as_ref()?.get(h.tensor).cloned();
-            let arguments: Option<Vec<Tensor>> = entries[at].calls[node].iter().map(tensor).collect();
-            let (Some(arguments), Some(made)) = (arguments, &entries[at].made) else {
-                let here = join(path, &entries[at].name);
+            let call = &entries[at].calls[node];
+            let here = join(path, &entries[at].name);
+            let arguments: Option<Vec<Tensor>> = call.tensors.iter().map(tensor).collect();
+            let (Some(mut arguments), Some(made)) = (arguments, &entries[at].made) else {
                 self.malformed(&here, "is applied to a tensor that does not exist");
                 continue;
             };
+            match (&call.mask, arguments.first_mut()) {
+                (Some(mask), Some(first)) if is_operation(entries, index, mask) => {
+                    if !first.is_masked() && first.port.is_some() {
+                        self.malformed(&here, "is called with a mask that is computed, which is not supported");
+                    }
+                }
+                (Some(mask), Some(first)) => match tensor(mask) {
+                    Some(mask) => *first = first.with_mask(&mask),
+                    None => self.malformed(&here, "is called with a mask that does not exist"),
+                },
+                _ => {}
+            }
             let arguments: Vec<&Tensor> = arguments.iter().collect();
             let results = tensor::apply_at(&made.layer(), &arguments, self.source.clone());
             entries[at].results[node] = Some(results);
@@ -166,7 +195,7 @@ impl Reader<'_> {
     }
 
     /// The tensors of every application of a layer.
-    fn calls(&mut self, value: &Value, path: &str) -> Vec<Vec<History>> {
+    fn calls(&mut self, value: &Value, path: &str) -> Vec<Arguments> {
         let nodes = match value.get("inbound_nodes") {
             Some(Value::Array(nodes)) => nodes.as_slice(),
             _ => {
@@ -177,27 +206,35 @@ impl Reader<'_> {
         nodes.iter().map(|node| self.arguments(node, path)).collect()
     }
 
-    /// The tensors of one application: the positional arguments, then those with names.
-    fn arguments(&mut self, node: &Value, path: &str) -> Vec<History> {
-        let mut tensors = Vec::new();
+    /// The tensors of one application: the positional arguments, then those with names. `training` is passed over, as
+    /// Keras does when it runs the model: a graph trains or predicts as a whole.
+    fn arguments(&mut self, node: &Value, path: &str) -> Arguments {
+        let mut arguments = Arguments::default();
         let (Some(args), Some(kwargs)) = (node.get("args"), node.get("kwargs").and_then(Value::as_object)) else {
             self.malformed(path, format!("{} is no call of a layer in the format of Keras 3", excerpt(node)));
-            return tensors;
+            return arguments;
         };
-        self.collect(args, path, &mut tensors);
+        let tensors = &mut arguments.tensors;
+        self.collect(args, path, tensors);
         for (key, value) in kwargs {
-            let takes = TENSOR_ARGUMENTS.contains(&key.as_str());
-            if !value.is_null() && !takes {
+            let known = TENSOR_ARGUMENTS.contains(&key.as_str()) || ["training", "mask"].contains(&key.as_str());
+            if !value.is_null() && !known {
                 self.malformed(path, format!("is called with {key} {}, which is not supported", excerpt(value)));
             }
         }
         for value in TENSOR_ARGUMENTS.iter().filter_map(|key| kwargs.get(*key)) {
-            self.collect(value, path, &mut tensors);
+            self.collect(value, path, tensors);
         }
         if tensors.is_empty() && self.problems.is_empty() {
             self.malformed(path, "is applied to no tensor");
         }
-        tensors
+        if let Some(value) = kwargs.get("mask") {
+            let mut masks = Vec::new();
+            self.collect(value, path, &mut masks);
+            // Layers that join tensors get a list of masks, which travel with the tensors.
+            arguments.mask = masks.pop().filter(|_| masks.is_empty());
+        }
+        arguments
     }
 
     /// The tensors in an argument, which may be a structure of them.
@@ -239,6 +276,11 @@ impl Reader<'_> {
             }
         }
     }
+}
+
+/// Whether a tensor is the result of an operation.
+fn is_operation(entries: &[Entry], index: &HashMap<String, usize>, history: &History) -> bool {
+    index.get(&history.layer).is_some_and(|&at| entries[at].operation.is_some())
 }
 
 /// `["layer", node, tensor]`

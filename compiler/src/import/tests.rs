@@ -140,12 +140,35 @@ fn everything_unsupported_is_listed_at_once() {
     value["config"]["layers"][4]["config"]["units"] = json!("three");
     value["config"]["layers"][3]["config"]["layers"][1]["config"]["lora"] = json!(4);
     value["config"]["layers"][0]["config"]["sparse"] = json!(true);
-    value["config"]["layers"][4]["inbound_nodes"][0]["kwargs"]["training"] = json!(true);
+    value["config"]["layers"][4]["inbound_nodes"][0]["kwargs"]["flag"] = json!(true);
     let problems = mistakes(&value);
     assert_eq!(problems.len(), 5, "{problems:?}");
-    for part in ["Concat", "three", "inner/fc: Dense has no argument `lora`", "sparse", "training"] {
+    for part in ["Concat", "three", "inner/fc: Dense has no argument `lora`", "sparse", "flag"] {
         assert!(problems.iter().any(|p| p.contains(part)), "{part}: {problems:?}");
     }
+}
+
+#[test]
+fn masks_of_embeddings_travel_by_themselves() {
+    let mut average = call(json!([tensor("words", 0, 0)]));
+    average["kwargs"] = json!({"mask": tensor("not_equal", 0, 0), "training": false});
+    let operation = json!({"module": "keras.src.ops.numpy", "class_name": "NotEqual", "config": {"name": "not_equal"},
+        "name": "not_equal", "inbound_nodes": [call(json!([tensor("x", 0, 0), 0]))]});
+    let describe = |mask_zero: bool, output: &str| {
+        let words = json!({"input_dim": 9, "output_dim": 3, "mask_zero": mask_zero});
+        let mut x = input("x", json!([null, 5]));
+        x["config"]["dtype"] = json!("int32");
+        let layers = json!([
+            x,
+            operation,
+            layer("Embedding", "words", words, json!([call(json!([tensor("x", 0, 0)]))])),
+            layer("GlobalAveragePooling1D", "mean", json!({}), json!([average])),
+        ]);
+        functional("masked", layers, json!(["x", 0, 0]), json!([output, 0, 0]))
+    };
+    assert_eq!(mistakes(&describe(true, "mean")), Vec::<String>::new());
+    assert!(mistakes(&describe(false, "mean"))[0].contains("mask"));
+    assert!(mistakes(&describe(true, "not_equal"))[0].contains("NotEqual"));
 }
 
 #[test]
