@@ -28,6 +28,7 @@ macro_rules! cases {
 cases! {
     arguments_of_convolutions
     arguments_of_layers
+    arguments_of_more_layers
     arguments_of_training
     arguments_of_resizing
     axis_is_the_batch
@@ -53,6 +54,7 @@ cases! {
     losses_for_unknown_outputs
     metric_cannot_compare
     missing_output
+    masks_that_cannot_be_used
     mistakes_of_a_nested_model
     model_inside_itself
     model_name_is_no_identifier

@@ -43,6 +43,7 @@ mod optimizer;
 mod orthogonal;
 mod pool;
 pub mod prelude;
+mod preprocessing;
 mod random;
 mod recurrent;
 pub mod registry;
@@ -106,6 +107,10 @@ pub use pool::{
     AveragePooling1D, AveragePooling2D, AveragePooling3D, GlobalAveragePooling1D, GlobalAveragePooling2D,
     GlobalAveragePooling3D, GlobalMaxPooling1D, GlobalMaxPooling2D, GlobalMaxPooling3D, MaxPooling1D, MaxPooling2D,
     MaxPooling3D,
+};
+pub use preprocessing::{
+    CategoryEncoding, Discretization, Factor, FillMode, FlipMode, Normalization, OutputMode, RandomBrightness,
+    RandomContrast, RandomFlip, RandomTranslation, RandomZoom, Sampling,
 };
 pub use random::Key;
 pub use recurrent::{

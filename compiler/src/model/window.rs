@@ -90,7 +90,7 @@ impl DataFormat {
     }
 
     /// The same for any element type.
-    pub(super) fn any_item(self, cx: &BuildCx<'_>, rank: usize) -> Result<Vec<usize>, Problem> {
+    pub(crate) fn any_item(self, cx: &BuildCx<'_>, rank: usize) -> Result<Vec<usize>, Problem> {
         let names = axis_names(rank).join(", ");
         let mut item = match self {
             DataFormat::ChannelsLast => cx.ranked_item(rank + 1, &format!("{names}, channels"))?,
@@ -135,7 +135,7 @@ impl DataFormat {
     }
 
     /// Applies a function of channels-last items.
-    pub(super) fn apply(
+    pub(crate) fn apply(
         self,
         cx: &mut CallCx<'_>,
         x: NodeId,

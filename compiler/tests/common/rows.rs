@@ -182,6 +182,26 @@ pub const ROWS: &[Row] = &[
     Row("lambda of many", &[&[5], &[5]], &[5], |x| {
         Lambda::of_many(|x| &x[0] * &Relu.apply(&x[1])).apply_many(&[&x[0], &x[1]])
     }),
+    Row("normalization", &[&[2, 3]], &[2, 3], |x| Normalization::of(&[1.0, 2.0, 3.0], &[0.5, 2.0, 1.0]).apply(&x[0])),
+    Row("normalization inverted", &[&[5]], &[5], |x| Normalization::new().invert(true).apply(&x[0])),
+    Row("category encoding", &[&[3], &[3]], &[4], |x| {
+        let index = (&x[0] * 1.5 + 2.5).cast(I32);
+        CategoryEncoding::new(4).output_mode(OutputMode::Count).apply_many(&[&index, &x[1]])
+    }),
+    Row("discretization", &[&[3]], &[4], |x| {
+        Discretization::new([-0.5, 0.2, 1.0]).output_mode(OutputMode::MultiHot).apply(&x[0])
+    }),
+    Row("random flip", &[&[3, 5, 2]], &[3, 5, 2], |x| RandomFlip::new(FlipMode::HorizontalAndVertical).apply(&x[0])),
+    Row("random brightness", &[&[3, 5, 2]], &[3, 5, 2], |x| {
+        RandomBrightness::new(0.3).value_range([-1.2, 1.2]).apply(&x[0])
+    }),
+    Row("random contrast", &[&[3, 5, 2]], &[3, 5, 2], |x| {
+        RandomContrast::new((0.5, 0.3)).value_range([-1.2, 1.2]).apply(&x[0])
+    }),
+    Row("random translation", &[&[3, 5, 2]], &[3, 5, 2], |x| {
+        RandomTranslation::new(0.4, (-0.2, 0.6)).fill_mode(FillMode::Constant).fill_value(0.5).apply(&x[0])
+    }),
+    Row("random zoom", &[&[3, 5, 2]], &[3, 5, 2], |x| RandomZoom::new((-0.4, 0.8)).width_factor(0.3).apply(&x[0])),
     Row("rescaling", &[&[4]], &[4], |x| Rescaling::new(0.5).offset(-1.0).apply(&x[0])),
     Row("add", &[&[3, 4], &[3, 4], &[1, 4]], &[3, 4], |x| Add.apply_many(&[&x[0], &x[1], &x[2]])),
     Row("multiply", &[&[3], &[3]], &[3], |x| Multiply.apply_many(&[&x[0], &x[1]])),
