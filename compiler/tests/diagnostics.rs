@@ -68,6 +68,7 @@ cases! {
     operands_of_arithmetic
     optimizer_arguments
     output_declared_twice
+    recurrent_layers
     reserved_and_empty_names
     reshape_does_not_come_out
     sequential_without_input
