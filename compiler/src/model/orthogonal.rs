@@ -1,6 +1,7 @@
 //! Random orthogonal matrices as graph.
 
 use super::random::{self, Key};
+use crate::ir::scan::{Over, Step, Stepped};
 use crate::ir::{Graph, NodeId, Shape};
 
 /// An odd polynomial `x * (a + b x^2 + c x^4)` of singular values.
@@ -24,13 +25,9 @@ pub(super) fn orthogonal(g: &mut Graph, key: Key, rows: usize, columns: usize) -
     let square = g.sum_all(square);
     let scale = g.rsqrt(square);
     let scale = g.broadcast_to(scale, &shape);
-    let mut x = g.mul(x, scale);
-    for _ in 0..lifts(short) {
-        x = apply(g, x, LIFT);
-    }
-    for _ in 0..POLISHES {
-        x = apply(g, x, POLISH);
-    }
+    let x = g.mul(x, scale);
+    let x = repeat(g, x, LIFT, lifts(short));
+    let x = repeat(g, x, POLISH, POLISHES);
     if rows < columns { g.permute(x, &[1, 0]) } else { x }
 }
 
@@ -41,6 +38,19 @@ fn lifts(n: usize) -> usize {
         return 0;
     }
     ((1e4 * (n as f64).powf(1.5)).ln() / LIFT[0].ln()).ceil() as usize
+}
+
+/// Rounds of one polynomial.
+fn repeat(g: &mut Graph, x: NodeId, polynomial: Polynomial, rounds: usize) -> NodeId {
+    if rounds == 0 {
+        return x;
+    }
+    let over = Over { length: rounds, carries: &[x], ..Over::default() };
+    let round = |g: &mut Graph, at: &Step| {
+        let carries = vec![apply(g, at.carries[0], polynomial)];
+        Stepped { carries, outputs: vec![] }
+    };
+    g.scan(over, round).carries[0]
 }
 
 /// `x * (a + b x'x + c (x'x)^2)`

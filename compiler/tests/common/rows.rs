@@ -3,6 +3,8 @@
 use bakelite_compiler::ir::StorageKind;
 use bakelite_compiler::prelude::*;
 
+// Found from wherever this file is included.
+#[path = "rows/recurrent.rs"]
 mod recurrent;
 
 pub type Build = fn(&[Tensor]) -> Tensor;

@@ -143,8 +143,12 @@ fn split(g: &mut Graph, histogram: NodeId) -> (NodeId, NodeId) {
     let above = g.gt(bin, threshold);
     let counts = g.unreduce(histogram, &[0], &wide);
     let zero = g.lit_like(counts, 0.0);
-    let (high, low) = (g.select(above, counts, zero), g.select(above, zero, counts));
-    (g.sum(high, &[1]), g.sum(low, &[1]))
+    let high = g.select(above, counts, zero);
+    let high = g.sum(high, &[1]);
+    let all = g.sum(histogram, &[0]);
+    let all = g.broadcast_like(all, high);
+    let low = g.sub(all, high);
+    (high, low)
 }
 
 /// The curve that an area is under.
