@@ -7,7 +7,7 @@ use std::time::Instant;
 use bakelite::abi::CellKind;
 use target_lexicon::Triple;
 
-use crate::backend::cranelift::TargetCpu;
+use crate::backend::cranelift::{Products, TargetCpu};
 use crate::compile::{Compiled, Options, compile};
 use crate::diag::{Code, Diagnostic, Diagnostics, Problem};
 use crate::emit::bindings::{self, CellInterface, EntryInterface, Interface, PortInterface};
@@ -103,7 +103,8 @@ impl Model {
         })?;
         let start = Instant::now();
         let image = ModelImage::new(&compiled);
-        let object = object::emit(&image, &triple, options.target_cpu).map_err(|e| internal(&name, e))?;
+        let object =
+            object::emit(&image, &triple, options.target_cpu, Products::Driver).map_err(|e| internal(&name, e))?;
         compiled.stages.push(StageTime::new("generate code", start.elapsed()));
 
         let mut report = compiled.report();
@@ -144,7 +145,7 @@ impl Model {
 }
 
 /// What the bindings say about a compiled model.
-fn interface(compiled: &Compiled, object: &object::Object) -> Interface {
+pub(crate) fn interface(compiled: &Compiled, object: &object::Object) -> Interface {
     let module = &compiled.module;
     let cells = module.storage.iter().enumerate().map(|(i, cell)| {
         let logical = module.panels.get(&crate::ir::StorageId(i as u32)).unwrap_or(&cell.ty.shape);
@@ -161,6 +162,7 @@ fn interface(compiled: &Compiled, object: &object::Object) -> Interface {
     });
     let entries = module.entries.iter().map(|entry| EntryInterface {
         name: entry.name.clone(),
+        updates: !entry.assigns.is_empty(),
         inputs: entry.inputs.iter().map(|i| port(&i.name, &i.ty)).collect(),
         outputs: entry.outputs.iter().map(|o| port(&o.name, entry.ty(o.node))).collect(),
     });
@@ -180,17 +182,17 @@ fn port(name: &str, ty: &crate::ir::TensorType) -> PortInterface {
     PortInterface { name: name.to_string(), dtype: ty.dtype, shape: ty.shape.clone() }
 }
 
-fn write(model: &str, path: &Path, bytes: &[u8]) -> Result<(), Diagnostics> {
+pub(crate) fn write(model: &str, path: &Path, bytes: &[u8]) -> Result<(), Diagnostics> {
     fs::write(path, bytes)
         .map_err(|e| failed(model, Problem::new(Code::Build, format!("cannot write {}: {e}", path.display()))))
 }
 
-fn failed(model: &str, problem: Problem) -> Diagnostics {
+pub(crate) fn failed(model: &str, problem: Problem) -> Diagnostics {
     Diagnostics { model: model.to_string(), list: vec![Diagnostic::new(problem, "", None)] }
 }
 
 /// A bug of the compiler, as the user sees it.
-fn internal(model: &str, bug: impl std::fmt::Display) -> Diagnostics {
+pub(crate) fn internal(model: &str, bug: impl std::fmt::Display) -> Diagnostics {
     let problem = Problem::new(Code::Internal, bug.to_string())
         .help("this is a mistake of Bakelite, not of your model; please report it with the graph");
     failed(model, problem)

@@ -9,7 +9,7 @@ use cranelift_module::default_libcall_names;
 use target_lexicon::Triple;
 
 use crate::backend::BackendError;
-use crate::backend::cranelift::{Compiler, Listing, TargetCpu, Variant, variants};
+use crate::backend::cranelift::{Compiler, Listing, Products, TargetCpu, Variant, variants};
 use crate::compile::Compiled;
 use crate::emit::image::{self, ModelImage};
 
@@ -30,7 +30,7 @@ impl JitModel {
         let variants = host_variants(cpu)?;
         let mut module = host_module(&variants)?;
         let mut compiler = Compiler::new(&mut module, &image.name);
-        let emitted = image::emit(image, &mut compiler, &variants)?;
+        let emitted = image::emit(image, &mut compiler, &variants, Products::Driver)?;
         module.finalize_definitions().map_err(|e| BackendError::internal(&image.name, e))?;
         Ok(JitModel { descriptor: Loaded::new(module, emitted.descriptor) })
     }
@@ -42,7 +42,7 @@ pub fn listings(image: &ModelImage, cpu: TargetCpu) -> Result<Vec<Listing>, Back
     let mut module = host_module(&variants)?;
     let mut compiler = Compiler::new(&mut module, &image.name);
     compiler.keep_listings();
-    image::emit(image, &mut compiler, &variants)?;
+    image::emit(image, &mut compiler, &variants, Products::Driver)?;
     Ok(compiler.take_listings())
 }
 

@@ -45,7 +45,7 @@
 //! - [`schedule`]: decides what is stored, fused, recomputed, in which order and where. [`schedule::program`] is the
 //!   contract with the backends, which take verified programs only.
 //! - [`backend`]: both backends print the same Program.
-//! - [`compile`]: the steps above in one function. [`build`] and [`jit`] finish its result, [`inspect`] shows it.
+//! - [`compile`]: the steps above in one function. [`build`], [`library`] and [`jit`] finish its result, [`inspect`] shows it.
 //!
 //! # Where a value comes from
 //!
@@ -69,6 +69,7 @@ pub mod import;
 pub mod inspect;
 pub mod ir;
 pub mod jit;
+pub mod library;
 pub mod model;
 pub mod pass;
 pub mod report;

@@ -28,6 +28,7 @@ macro_rules! cases {
 cases! {
     arguments_of_convolutions
     arguments_of_layers
+    arguments_of_training
     arguments_of_resizing
     axis_is_the_batch
     axis_out_of_range

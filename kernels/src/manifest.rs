@@ -170,6 +170,16 @@ pub fn slot_offset(name: &str) -> Option<usize> {
     SLOTS.iter().position(|s| *s == name).map(|i| i * size_of::<*const c_void>())
 }
 
+/// [`table`] by the number of the level, for programs in other languages that link the object; null where there is none.
+#[cfg(bakelite_kernels_object)]
+#[unsafe(no_mangle)]
+extern "C" fn bakelite_kernels_table(level: usize) -> *const KernelTable {
+    match Level::ALL.get(level).and_then(|level| table(*level)) {
+        Some(table) => table,
+        None => core::ptr::null(),
+    }
+}
+
 /// The kernels of a level, or nothing where this processor or architecture lacks it.
 pub fn table(level: Level) -> Option<&'static KernelTable> {
     if !crate::level::supported(level) {

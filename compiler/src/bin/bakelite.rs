@@ -1,14 +1,17 @@
-//! The `bakelite` command: looks into saved graphs at every level of the compiler.
+//! The `bakelite` command: compiles saved graphs into libraries, and looks into them at every level of the compiler.
 //!
 //! Exit codes: 0 success, 1 the model or a file is at fault, 2 the command line is.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use bakelite_compiler::backend::cranelift::TargetCpu;
 use bakelite_compiler::compile::{Compiled, Options, compile};
 use bakelite_compiler::ir::Module;
 use bakelite_compiler::ir::parse::parse_module;
+use bakelite_compiler::library::{LibraryOptions, Weights, build_library};
 use bakelite_compiler::{backend, inspect};
+use bakelite_kernels::manifest::{Level, best_level};
 use clap::{Parser, Subcommand, ValueEnum};
 
 /// Ahead-of-time compiler for neural networks.
@@ -34,6 +37,32 @@ enum Command {
         /// The instruction set of `clif` and `asm`: baseline, x86-64-v3, neon; by default this machine's best.
         #[arg(long, value_name = "LEVEL")]
         level: Option<String>,
+    },
+    /// Compile a model into a static library with a C header, a CMake file, a Rust module, weights and a report.
+    Compile {
+        /// A graph that a build saved (NAME.bk).
+        model: PathBuf,
+        /// The folder for all files.
+        #[arg(short, long, value_name = "DIR")]
+        output: PathBuf,
+        /// The name in files and functions; the model's own by default.
+        #[arg(long)]
+        name: Option<String>,
+        /// The most rows of a call.
+        #[arg(long, value_name = "N")]
+        max_batch: Option<usize>,
+        /// Only these entry points, such as predict,train; all by default.
+        #[arg(long, value_delimiter = ',', value_name = "ENTRY")]
+        entry: Option<Vec<String>>,
+        /// The instruction sets: portable (all, chosen at load), native, or a level such as x86-64-v3.
+        #[arg(long, default_value = "portable", value_name = "CPU")]
+        target_cpu: String,
+        /// The system that the library is for; this one by default.
+        #[arg(long, value_name = "TRIPLE")]
+        target: Option<String>,
+        /// The seed of the weights that are written beside the library.
+        #[arg(long, default_value_t = 0)]
+        seed: u64,
     },
     /// Print the build report of a model.
     Report {
@@ -87,6 +116,19 @@ fn run(command: &Command) -> Result<String, String> {
             }
             inspect_stage(module, *stage, level.as_deref())
         }
+        Command::Compile { model, output, name, max_batch, entry, target_cpu, target, seed } => {
+            let mut options = LibraryOptions::new(output);
+            options.name = name.clone();
+            options.max_batch = *max_batch;
+            options.entries = entry.clone();
+            options.target_cpu = cpu(target_cpu)?;
+            options.weights = Weights::Seed(*seed);
+            if let Some(target) = target {
+                options.target = target.clone();
+            }
+            let built = build_library(read(model)?, &options).map_err(|d| d.to_string())?;
+            Ok(format!("{}\n", built.library.display()))
+        }
         Command::Report { model, json } => {
             let report = compiled(read(model)?)?.report();
             if *json {
@@ -110,6 +152,17 @@ fn inspect_stage(module: Module, stage: Stage, level: Option<&str>) -> Result<St
             backend::cuda::print(&programs, &compiled.storage).source
         }
     })
+}
+
+fn cpu(name: &str) -> Result<TargetCpu, String> {
+    match name {
+        "portable" => Ok(TargetCpu::Portable),
+        "native" => Ok(TargetCpu::Level(best_level())),
+        name => Level::ALL.into_iter().find(|level| level.name() == name).map(TargetCpu::Level).ok_or_else(|| {
+            let known: Vec<&str> = Level::ALL.iter().map(|level| level.name()).collect();
+            format!("unknown target CPU `{name}`: portable, native, {}", known.join(", "))
+        }),
+    }
 }
 
 fn read(path: &Path) -> Result<Module, String> {

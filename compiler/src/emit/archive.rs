@@ -40,6 +40,9 @@ pub fn write(members: &[Member]) -> Vec<u8> {
         index.extend_from_slice(symbol.as_bytes());
         index.push(0);
     }
+    // Readers disagree about padding behind the two tables, not about padding in them.
+    index.resize(even(index.len()), 0);
+    names.resize(even(names.len()), b'\n');
 
     let mut out = MAGIC.to_vec();
     append(&mut out, "/", &index);

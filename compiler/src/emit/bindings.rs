@@ -39,6 +39,8 @@ pub struct CellInterface {
 #[derive(Clone, Debug, PartialEq)]
 pub struct EntryInterface {
     pub name: String,
+    /// Whether it changes parameters or state.
+    pub updates: bool,
     pub inputs: Vec<PortInterface>,
     pub outputs: Vec<PortInterface>,
 }

@@ -6,7 +6,7 @@ use super::bindings::{Interface, PortInterface};
 use super::names::{Scope, screaming, snake};
 
 /// The types of the binary interface, the same for every model.
-const TYPES: &str = r#"typedef struct bakelite_text {
+pub(super) const TYPES: &str = r#"typedef struct bakelite_text {
     const char *data; /* UTF-8, not terminated */
     size_t len;
 } bakelite_text;
@@ -142,7 +142,7 @@ fn ports(list: &[PortInterface]) -> String {
 }
 
 /// Text that cannot end the comment that it stands in.
-fn comment(text: &str) -> String {
+pub(super) fn comment(text: &str) -> String {
     text.replace("*/", "* /").replace("/*", "/ *").replace(|c: char| c.is_control(), " ")
 }
 

@@ -8,7 +8,7 @@ use bakelite_kernels::manifest::Level;
 use cranelift_module::{DataDescription, DataId, FuncId, Linkage, Module};
 
 use crate::backend::BackendError;
-use crate::backend::cranelift::{Compiler, PlannedEntry, Variant};
+use crate::backend::cranelift::{Compiler, PlannedEntry, Products, Variant};
 use crate::compile::Compiled;
 use crate::ir::{DType, Dim, Shape, StorageKind};
 use crate::pass::panels;
@@ -110,9 +110,10 @@ pub fn emit<M: Module>(
     image: &ModelImage,
     compiler: &mut Compiler<M>,
     variants: &[Variant],
+    products: Products,
 ) -> Result<Emitted, BackendError> {
     let planned: Vec<PlannedEntry> =
-        image.entries.iter().map(|e| PlannedEntry::new(e.program)).collect::<Result<_, _>>()?;
+        image.entries.iter().map(|e| PlannedEntry::new(e.program, products)).collect::<Result<_, _>>()?;
     let scratch_bytes = planned.iter().map(PlannedEntry::scratch_bytes).max().unwrap_or(0);
     let arena_bytes = image.entries.iter().map(|e| e.program.arena_bytes).max().unwrap_or(0);
     let mut code = Vec::new();

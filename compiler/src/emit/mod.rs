@@ -4,10 +4,12 @@ pub mod archive;
 pub mod bindings;
 pub mod header;
 pub mod image;
-mod names;
+pub mod library;
+pub(crate) mod names;
 pub mod object;
 #[cfg(test)]
 mod object_tests;
+pub mod select;
 #[cfg(test)]
 mod tests;
 mod text;

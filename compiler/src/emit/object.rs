@@ -6,7 +6,7 @@ use cranelift_object::{ObjectBuilder, ObjectModule};
 use target_lexicon::Triple;
 
 use crate::backend::BackendError;
-use crate::backend::cranelift::{Compiler, TargetCpu, variants};
+use crate::backend::cranelift::{Compiler, Products, TargetCpu, variants};
 
 use super::archive;
 use super::image::{self, ModelImage};
@@ -32,7 +32,7 @@ impl Object {
 }
 
 /// Emits the object of a model.
-pub fn emit(image: &ModelImage, triple: &Triple, cpu: TargetCpu) -> Result<Object, BackendError> {
+pub fn emit(image: &ModelImage, triple: &Triple, cpu: TargetCpu, products: Products) -> Result<Object, BackendError> {
     let variants = variants(triple, cpu, true)?;
     let Some(first) = variants.first() else {
         return Err(BackendError::internal(&image.name, "no variant of the code"));
@@ -42,7 +42,7 @@ pub fn emit(image: &ModelImage, triple: &Triple, cpu: TargetCpu) -> Result<Objec
     builder.per_function_section(false);
     let mut module = ObjectModule::new(builder);
     let mut compiler = Compiler::new(&mut module, &image.name);
-    let emitted = image::emit(image, &mut compiler, &variants)?;
+    let emitted = image::emit(image, &mut compiler, &variants, products)?;
     let object = module.finish().emit().map_err(|e| BackendError::internal(&image.name, e))?;
     Ok(Object {
         object,

@@ -7,7 +7,7 @@ use target_lexicon::Triple;
 
 use super::image::ModelImage;
 use super::object::{Object, emit};
-use crate::backend::cranelift::TargetCpu;
+use crate::backend::cranelift::{Products, TargetCpu};
 use crate::compile::{Compiled, Options, compile};
 use crate::prelude::*;
 
@@ -25,7 +25,7 @@ fn model() -> Compiled {
 
 fn object(compiled: &Compiled, triple: &str) -> Object {
     let triple: Triple = triple.parse().unwrap();
-    emit(&ModelImage::new(compiled), &triple, TargetCpu::Portable).unwrap_or_else(|e| panic!("{e}"))
+    emit(&ModelImage::new(compiled), &triple, TargetCpu::Portable, Products::Driver).unwrap_or_else(|e| panic!("{e}"))
 }
 
 /// The output of a tool, `None` where it is missing.

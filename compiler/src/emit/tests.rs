@@ -19,7 +19,7 @@ fn rows(name: &str, dtype: DType, shape: &[usize]) -> PortInterface {
 }
 
 fn entry(name: &str, inputs: Vec<PortInterface>, outputs: Vec<PortInterface>) -> EntryInterface {
-    EntryInterface { name: name.to_string(), inputs, outputs }
+    EntryInterface { name: name.to_string(), updates: name != "predict", inputs, outputs }
 }
 
 fn cell(name: &str, dtype: DType, shape: &[usize], kind: CellKind) -> CellInterface {

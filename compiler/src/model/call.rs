@@ -61,6 +61,15 @@ struct Frame {
     masks: Vec<Option<NodeId>>,
     /// The masks that it gave its results itself.
     chosen: HashMap<usize, Option<NodeId>>,
+    /// See [`CallCx::use_up_masks`].
+    uses_up: bool,
+}
+
+/// What a call of a layer gives.
+struct Called {
+    results: Vec<Masked>,
+    /// Whether its inputs have no masks any more.
+    uses_up: bool,
 }
 
 impl Deref for CallCx<'_> {
@@ -89,6 +98,7 @@ impl<'a> CallCx<'a> {
             seed: None,
             masks: Vec::new(),
             chosen: HashMap::new(),
+            uses_up: false,
         };
         CallCx {
             graph,
@@ -127,6 +137,11 @@ impl<'a> CallCx<'a> {
             self.fault(format!("gives a result a mask of {ty}"))
         }
         self.frame.chosen.insert(result, mask);
+    }
+
+    /// Takes the masks of the inputs from them, so that layers that are called with the same tensors later see none.
+    pub fn use_up_masks(&mut self) {
+        self.frame.uses_up = true;
     }
 
     /// A weight that the layer declared: its value now, which is the new one after [`CallCx::update`].
@@ -239,7 +254,7 @@ impl<'a> CallCx<'a> {
     /// [`CallCx::child`] of tensors with masks.
     pub fn child_masked(&mut self, name: &str, layer: &AnyLayer, inputs: &[Masked]) -> Vec<Masked> {
         let source = self.frame.source.clone();
-        self.enter(name, source, layer, inputs)
+        self.enter(name, source, layer, inputs).results
     }
 
     /// A layer definition that contradicts itself: unwinds quietly while the builder tries the layer out.
@@ -247,7 +262,7 @@ impl<'a> CallCx<'a> {
         resume_unwind(Box::new(TypeError { op: self.frame.kind, reason }))
     }
 
-    fn enter(&mut self, name: &str, source: Option<SourceLine>, layer: &AnyLayer, inputs: &[Masked]) -> Vec<Masked> {
+    fn enter(&mut self, name: &str, source: Option<SourceLine>, layer: &AnyLayer, inputs: &[Masked]) -> Called {
         let frame = self.frame_of(name, source, layer);
         self.called(frame, &*layer.def, inputs)
     }
@@ -260,13 +275,24 @@ impl<'a> CallCx<'a> {
             self.store.weight(layer.core.id, &path, &source, trainable, &weight);
         }
         let (kind, layer, prefix) = (layer.def.kind(), Some(layer.core.id), String::new());
-        Frame { path, kind, layer, prefix, trainable, source, seed: None, masks: Vec::new(), chosen: HashMap::new() }
+        Frame {
+            path,
+            kind,
+            layer,
+            prefix,
+            trainable,
+            source,
+            seed: None,
+            masks: Vec::new(),
+            chosen: HashMap::new(),
+            uses_up: false,
+        }
     }
 
     /// The frame of a part of the layer that is being called.
     fn frame_of_part(&self, name: &str, kind: &'static str) -> Frame {
         let (path, prefix) = (self.below(name), format!("{}{name}/", self.frame.prefix));
-        Frame { path, kind, prefix, masks: Vec::new(), chosen: HashMap::new(), ..self.frame.clone() }
+        Frame { path, kind, prefix, masks: Vec::new(), chosen: HashMap::new(), uses_up: false, ..self.frame.clone() }
     }
 
     fn below(&self, name: &str) -> String {
@@ -298,7 +324,7 @@ impl<'a> CallCx<'a> {
     /// Calls a definition as a part of the layer.
     pub(crate) fn part(&mut self, name: &str, def: &dyn LayerDef, inputs: &[Masked]) -> Vec<Masked> {
         let frame = self.frame_of_part(name, def.kind());
-        self.called(frame, def, inputs)
+        self.called(frame, def, inputs).results
     }
 
     /// Something that is done as another layer, whose weights get paths below this layer's.
@@ -307,14 +333,15 @@ impl<'a> CallCx<'a> {
         self.inside(frame, run).0
     }
 
-    fn called(&mut self, frame: Frame, def: &dyn LayerDef, inputs: &[Masked]) -> Vec<Masked> {
+    fn called(&mut self, frame: Frame, def: &dyn LayerDef, inputs: &[Masked]) -> Called {
         let (nodes, masks): (Vec<NodeId>, Vec<Option<NodeId>>) = inputs.iter().map(|i| (i.node, i.mask)).unzip();
         let (results, frame) = self.inside(Frame { masks, ..frame }, |cx| def.call(cx, &nodes));
-        let Frame { masks, chosen, .. } = frame;
+        let Frame { masks, chosen, uses_up, .. } = frame;
         let passes = def.supports_masking();
         let passed = |i: usize| if passes { masks.get(i).copied().flatten() } else { None };
         let mask = |i: usize| chosen.get(&i).copied().unwrap_or_else(|| passed(i));
-        results.into_iter().enumerate().map(|(i, node)| Masked { node, mask: mask(i) }).collect()
+        let results = results.into_iter().enumerate().map(|(i, node)| Masked { node, mask: mask(i) }).collect();
+        Called { results, uses_up }
     }
 
     /// Runs the calls that some tensors need, given the nodes of the layer graph's inputs.
@@ -323,9 +350,12 @@ impl<'a> CallCx<'a> {
         for index in layers.needed(wanted) {
             let Call { name, role, source, args, .. } = layers.call(index);
             let Role::Layer(layer) = role else { continue };
-            let args: Vec<Masked> = args.iter().map(|port| values[port]).collect();
-            let results = self.enter(name, Some(source.clone()), layer, &args);
-            for (output, result) in results.into_iter().enumerate() {
+            let tensors: Vec<Masked> = args.iter().map(|port| values[port]).collect();
+            let called = self.enter(name, Some(source.clone()), layer, &tensors);
+            if called.uses_up {
+                args.iter().for_each(|port| values.insert(*port, values[port].node.into()).map_or((), drop));
+            }
+            for (output, result) in called.results.into_iter().enumerate() {
                 values.insert(Port { call: index, output }, result);
             }
         }
@@ -353,8 +383,16 @@ pub(crate) struct Effects {
     pub updates: Vec<(StorageId, NodeId)>,
 }
 
-/// Builds a layer for some inputs and tries it out on a scratch graph: the types of its results.
-pub(crate) fn infer(layer: &AnyLayer, inputs: &[MaskedType]) -> Result<Vec<MaskedType>, Problem> {
+/// What is known of a call before the model is lowered.
+#[derive(PartialEq)]
+pub(crate) struct Inferred {
+    pub results: Vec<MaskedType>,
+    /// Whether its inputs have no masks any more.
+    pub uses_up: bool,
+}
+
+/// Builds a layer for some inputs and tries it out on a scratch graph.
+pub(crate) fn infer(layer: &AnyLayer, inputs: &[MaskedType]) -> Result<Inferred, Problem> {
     layer.build(inputs)?;
     let kind = layer.def.kind();
     let attempt = |training: bool| {
@@ -370,9 +408,10 @@ pub(crate) fn infer(layer: &AnyLayer, inputs: &[MaskedType]) -> Result<Vec<Maske
             })
             .collect();
         let mut cx = CallCx::new(&mut graph, &mut store, training);
-        let results = cx.enter("probe", None, layer, &nodes);
+        let Called { results, uses_up } = cx.enter("probe", None, layer, &nodes);
         let ty = |node| graph.ty(node).clone();
-        results.iter().map(|r| MaskedType { ty: ty(r.node), mask: r.mask.map(ty) }).collect::<Vec<_>>()
+        let results = results.iter().map(|r| MaskedType { ty: ty(r.node), mask: r.mask.map(ty) }).collect();
+        Inferred { results, uses_up }
     };
     let quiet = |training| {
         catch_unwind(AssertUnwindSafe(|| attempt(training))).map_err(|payload| match payload.downcast::<TypeError>() {
@@ -386,8 +425,9 @@ pub(crate) fn infer(layer: &AnyLayer, inputs: &[MaskedType]) -> Result<Vec<Maske
     };
     let (trained, predicted) = (quiet(true)?, quiet(false)?);
     match trained {
-        t if t.len() != layer.def.results() => {
-            let message = format!("{kind} announces {} and gives {}", count(layer.def.results(), "result"), t.len());
+        t if t.results.len() != layer.def.results() => {
+            let message =
+                format!("{kind} announces {} and gives {}", count(layer.def.results(), "result"), t.results.len());
             Err(Problem::new(Code::Layer, message))
         }
         t if t != predicted => {

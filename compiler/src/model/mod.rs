@@ -11,6 +11,7 @@
 //! `tests/common/rows.rs`.
 
 mod activation;
+mod attention;
 mod axes;
 mod builder;
 mod call;
@@ -56,6 +57,9 @@ pub(crate) mod tensor;
 mod window;
 
 pub use activation::{Activation, ELU, LeakyReLU, PReLU, ReLU, Swish};
+pub use attention::{
+    AdditiveAttention, Attention, GroupQueryAttention, GroupedQueryAttention, MultiHeadAttention, ScoreMode, Sizes,
+};
 pub use axes::Axes;
 pub use builder::{DEFAULT_MAX_BATCH, IntoShape, Model, SubModel};
 pub use call::{CallCx, Masked};
@@ -74,7 +78,7 @@ pub use initializer::{Distribution, Fan, Initializer};
 pub use lambda::Lambda;
 pub use layer::{AnyLayer, Apply, BuildCx, IntoLayer, Layer, LayerDef, Weight};
 pub use loss::{
-    BinaryCrossentropy, BinaryFocalCrossentropy, CategoricalCrossentropy, CategoricalFocalCrossentropy,
+    BinaryCrossentropy, BinaryFocalCrossentropy, CTC, CategoricalCrossentropy, CategoricalFocalCrossentropy,
     CategoricalGeneralizedCrossEntropy, CategoricalHinge, CosineSimilarity, Dice, Hinge, Huber, KLDivergence, LogCosh,
     Loss, LossFn, MeanAbsoluteError, MeanAbsolutePercentageError, MeanSquaredError, MeanSquaredLogarithmicError,
     Poisson, Reduced, Reduction, SparseCategoricalCrossentropy, SquaredHinge, Tversky,

@@ -89,6 +89,8 @@ fn orthogonal_weights_have_orthonormal_rows_or_columns() {
 
 #[test]
 fn identity_weights_are_diagonal() {
-    let m = Sequential::new("m").input("x", 2, F32).add(Dense::new(3).kernel_initializer(Initializer::Identity { gain: 0.5 }));
+    let m = Sequential::new("m")
+        .input("x", 2, F32)
+        .add(Dense::new(3).kernel_initializer(Initializer::Identity { gain: 0.5 }));
     assert_eq!(Interpreted::new(&m, 1).cell("dense/kernel").to_numbers(), [0.5, 0.0, 0.0, 0.0, 0.5, 0.0]);
 }

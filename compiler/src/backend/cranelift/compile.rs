@@ -19,7 +19,7 @@ use super::decompose::decompose;
 use super::facts::Facts;
 use super::function::{Scope, build_loops};
 use super::nest::Nest;
-use super::target::Variant;
+use super::target::{Products, Variant};
 use super::{entry, plan, strips};
 
 /// A Program whose kernels are planned for the CPU, whatever the variant.
@@ -56,9 +56,9 @@ impl Planned {
 
 impl<'a> PlannedEntry<'a> {
     /// Plans every kernel of a program.
-    pub fn new(program: &'a Verified<Program>) -> Result<PlannedEntry<'a>, BackendError> {
+    pub fn new(program: &'a Verified<Program>, products: Products) -> Result<PlannedEntry<'a>, BackendError> {
         let program: &Program = program;
-        let kernels = program.kernels.iter().map(|k| plan_kernel(k, program)).collect::<Result<_, _>>()?;
+        let kernels = program.kernels.iter().map(|k| plan_kernel(k, program, products)).collect::<Result<_, _>>()?;
         Ok(PlannedEntry { program, kernels })
     }
 
@@ -69,14 +69,16 @@ impl<'a> PlannedEntry<'a> {
     }
 }
 
-fn plan_kernel(kernel: &Kernel, program: &Program) -> Result<Planned, BackendError> {
+fn plan_kernel(kernel: &Kernel, program: &Program, products: Products) -> Result<Planned, BackendError> {
     let (reads, writes) = kernel.touches();
     let wide = reads.iter().chain(&writes).any(|b| program.buffer(*b).dtype == DType::F64);
     if wide || kernel.exprs.iter().any(|e| e.dtype == DType::F64) {
         return Err(BackendError::Unsupported { kernel: kernel.name.clone(), what: "f64 arithmetic".into() });
     }
     let mut kernel = coalesce(decompose(kernel));
-    if let Some(contraction) = Contraction::new(&kernel, program)? {
+    if products == Products::Driver
+        && let Some(contraction) = Contraction::new(&kernel, program)?
+    {
         return Ok(Planned::Contract(Box::new(contraction)));
     }
     let facts = Facts::new(&kernel, program)?;

@@ -33,4 +33,4 @@ pub mod target;
 mod tests;
 
 pub use compile::{Compiler, Listing, PlannedEntry};
-pub use target::{TargetCpu, Variant, variants};
+pub use target::{Products, TargetCpu, Variant, variants};

@@ -19,6 +19,16 @@ pub enum TargetCpu {
     Level(Level),
 }
 
+/// Who multiplies matrices.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Products {
+    /// The driver in the kernel table.
+    #[default]
+    Driver,
+    /// Loops of generated code, for targets that no kernels were compiled for: the table's driver is never called.
+    Loops,
+}
+
 /// Code for one set of instructions. Cranelift's vectors are 128 bits wide, so that code for x86-64-v3 is the best it
 /// has for x86-64-v4 too; the levels differ in the kernel table that the code is handed.
 #[derive(Clone)]

@@ -237,8 +237,7 @@ fn convolve(cx: &mut CallCx<'_>, windows: Windows<'_>, inputs: &[NodeId], kernel
     let mut parts = Vec::new();
     for (i, &x) in inputs.iter().enumerate() {
         let kernel = if inputs.len() == 1 { kernel } else { cx.slice_axis(kernel, last, i * width, (i + 1) * width) };
-        let windowed = windows.over(cx, x, 0.0);
-        parts.push(conv::contract(cx, windowed, kernel));
+        parts.push(conv::convolve(cx, windows, x, kernel, 1));
     }
     cx.concat(&parts, last)
 }

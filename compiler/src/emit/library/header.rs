@@ -1,0 +1,140 @@
+//! The header: what there is to call, with every shape, unit and error code.
+
+use std::fmt::Write;
+
+use bakelite::abi::ALIGN;
+
+use super::super::bindings::Interface;
+use super::super::header::comment;
+use super::super::names::{Scope, screaming, snake};
+use super::{
+    C_TYPES, ERRORS, Function, MAX_THREADS, POOL_BYTES, WORKER_BYTES, functions, is_batched, is_init, named, port_type,
+};
+use crate::ir::DType;
+
+const TEMPLATE: &str = include_str!("c/header.h");
+
+/// The header of a model for a target; `levels` are the instruction sets that it has code for.
+pub fn header(interface: &Interface, target: &str, levels: &[&str]) -> String {
+    let mut text = introduction(interface, target);
+    text += &named(TEMPLATE, interface)
+        .replace("@constants@", &constants(interface))
+        .replace("@errors@", &errors(interface))
+        .replace("@levels@", &levels.join(", "))
+        .replace("@entries@", &entries(interface))
+        .replace("@params@", &params(interface));
+    text
+}
+
+fn introduction(interface: &Interface, target: &str) -> String {
+    let name = comment(&interface.name);
+    let text = format!(
+        "/* The model `{name}` for {target}: written by bakelite {version}.
+ *
+ * Memory is the caller's: a model works in three blocks whose sizes are constants of this header, and no function but
+ * model_load allocates. Arrays are dense and row-major, their first axis the rows of a batch, which are any number
+ * from 1 to MODEL_MAX_BATCH. Inputs and outputs of one call do not overlap; they need no alignment beyond that of
+ * their element type.
+ *
+ * Threads: a handle is used by one thread at a time, whichever it is. Handles with storages of their own are
+ * independent. Handles that share one storage (model_share) may call at the same time entry points that only read
+ * parameters and state, and functions that take a const handle; whatever changes parameters or state has to be alone.
+ * Results do not depend on the number of threads.
+ *
+ * Link with the libraries m and pthread. */
+",
+        version = env!("CARGO_PKG_VERSION"),
+    );
+    named(&text, interface)
+}
+
+fn constants(interface: &Interface) -> String {
+    let prefix = screaming(&interface.name);
+    // Blocks of no bytes are no arrays in C.
+    let block = |bytes: usize| bytes.max(ALIGN);
+    let rows = [
+        ("The most rows of a call.", "MAX_BATCH", interface.max_batch),
+        ("The most threads of a handle.", "MAX_THREADS", MAX_THREADS),
+        ("Alignment in bytes of storage, arena and scratch.", "ALIGN", ALIGN),
+        ("Bytes of all parameters and state.", "STORAGE_BYTES", block(interface.storage_bytes)),
+        ("Bytes of the intermediate results of a call.", "ARENA_BYTES", block(interface.arena_bytes)),
+    ];
+    let mut text = String::new();
+    for (doc, name, value) in rows {
+        let _ = writeln!(text, "/* {doc} */\n#define {prefix}_{name} {value}");
+    }
+    let _ = write!(
+        text,
+        "/* Bytes of working memory for a number of threads. */\n\
+         #define {prefix}_SCRATCH_BYTES(threads) ({POOL_BYTES} + (size_t)(threads) * {})",
+        WORKER_BYTES + interface.scratch_bytes
+    );
+    text
+}
+
+fn errors(interface: &Interface) -> String {
+    let prefix = screaming(&interface.name);
+    let row = |(code, (name, doc)): (usize, &(&str, &str))| {
+        let comma = if code + 1 < ERRORS.len() { "," } else { "" };
+        format!("    {prefix}_{name} = {code}{comma} /* {doc} */")
+    };
+    ERRORS.iter().enumerate().map(row).collect::<Vec<_>>().join("\n")
+}
+
+fn entries(interface: &Interface) -> String {
+    let (model, prefix) = (snake(&interface.name), screaming(&interface.name));
+    functions(interface).iter().map(|function| entry(function, &model, &prefix)).collect::<Vec<_>>().join("\n")
+}
+
+fn entry(function: &Function<'_>, model: &str, prefix: &str) -> String {
+    let entry = function.entry;
+    let effect = if entry.updates { "changes parameters or state" } else { "only reads parameters and state" };
+    let mut text = format!("/* Entry point `{}`: {effect}.\n", comment(&entry.name));
+    let mut rows: Vec<(&str, String)> = Vec::new();
+    if is_init(entry) {
+        rows.push(("seed", "every seed gives parameters of its own, the same at every call".into()));
+    } else if is_batched(entry) {
+        rows.push(("batch", format!("rows, from 1 to {prefix}_MAX_BATCH")));
+    }
+    if !is_init(entry) {
+        rows.extend(function.inputs().iter().map(|(name, port)| (name.as_str(), format!("in, {}", port_type(port)))));
+        rows.extend(function.outputs().iter().map(|(name, port)| (name.as_str(), format!("out, {}", port_type(port)))));
+    }
+    let width = rows.iter().map(|row| row.0.len()).max().unwrap_or(0);
+    for (name, doc) in &rows {
+        let _ = writeln!(text, " *   {name:width$}   {doc}");
+    }
+    if entry.inputs.iter().chain(&entry.outputs).any(|port| port.dtype == DType::Bool) {
+        let _ = writeln!(text, " * Elements of type bool are bytes that are 0 or 1.");
+    }
+    let batch = if is_batched(entry) { format!(" or {prefix}_ERROR_BATCH") } else { String::new() };
+    let or = if batch.is_empty() { " or" } else { "," };
+    let _ = writeln!(text, " * Returns {prefix}_OK{or} {prefix}_ERROR_NULL{batch}. */");
+    let _ = writeln!(text, "{};", function.prototype(model));
+    text
+}
+
+fn params(interface: &Interface) -> String {
+    let prefix = screaming(&interface.name);
+    let mut text = format!(
+        "/* Number of parameters and state tensors. */\n#define {prefix}_PARAM_COUNT {}\n",
+        interface.cells.len()
+    );
+    if interface.cells.is_empty() {
+        return text;
+    }
+    let _ = writeln!(
+        text,
+        "\n/* Their indices, with element types and shapes. */\nenum {}_param {{",
+        snake(&interface.name)
+    );
+    let mut scope = Scope::with(&["COUNT"]);
+    for (index, cell) in interface.cells.iter().enumerate() {
+        let name = scope.unique(screaming(&cell.name));
+        let comma = if index + 1 < interface.cells.len() { "," } else { "" };
+        let c_type = C_TYPES[cell.dtype as usize];
+        let doc = comment(&format!("{}: {c_type}{:?}", cell.name, cell.shape));
+        let _ = writeln!(text, "    {prefix}_PARAM_{name} = {index}{comma} /* {doc} */");
+    }
+    text + "};\n"
+}

@@ -1,0 +1,453 @@
+//! Libraries for C, used as their users do: programs in C are compiled against the header, linked with the library, and
+//! do what the Rust runtime does, to the bit.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use bakelite::{Contents, Input, Level, Options, Output as Port};
+use bakelite_compiler::backend::cranelift::TargetCpu;
+use bakelite_compiler::compile::compile;
+use bakelite_compiler::ir::{BinaryFn, Dim, Graph, Module, Op, Shape, TensorType, UnaryFn};
+use bakelite_compiler::jit::JitModel;
+use bakelite_compiler::library::{BuiltLibrary, LibraryOptions, build_library};
+use bakelite_compiler::prelude::*;
+
+const ROWS: usize = 32;
+const STEPS: usize = 20;
+
+/// A convnet with weights in panels, state of its own, random numbers and scalar functions.
+fn convnet() -> Model {
+    let m = Model::new("net");
+    m.max_batch(ROWS);
+    let image = m.input("image", [8, 8, 1], F32);
+    let x = Conv2D::new(32, 3).activation(Relu).apply(&image);
+    let x = MaxPooling2D::new(2).apply(&x);
+    let x = BatchNormalization::new().apply(&x);
+    let x = Dense::new(64).activation(Tanh).apply(&Flatten.apply(&x));
+    let x = Dropout::new(0.1).apply(&x);
+    m.output(&Dense::new(10).name("digit").apply(&x));
+    m.compile(Adam::new(0.01), SparseCategoricalCrossentropy::from_logits(), [Accuracy]);
+    m
+}
+
+fn library(model: &Model, options: &LibraryOptions<'_>) -> BuiltLibrary {
+    model.build_library(options).unwrap_or_else(|d| panic!("{d}"))
+}
+
+/// Runs a tool; `None`, and a line that says so, where it is missing.
+fn tool(name: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Option<Output> {
+    match Command::new(name).args(arguments).envs(environment.iter().copied()).output() {
+        Ok(output) => Some(output),
+        Err(_) => {
+            eprintln!("skipped: no {name}");
+            None
+        }
+    }
+}
+
+fn succeeded(what: &str, output: &Output) -> String {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(output.status.success(), "{what}: {:?}\n{}", output.status, text(&output.stderr));
+    text(&output.stdout)
+}
+
+fn source(name: &str) -> String {
+    format!("{}/tests/c_library/{name}", env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Compiles a program of `tests/c_library` and links what is given; `None` without the compiler.
+fn program(cc: &str, folder: &Path, name: &str, flags: &[&str], link: &[&str]) -> Option<PathBuf> {
+    let to = folder.join(name);
+    let include = format!("-I{}", folder.display());
+    let file = source(&format!("{name}.c"));
+    let mut arguments = vec!["-std=c99", "-O1", "-Wall", "-Wextra", "-Werror", "-pedantic", &include];
+    arguments.extend(flags);
+    arguments.extend(["-o", to.to_str().unwrap(), &file]);
+    arguments.extend(link);
+    arguments.extend(["-lm", "-lpthread"]);
+    let output = tool(cc, &arguments, &[])?;
+    succeeded(cc, &output);
+    Some(to)
+}
+
+/// The generator of `train.c`.
+struct Numbers(u32);
+
+impl Numbers {
+    fn draw(&mut self) -> u32 {
+        self.0 = self.0.wrapping_mul(1664525).wrapping_add(1013904223);
+        self.0 >> 8
+    }
+
+    fn float(&mut self) -> f32 {
+        ((self.draw() % 512) as i32 - 256) as f32 / 256.0
+    }
+}
+
+/// What `train.c` does, by the Rust runtime: the losses, and the model after them.
+fn train(model: &Model, level: Level) -> (Vec<f32>, bakelite::Model) {
+    let module = model.lower().unwrap();
+    let compiled = compile(module, &Default::default()).unwrap();
+    let image = JitModel::new(&compiled, TargetCpu::Level(level)).unwrap();
+    let mut run = bakelite::Model::open_with(image, Options::new().threads(1).level(level)).unwrap();
+    run.init(42).unwrap();
+    let mut numbers = Numbers(1);
+    let images: Vec<f32> = (0..ROWS * 64).map(|_| numbers.float()).collect();
+    let digits: Vec<i32> = (0..ROWS).map(|_| (numbers.draw() % 10) as i32).collect();
+    let step = run.entry("train_step").unwrap();
+    let entry = run.entries().iter().find(|entry| entry.name == "train_step").unwrap();
+    assert!(entry.parallel_batch <= ROWS, "the second thread has work: {}", entry.parallel_batch);
+    let mut losses = Vec::new();
+    for i in 0..STEPS {
+        let rows = if i < STEPS - 2 { ROWS } else { 5 };
+        let (mut loss, mut accuracy) = ([0.0f32], [0.0f32]);
+        let inputs = [Input::new(&images[..rows * 64]), Input::new(&digits[..rows])];
+        run.call(step, &inputs, &mut [Port::new(&mut loss), Port::new(&mut accuracy)], rows).unwrap();
+        losses.push(loss[0]);
+    }
+    (losses, run)
+}
+
+/// The losses that `train.c` printed, once for each number of threads.
+fn printed(text: &str) -> Vec<f32> {
+    let bits = |line: &str| u32::from_str_radix(line.split(' ').next().unwrap(), 16).unwrap();
+    text.lines().map(|line| f32::from_bits(bits(line))).collect()
+}
+
+#[test]
+fn a_program_in_c_trains_as_the_rust_runtime_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = convnet();
+    let built = library(&model, &LibraryOptions::new(folder.path()));
+    let Some(program) = program("gcc", folder.path(), "train", &[], &[built.library.to_str().unwrap()]) else { return };
+    for level in Level::ALL.into_iter().filter(|level| bakelite::level::supported(*level)) {
+        let (losses, run) = train(&model, level);
+        let (from_c, from_rust) = (folder.path().join("c.safetensors"), folder.path().join("rust.safetensors"));
+        run.save_with(&from_rust, Contents::Training).unwrap();
+        let arguments = [from_c.to_str().unwrap(), from_rust.to_str().unwrap()];
+        let output = tool(program.to_str().unwrap(), &arguments, &[("BAKELITE_LEVEL", level.name())]).unwrap();
+        let text = succeeded("train", &output);
+        assert_eq!(String::from_utf8_lossy(&output.stderr).trim(), level.name());
+        assert_eq!(printed(&text), [losses.clone(), losses].concat(), "{level}: on one thread, and on two");
+        assert!(fs::read(&from_c).unwrap() == fs::read(&from_rust).unwrap(), "{level}: the files differ");
+    }
+    let leftovers =
+        fs::read_dir(folder.path()).unwrap().filter(|f| f.as_ref().unwrap().path().extension() == Some("tmp".as_ref()));
+    assert_eq!(leftovers.count(), 0);
+    let output = tool(program.to_str().unwrap(), &["c", "r"], &[("BAKELITE_LEVEL", "pentium")]).unwrap();
+    assert!(!output.status.success());
+}
+
+/// Models of one program share nothing, not even the names of kernels.
+#[test]
+fn libraries_of_two_models_link_into_one_program() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut sources = String::new();
+    let mut calls = String::new();
+    let mut link = Vec::new();
+    for (name, units) in [("one", 3), ("two", 5)] {
+        let m = Model::new(name);
+        let x = m.input("x", 40, F32);
+        m.output(&Dense::new(units).name("y").activation(Sigmoid).apply(&Dense::new(64).apply(&x)));
+        m.compile(SGD::new(0.1), MeanSquaredError, [Accuracy]);
+        link.push(library(&m, &LibraryOptions::new(folder.path())).library);
+        let upper = name.to_uppercase();
+        sources += &format!("#include \"{name}.h\"\n");
+        calls += &format!(
+            "    {{ static {name}_t m; static float x[40], y[{units}];\n      \
+             if ({name}_open(&m, aligned_alloc(64, {upper}_STORAGE_BYTES), aligned_alloc(64, {upper}_ARENA_BYTES), \
+             aligned_alloc(64, 64 * ({upper}_SCRATCH_BYTES(1) / 64 + 1)), 1) != {upper}_OK) return 1;\n      \
+             if ({name}_init(&m, 1) != {upper}_OK || {name}_predict(&m, 1, x, y) != {upper}_OK) return 2;\n      \
+             if (y[{units} - 1] != 0.5f) return 3; {name}_close(&m); }}\n"
+        );
+    }
+    let main = folder.path().join("main.c");
+    fs::write(&main, format!("#include <stdlib.h>\n{sources}int main(void)\n{{\n{calls}    return 0;\n}}\n")).unwrap();
+    let to = folder.path().join("main");
+    let mut arguments = vec!["-std=c11", "-o", to.to_str().unwrap(), main.to_str().unwrap()];
+    arguments.extend(link.iter().map(|library| library.to_str().unwrap()));
+    arguments.extend(["-lm", "-lpthread"]);
+    let Some(output) = tool("gcc", &arguments, &[]) else { return };
+    succeeded("gcc", &output);
+    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+    succeeded("main", &tool(to.to_str().unwrap(), &[], &[]).unwrap());
+}
+
+#[test]
+fn the_header_is_c_and_cpp_and_the_files_are_complete() {
+    let folder = tempfile::tempdir().unwrap();
+    let m = Model::new("Odd_1");
+    let x = m.input("class", 3, F32);
+    m.output(&Dense::new(2).name("float").apply(&x));
+    m.compile(SGD::new(0.1), MeanSquaredError, [Accuracy]);
+    let built = library(&m, &LibraryOptions::new(folder.path()));
+    for file in [&built.library, &built.header, &built.source, &built.cmake, &built.bindings, &built.graph] {
+        assert!(fs::metadata(file).unwrap().len() > 0, "{}", file.display());
+    }
+    assert!(fs::metadata(built.weights.as_ref().unwrap()).unwrap().len() > 0);
+    let header = built.header.to_str().unwrap();
+    for (compiler, language, standard) in [("gcc", "c", "-std=c99"), ("g++", "c++", "-std=c++11")] {
+        let flags = [standard, "-Wall", "-Wextra", "-Werror", "-pedantic", "-fsyntax-only", "-x", language, header];
+        if let Some(output) = tool(compiler, &flags, &[]) {
+            succeeded(compiler, &output);
+        }
+    }
+    let flags =
+        ["-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic", "-fsyntax-only", built.source.to_str().unwrap()];
+    if let Some(output) = tool("gcc", &flags, &[]) {
+        succeeded("gcc", &output);
+    }
+}
+
+#[test]
+fn a_library_needs_the_c_library_alone_and_is_small() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = convnet();
+    let mut options = LibraryOptions::new(folder.path());
+    options.entries = Some(vec!["predict".to_string()]);
+    let built = library(&model, &options);
+    let bytes = fs::metadata(&built.library).unwrap().len();
+    assert!(bytes < 500 << 10, "{bytes} bytes");
+    let header = fs::read_to_string(&built.header).unwrap();
+    assert!(!header.contains("train_step") && !header.contains("OPTIMIZER"), "{header}");
+
+    let Some(output) = tool("nm", &["-g", built.library.to_str().unwrap()], &[]) else { return };
+    let symbols = succeeded("nm", &output);
+    let of_kind = |wanted: fn(&str) -> bool| -> Vec<&str> {
+        let words = symbols.lines().filter_map(|line| line.split_once(|c: char| "UTRD".contains(c)).map(|_| line));
+        words.filter(|line| wanted(line)).filter_map(|line| line.split_whitespace().last()).collect()
+    };
+    let defined = of_kind(|line| !line.contains(" U "));
+    for name in of_kind(|line| line.contains(" U ")) {
+        let of_libc = name.starts_with("pthread_") || C_NAMES.contains(&name.trim_start_matches('_'));
+        assert!(of_libc, "`{name}` is not a name of the C library");
+    }
+    assert!(defined.contains(&"net_predict"));
+    assert!(defined.iter().all(|name| name.starts_with("net_") || *name == "bakelite_model_net"), "{defined:?}");
+
+    // Files with the state of training fit.
+    let (_, run) = train(&model, Level::Baseline);
+    let weights = folder.path().join("training.safetensors");
+    run.save_with(&weights, Contents::Training).unwrap();
+    let Some(program) = program("gcc", folder.path(), "load", &[], &[built.library.to_str().unwrap()]) else { return };
+    let files = [weights.to_str().unwrap(), built.weights.as_ref().unwrap().to_str().unwrap()];
+    let text = succeeded("load", &tool(program.to_str().unwrap(), &files, &[]).unwrap());
+    assert_eq!(text, "0 -\n0 -\n");
+}
+
+/// What the source may ask of the C library, some of it under names that hardened builds give.
+const C_NAMES: &[&str] = &[
+    "bsearch",
+    "close",
+    "errno_location",
+    "free",
+    "fstat",
+    "fstat64",
+    "fsync",
+    "getenv",
+    "getpid",
+    "malloc",
+    "memcpy",
+    "memcpy_chk",
+    "memset",
+    "open",
+    "open64",
+    "pread",
+    "pread64",
+    "qsort",
+    "rename",
+    "sched_yield",
+    "snprintf",
+    "snprintf_chk",
+    "stack_chk_fail",
+    "strchr",
+    "strcmp",
+    "strcpy",
+    "strcpy_chk",
+    "strlen",
+    "strrchr",
+    "sysconf",
+    "unlink",
+    "write",
+    "GLOBAL_OFFSET_TABLE_",
+];
+
+#[test]
+fn hostile_files_change_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = convnet();
+    let built = library(&model, &LibraryOptions::new(folder.path()));
+    let glue = built.source.to_str().unwrap();
+    let link = [glue, built.library.to_str().unwrap()];
+    let checks = [
+        "-g",
+        "-fsanitize=address,undefined",
+        "-fno-sanitize-recover=all",
+        "-DSOURCE",
+        "-Wl,--allow-multiple-definition",
+    ];
+    let Some(program) = program("gcc", folder.path(), "load", &checks, &link) else { return };
+    let (_, run) = train(&model, Level::Baseline);
+    let whole = folder.path().join("whole.safetensors");
+    run.save_with(&whole, Contents::Training).unwrap();
+    let bytes = fs::read(&whole).unwrap();
+    let length = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let with_header = |header: &str| -> Vec<u8> {
+        [&(header.len() as u64).to_le_bytes(), header.as_bytes(), &bytes[length..]].concat()
+    };
+    let header = std::str::from_utf8(&bytes[8..length]).unwrap();
+    let edited = |from: &str, to: &str| {
+        assert!(header.contains(from), "{from} in {header}");
+        with_header(&header.replacen(from, to, 1))
+    };
+    let bias = header.find("\"digit/bias\"").map(|at| &header[at..]).unwrap();
+    let bias = &bias[..=bias.find('}').unwrap()];
+    let nested = format!("{{\"a\":{}", "[".repeat(100_000));
+    let kernel = "\"digit/kernel\":{\"dtype\":\"F32\",\"shape\":[64,10]";
+    // The expected codes are those of `net.h`: 12 damaged, 13 missing, 14 unknown, 15 element type, 16 shape.
+    let cases: Vec<(Vec<u8>, &str)> = vec![
+        (bytes.clone(), "0 -"),
+        (Vec::new(), "12 -"),
+        (bytes[..7].to_vec(), "12 -"),
+        (bytes[..length - 1].to_vec(), "12 -"),
+        (bytes[..bytes.len() - 1].to_vec(), "12 -"),
+        ([bytes.clone(), vec![0]].concat(), "12 -"),
+        ([&u64::MAX.to_le_bytes(), &bytes[8..]].concat(), "12 -"),
+        (with_header(&nested), "12 -"),
+        (with_header(""), "12 -"),
+        (with_header("{}"), "12 -"),
+        (edited("\"digit/kernel\"", "\"digit/other\""), "14 -"),
+        (edited("\"digit/kernel\"", "\"digit/\\u006bernel\""), "0 -"),
+        (edited("\"digit/kernel\"", "\"digit/\\ud800kernel\""), "12 -"),
+        (edited("\"digit/kernel\"", "\"digit/bias\""), "16 digit/bias"),
+        (edited(bias, &format!("{bias},{bias}")), "12 digit/bias"),
+        (edited(kernel, "\"digit/kernel\":{\"dtype\":\"I32\",\"shape\":[64,10]"), "15 digit/kernel"),
+        (edited(kernel, "\"digit/kernel\":{\"dtype\":\"F32\",\"shape\":[10,64]"), "16 digit/kernel"),
+        (edited(kernel, "\"digit/kernel\":{\"dtype\":\"F32\",\"shape\":[640]"), "16 digit/kernel"),
+        (edited(kernel, "\"digit/kernel\":{\"dtype\":\"F32\",\"shape\":[-64,-10]"), "12 -"),
+        (edited(kernel, "\"digit/kernel\":{\"dtype\":\"F32\",\"shape\":[4294967296,4294967296]"), "12 -"),
+        (edited(kernel, "\"digit/kernel\":{\"dtype\":\"F32\",\"shape\":[99999999999999999999]"), "12 -"),
+        (edited("\"data_offsets\":[0,", "\"data_offsets\":[18446744073709551615,"), "12 -"),
+        (edited("bakelite.training", "bakelite.trainings"), "0 -"),
+    ];
+    let mut paths = Vec::new();
+    let mut expected = Vec::new();
+    for (i, (bytes, code)) in cases.iter().enumerate() {
+        paths.push(folder.path().join(format!("case{i}")));
+        fs::write(&paths[i], bytes).unwrap();
+        expected.push(*code);
+    }
+    let arguments: Vec<&str> = paths.iter().map(|p| p.to_str().unwrap()).collect();
+    let text = succeeded("load", &tool(program.to_str().unwrap(), &arguments, &[]).unwrap());
+    assert_eq!(text.lines().collect::<Vec<_>>(), expected);
+
+    // Any byte of the header may be anything.
+    let mut numbers = Numbers(9);
+    let mut mutants = Vec::new();
+    for i in 0..300 {
+        let mut mutant = bytes.clone();
+        for _ in 0..1 + numbers.draw() as usize % 3 {
+            mutant[numbers.draw() as usize % length] = numbers.draw() as u8;
+        }
+        mutants.push(folder.path().join(format!("mutant{i}")));
+        fs::write(&mutants[i], mutant).unwrap();
+    }
+    let arguments: Vec<&str> = mutants.iter().map(|p| p.to_str().unwrap()).collect();
+    let text = succeeded("load", &tool(program.to_str().unwrap(), &arguments, &[]).unwrap());
+    assert_eq!(text.lines().count(), 300);
+}
+
+#[test]
+fn libraries_for_aarch64_do_the_same_to_rounding() {
+    let (compiler, emulator) = ("aarch64-linux-gnu-gcc", "qemu-aarch64");
+    if tool(compiler, &["--version"], &[]).is_none() || tool(emulator, &["-version"], &[]).is_none() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let model = convnet();
+    let mut options = LibraryOptions::new(folder.path());
+    options.target = "aarch64-unknown-linux-gnu".to_string();
+    let built = library(&model, &options);
+    let link = ["-static", built.library.to_str().unwrap()];
+    let program = program(compiler, folder.path(), "train", &[], &link).unwrap();
+    let (losses, run) = train(&model, Level::Baseline);
+    let (from_c, from_rust) = (folder.path().join("c.safetensors"), folder.path().join("rust.safetensors"));
+    run.save_with(&from_rust, Contents::Training).unwrap();
+    let arguments = [program.to_str().unwrap(), from_c.to_str().unwrap(), from_rust.to_str().unwrap()];
+    let output = tool(emulator, &arguments, &[]).unwrap();
+    let text = succeeded("train on aarch64", &output);
+    assert_eq!(String::from_utf8_lossy(&output.stderr).trim(), "neon");
+    let losses = [losses.clone(), losses].concat();
+    let found = printed(&text);
+    assert_eq!(found.len(), losses.len());
+    for (step, (found, expected)) in found.iter().zip(&losses).enumerate() {
+        assert!((found - expected).abs() < 1e-4 * expected.abs().max(1.0), "step {step}: {found}, {expected}");
+    }
+}
+
+/// Every function that has a kernel of its own, on a target without kernels.
+#[test]
+fn functions_on_aarch64_are_those_of_the_kernels() {
+    const N: usize = 64;
+    let (compiler, emulator) = ("aarch64-linux-gnu-gcc", "qemu-aarch64");
+    if tool(compiler, &["--version"], &[]).is_none() || tool(emulator, &["-version"], &[]).is_none() {
+        return;
+    }
+    let mut graph = Graph::new("predict");
+    let ty = TensorType::new(DType::F32, Shape(vec![Dim::BATCH, Dim::fixed(N)]));
+    let x = graph.input("x", ty);
+    let functions = {
+        use UnaryFn::*;
+        [Exp, Expm1, Log, Log1p, Tanh, Sigmoid, Erf, Sin, Cos]
+    };
+    for (i, f) in functions.into_iter().enumerate() {
+        let y = graph.push(Op::Unary(f), &[x]);
+        graph.output(format!("y{i}"), y);
+    }
+    let power = graph.push(Op::Binary(BinaryFn::Pow), &[x, x]);
+    graph.output("power", power);
+    let module = Module { name: "net".into(), max_batch: 1, entries: vec![graph], ..Module::default() };
+
+    let folder = tempfile::tempdir().unwrap();
+    let mut options = LibraryOptions::new(folder.path());
+    options.target = "aarch64-unknown-linux-gnu".to_string();
+    let built = build_library(module.clone(), &options).unwrap_or_else(|d| panic!("{d}"));
+    assert!(built.weights.is_none());
+    let link = ["-static", built.library.to_str().unwrap()];
+    let program = program(compiler, folder.path(), "functions", &[], &link).unwrap();
+    let found = printed(&succeeded("functions", &tool(emulator, &[program.to_str().unwrap()], &[]).unwrap()));
+
+    let image = JitModel::new(&compile(module, &Default::default()).unwrap(), TargetCpu::Portable).unwrap();
+    let mut run = bakelite::Model::open(image).unwrap();
+    let x: Vec<f32> = (0..N).map(|i| (i + 1) as f32 / 16.0).collect();
+    let mut y = vec![[0.0f32; N]; 10];
+    let mut outputs: Vec<Port> = y.iter_mut().map(|y| Port::new(y)).collect();
+    run.predict_into(1, &[Input::new(&x)], &mut outputs).unwrap();
+    let expected = y.concat();
+    assert_eq!(found.len(), expected.len());
+    for (i, (found, expected)) in found.iter().zip(&expected).enumerate() {
+        let close = (found - expected).abs() <= 2e-6 * expected.abs().max(1.0);
+        assert!(close, "function {}, x = {}: {found}, {expected}", i / N, x[i % N]);
+    }
+}
+
+#[test]
+fn mistakes_in_options_are_reported() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = || LibraryOptions::new(folder.path());
+    let text = |options: LibraryOptions<'_>| convnet().build_library(&options).unwrap_err().to_string();
+    let wrong = text(LibraryOptions { entries: Some(vec!["train".into(), "forecast".into()]), ..options() });
+    assert!(wrong.contains("`forecast`") && wrong.contains("train_step"), "{wrong}");
+    assert!(text(LibraryOptions { name: Some("3x3".into()), ..options() }).contains("cannot name a library"));
+    let wrong = text(LibraryOptions {
+        target: "aarch64-unknown-linux-gnu".into(),
+        target_cpu: TargetCpu::Level(Level::V3),
+        ..options()
+    });
+    assert!(wrong.contains("x86-64-v3") && wrong.contains("neon"), "{wrong}");
+    assert!(text(LibraryOptions { max_batch: Some(0), ..options() }).contains("largest batch"));
+    assert!(text(LibraryOptions { target: "vax".into(), ..options() }).contains("vax"));
+    let wrong = text(LibraryOptions { target: "riscv64gc-unknown-linux-gnu".into(), ..options() });
+    assert!(wrong.contains("x86-64 and aarch64"), "{wrong}");
+}
