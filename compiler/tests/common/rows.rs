@@ -3,6 +3,7 @@
 use bakelite_compiler::ir::StorageKind;
 use bakelite_compiler::prelude::*;
 
+#[path = "rows/recurrent.rs"]
 mod recurrent;
 
 pub type Build = fn(&[Tensor]) -> Tensor;
