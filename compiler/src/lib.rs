@@ -29,8 +29,8 @@
 //!   model      layers, losses, optimizers: a layer graph with sites           model/  (import/: from Keras)
 //!     |  lower: trace every entry point (init, predict, train_step, ...)
 //!   ir         tensor graph: about twenty operations and a table of scalars   ir/op.rs, ir/scalar.rs
-//!     |  grad: reverse mode, graph to graph                                   grad.rs
-//!     |  pass: fold, simplify, cse, dce, convolution, panels, ...             pass/mod.rs
+//!     |  grad: reverse mode, graph to graph                                   grad/
+//!     |  pass: fold, simplify, cse, dce, loops, convolution, panels, ...      pass/mod.rs
 //!   schedule   Program: fused loop nests and contractions, memory plan        schedule/program.rs
 //!     |
 //!   backend    cranelift: machine code around SIMD kernels; cuda: CUDA C++    backend/

@@ -43,9 +43,9 @@
 //!
 //! A function of scalars is a row in `scalar.rs`. A layer, loss or optimizer is a composition under `model/`. For
 //! the rare structural operation: the variant here and its rule in `infer.rs`; its attributes in `text.rs` and
-//! `parse/operation.rs`; its arms in `eval.rs` and `grad.rs`; its lowering in `schedule/lower.rs`. The matches there
-//! are exhaustive, so the compiler lists what is missing; a maker in `random.rs` and a row in the op suite prove it on
-//! every runtime.
+//! `parse/operation.rs`; its arms in `eval.rs` and `grad/mod.rs`; its lowering in `schedule/lower.rs`. The matches
+//! there are exhaustive, so the compiler lists what is missing; a maker in `random.rs` and a row in the op suite prove
+//! it on every runtime.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};

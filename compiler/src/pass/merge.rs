@@ -28,6 +28,12 @@ struct Family<'g> {
     members: Vec<Member<'g>>,
 }
 
+/// Where a loop's results are now.
+struct Moved<'f> {
+    whole: Arc<Scan>,
+    outputs: &'f [usize],
+}
+
 struct Member<'g> {
     scan: &'g Scan,
     /// Where the family has the outputs of this loop.
@@ -57,18 +63,18 @@ fn level(graph: &Graph, ctx: &mut Ctx) -> Option<Graph> {
     if families.iter().all(|f| f.members.len() == 1) {
         return None;
     }
-    let mut moved: HashMap<(&Scan, &[NodeId]), (Arc<Scan>, &[usize])> = HashMap::new();
+    let mut moved: HashMap<(&Scan, &[NodeId]), Moved> = HashMap::new();
     for family in families.iter().filter(|f| f.members.len() > 1) {
         let like = family.like;
         let scan = Scan::new(family.body.clone(), like.length, like.reverse, like.carries.clone(), like.sequences);
         let scan = Arc::new(scan);
         for member in &family.members {
-            moved.insert((member.scan, family.args), (scan.clone(), &member.outputs));
+            moved.insert((member.scan, family.args), Moved { whole: scan.clone(), outputs: &member.outputs });
         }
     }
     Some(walk(graph, |next, id, op, args| match &op {
         Op::Scan { scan, result } => match moved.get(&(scan.as_ref(), graph.node(id).args.as_slice())) {
-            Some((whole, outputs)) => {
+            Some(Moved { whole, outputs }) => {
                 let carries = whole.carries.len();
                 let result = if *result < carries { *result } else { carries + outputs[*result - carries] };
                 next.push(Op::Scan { scan: whole.clone(), result }, &args)

@@ -16,7 +16,7 @@ fn options() -> PassOptions {
 
 /// A random module, every other one with loops.
 fn sample(seed: u64, operations: usize) -> Module {
-    if seed % 2 == 0 { random::module(seed, operations) } else { random::module_with_loops(seed, operations) }
+    if seed.is_multiple_of(2) { random::module(seed, operations) } else { random::module_with_loops(seed, operations) }
 }
 
 /// Equal, or both NaN, or within the tolerance.

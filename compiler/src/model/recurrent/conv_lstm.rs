@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::arguments::{CellArguments, SequenceArguments};
 use super::cell::{CellDef, call_once, check_states, item_of, swap_steps};
 use super::lstm::memory;
-use super::run::{Recurrence, RecurrentDef};
+use super::run::{Recurrence, RecurrentDef, check_axes};
 use crate::diag::Problem;
 use crate::ir::{Dim, NodeId, Shape, TensorType};
 use crate::model::activation::Activation;
@@ -171,6 +171,7 @@ impl<const N: usize> LayerDef for ConvLSTM<N> {
     }
 
     fn build(&self, cx: &mut BuildCx<'_>) -> Result<(), Problem> {
+        check_axes(cx, N + 2, "steps, then images")?;
         self.recurrence().build(cx)
     }
 
