@@ -28,6 +28,7 @@ macro_rules! cases {
 cases! {
     arguments_of_convolutions
     arguments_of_layers
+    arguments_of_training
     arguments_of_resizing
     axis_is_the_batch
     axis_out_of_range
@@ -67,6 +68,7 @@ cases! {
     operands_of_arithmetic
     optimizer_arguments
     output_declared_twice
+    recurrent_layers
     reserved_and_empty_names
     reshape_does_not_come_out
     sequential_without_input

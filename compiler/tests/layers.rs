@@ -8,7 +8,7 @@ use bakelite_compiler::ir::eval::{Tensor as Value, evaluate};
 use bakelite_compiler::ir::{TensorType, verify};
 use bakelite_compiler::prelude::*;
 use bakelite_compiler::schedule;
-use common::rows::for_each;
+use common::rows::{for_each, for_each_loop};
 use common::{Interpreted, Numbers, assert_close, scalar};
 
 fn dot(a: &[f64], b: &[f64]) -> f64 {
@@ -64,14 +64,21 @@ fn check_gradients(name: &str, model: &Model, inputs: &[&[usize]], batch: usize)
 
 #[test]
 fn every_layer_has_the_gradient_of_finite_differences() {
-    for_each(|name, model, inputs, shape, result| {
-        let module = model.lower().unwrap_or_else(|e| panic!("{name}: {e}"));
-        verify::verify_module(&module).unwrap_or_else(|e| panic!("{name}: {e:?}"));
-        assert_eq!(shape.as_deref(), Some(result), "{name}");
-        for batch in [1, 7] {
-            check_gradients(name, model, inputs, batch);
-        }
-    });
+    for_each(check_layer);
+}
+
+#[test]
+fn every_layer_with_a_loop_has_the_gradient_of_finite_differences() {
+    for_each_loop(check_layer);
+}
+
+fn check_layer(name: &str, model: &Model, inputs: &[&[usize]], shape: Option<Vec<usize>>, result: &[usize]) {
+    let module = model.lower().unwrap_or_else(|e| panic!("{name}: {e}"));
+    verify::verify_module(&module).unwrap_or_else(|e| panic!("{name}: {e:?}"));
+    assert_eq!(shape.as_deref(), Some(result), "{name}");
+    for batch in [1, 7] {
+        check_gradients(name, model, inputs, batch);
+    }
 }
 
 /// The programs of every entry point, run by their interpreter, against the graphs.

@@ -80,6 +80,21 @@ fn masking_and_embedding_make_masks() {
 }
 
 #[test]
+fn attention_with_heads_uses_masks_up() {
+    let m = Model::new("masks");
+    let index = m.input("index", 4, I32);
+    let x = Embedding::new(5, 6).mask_zero(true).apply(&index);
+    let before = Add.apply_many(&[&x, &x]);
+    let grouped = GroupQueryAttention::new(3, 2, 1).apply_many(&[&x, &x]);
+    assert!(x.is_masked() && before.is_masked() && grouped.is_masked());
+    let y = MultiHeadAttention::new(2, 3).apply_many(&[&x, &x]);
+    assert!(y.is_masked() && before.is_masked() && !x.is_masked());
+    assert!(!Add.apply_many(&[&x, &y]).is_masked());
+    m.output(&y);
+    m.lower().unwrap_or_else(|e| panic!("{e}"));
+}
+
+#[test]
 fn the_mean_of_a_sequence_leaves_masked_steps_out() {
     let m = Model::new("mean");
     let x = m.input("x", [3, 2], F32);

@@ -30,7 +30,9 @@ mod weights;
 pub use dtype::{DType, Element, Input, Output};
 pub use error::Error;
 #[cfg(feature = "fit")]
-pub use fit::{Callback, CallbackResult, Data, Fit, History, Logs, Moment, Predictions, Values, shuffle};
+pub use fit::{
+    Callback, CallbackResult, Data, Fit, History, Lbfgs, Logs, Minimum, Moment, Predictions, Values, shuffle,
+};
 pub use level::Level;
 pub use model::{EntryId, Model, Options};
 pub use params::{LEARNING_RATE, Param};

@@ -1,6 +1,7 @@
 //! What Keras answered: the cases of `fixtures/keras.json`, and the generator that both sides draw from.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -20,31 +21,39 @@ pub struct Fixtures {
 #[derive(Deserialize, Debug)]
 pub struct Case {
     pub name: String,
-    /// The shape of one item of the input.
-    pub item: Vec<usize>,
-    /// Layers in order, by Keras's class and argument names.
-    pub layers: Vec<Config>,
-    pub loss: Config,
-    pub optimizer: Config,
+    /// The model as Keras describes it.
+    pub model: Value,
+    /// Keras's compile configuration; nothing where the case only predicts.
+    pub compile: Option<Value>,
     pub batch: usize,
-    /// The weights and state before training, by `layer/weight`.
+    /// How far numbers may be from Keras's, where it is more than usual. The file says why.
+    pub tolerance: Option<f64>,
+    /// The weights and state before training, by path.
     pub weights: BTreeMap<String, Draw>,
-    /// All rows; batches are taken in order, the last one may be smaller.
-    pub x: Draw,
-    pub y: Draw,
-    /// Predictions for the first rows, before and after training.
-    pub before: Vec<f64>,
-    pub after: Vec<f64>,
+    /// All rows of each input; batches are taken in order, the last one may be smaller.
+    pub inputs: Vec<Draw>,
+    /// All rows of each output's target.
+    #[serde(default)]
+    pub targets: Vec<Draw>,
+    /// The weights of the rows for each output.
+    #[serde(default)]
+    pub sample_weights: Vec<Option<Draw>>,
+    /// The weights of rows by their label.
+    #[serde(default)]
+    pub class_weight: BTreeMap<i32, f32>,
+    /// Predictions of each output for the first rows, before and after training.
+    pub before: Vec<Vec<f64>>,
+    #[serde(default)]
+    pub after: Vec<Vec<f64>>,
     /// The loss of each batch, unless the case ran `fit`.
     #[serde(default)]
     pub losses: Vec<f64>,
     /// Arguments of `fit`. It trained on the first half of the rows and validated on the second.
     pub fit: Option<FitArguments>,
     #[serde(default)]
-    pub metrics: Vec<String>,
-    #[serde(default)]
     pub history: BTreeMap<String, Vec<f64>>,
     /// The weights and state after training.
+    #[serde(default)]
     pub trained: BTreeMap<String, Sample>,
 }
 
@@ -53,45 +62,10 @@ pub struct FitArguments {
     pub epochs: usize,
 }
 
-/// An object of Keras: its class and the arguments that are not the defaults.
-#[derive(Deserialize, Clone, Debug)]
-pub struct Config {
-    pub class: String,
-    #[serde(flatten)]
-    pub arguments: BTreeMap<String, Value>,
-}
-
-impl Config {
-    /// A number.
-    pub fn float(&self, name: &str) -> Option<f64> {
-        self.arguments.get(name)?.as_f64()
-    }
-
-    /// A size.
-    pub fn size(&self, name: &str) -> Option<usize> {
-        Some(self.arguments.get(name)?.as_u64()? as usize)
-    }
-
-    /// A size for each of two axes, given once or twice.
-    pub fn sizes(&self, name: &str) -> Option<(usize, usize)> {
-        let size = |v: &Value| v.as_u64().map(|n| n as usize);
-        match self.arguments.get(name)? {
-            Value::Array(pair) => Some((size(pair.first()?)?, size(pair.get(1)?)?)),
-            both => size(both).map(|n| (n, n)),
-        }
-    }
-
-    pub fn text(&self, name: &str) -> Option<&str> {
-        self.arguments.get(name)?.as_str()
-    }
-
-    pub fn flag(&self, name: &str) -> Option<bool> {
-        self.arguments.get(name)?.as_bool()
-    }
-
-    /// An argument that is an object itself.
-    pub fn config(&self, name: &str) -> Option<Config> {
-        serde_json::from_value(self.arguments.get(name)?.clone()).ok()
+impl Case {
+    /// How many rows of data there are.
+    pub fn rows(&self) -> usize {
+        self.inputs[0].shape[0]
     }
 }
 
@@ -191,10 +165,19 @@ pub fn close(got: &[f64], want: &[f64], tolerance: f64) -> Result<(), String> {
 impl Fixtures {
     /// The committed cases, or those of the file named by `BAKELITE_KERAS_FIXTURES`.
     pub fn load() -> Fixtures {
-        let fresh = std::env::var_os("BAKELITE_KERAS_FIXTURES");
-        let committed = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/keras.json");
-        let path = fresh.unwrap_or_else(|| committed.into());
-        let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        match std::env::var_os("BAKELITE_KERAS_FIXTURES") {
+            Some(path) => Fixtures::read(Path::new(&path)),
+            None => Fixtures::committed(),
+        }
+    }
+
+    /// The committed cases.
+    pub fn committed() -> Fixtures {
+        Fixtures::read(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/keras.json")))
+    }
+
+    fn read(path: &Path) -> Fixtures {
+        let text = std::fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
         serde_json::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
     }
 
@@ -212,7 +195,7 @@ mod tests {
     fn both_sides_draw_the_same_bits() {
         let fixtures = Fixtures::load();
         assert_eq!(fixtures.draw.values(), fixtures.drawn);
-        assert!(fixtures.cases.len() >= 60);
+        assert!(fixtures.cases.len() >= 150);
     }
 
     #[test]

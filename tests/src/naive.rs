@@ -123,14 +123,14 @@ mod tests {
     fn trains_as_keras_does() {
         let fixtures = Fixtures::load();
         let case = fixtures.case("tiny");
-        let names = ["l0/kernel", "l0/bias", "l1/kernel", "l1/bias", "l2/kernel", "l2/bias"];
+        let names = ["dense/kernel", "dense/bias", "dense_1/kernel", "dense_1/bias", "dense_2/kernel", "dense_2/bias"];
         let weights = names.map(|name| case.weights[name].values());
         let mut tiny = Tiny::new(weights.each_ref().map(Vec::as_slice));
-        let (x, y) = (case.x.values(), case.y.values());
+        let (x, y) = (case.inputs[0].values(), case.targets[0].values());
         let (x, y) = (x.as_chunks::<4>().0.as_chunks::<BATCH>().0, y.as_chunks::<4>().0.as_chunks::<BATCH>().0);
         let losses: Vec<f64> = x.iter().zip(y).map(|(x, y)| tiny.step(x, y) as f64).collect();
         close(&losses, &case.losses, 1e-5).unwrap();
         let after: Vec<f64> = x[0][..4].iter().flat_map(|x| tiny.predict(x)).map(f64::from).collect();
-        close(&after, &case.after, 1e-5).unwrap();
+        close(&after, &case.after[0], 1e-5).unwrap();
     }
 }

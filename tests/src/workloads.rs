@@ -35,6 +35,8 @@ pub const ALL: &[Workload] = &[
     Workload { name: "mlp", batch: 128, item: &[784], target: Target::Class(10), build: mlp },
     Workload { name: "imdb", batch: 512, item: &[10000], target: Target::Question, build: imdb },
     Workload { name: "conv", batch: 64, item: &[28, 28, 1], target: Target::Class(10), build: conv },
+    Workload { name: "xcept", batch: 16, item: &[64, 64, 3], target: Target::Class(10), build: xcept },
+    Workload { name: "autoenc", batch: 64, item: &[28, 28, 1], target: Target::Numbers(784), build: autoenc },
     Workload { name: "resnet", batch: 32, item: &[32, 32, 3], target: Target::Class(10), build: resnet },
 ];
 
@@ -69,6 +71,30 @@ fn conv(x: &dsl::Tensor) -> dsl::Tensor {
     let x = Flatten.apply(&x);
     let x = Dense::new(64).activation(Relu).apply(&x);
     Dense::new(10).apply(&x)
+}
+
+fn xcept(x: &dsl::Tensor) -> dsl::Tensor {
+    let norm = |x: &dsl::Tensor| BatchNormalization::new().apply(x);
+    let separable = |x: &dsl::Tensor, filters: usize| {
+        norm(&SeparableConv2D::new(filters, 3).padding(Same).use_bias(false).apply(x))
+    };
+    let x = Conv2D::new(32, 3).strides(2).padding(Same).use_bias(false).apply(x);
+    let mut h = Relu.apply(&norm(&x));
+    for filters in [64, 128, 256] {
+        let shortcut = norm(&Conv2D::new(filters, 1).strides(2).padding(Same).use_bias(false).apply(&h));
+        let x = separable(&Relu.apply(&separable(&h, filters)), filters);
+        h = Add.apply_many(&[&MaxPooling2D::new(3).strides(2).padding(Same).apply(&x), &shortcut]);
+    }
+    Dense::new(10).apply(&GlobalAveragePooling2D.apply(&h))
+}
+
+fn autoenc(x: &dsl::Tensor) -> dsl::Tensor {
+    let conv = |filters| Conv2D::new(filters, 3).padding(Same);
+    let x = conv(32).activation(Relu).apply(x);
+    let x = conv(64).strides(2).activation(Relu).apply(&x);
+    let x = conv(64).activation(Relu).apply(&x);
+    let x = Conv2DTranspose::new(32, 3).strides(2).padding(Same).activation(Relu).apply(&x);
+    Flatten.apply(&conv(1).activation(Sigmoid).apply(&x))
 }
 
 fn resnet(x: &dsl::Tensor) -> dsl::Tensor {

@@ -1,12 +1,19 @@
-//! Training and prediction as Keras does them: every case of the fixtures, on machine code at every level.
+//! Training and prediction as Keras does them: every case of the fixtures, on machine code. Each case runs at the
+//! strongest level of the machine and at one of the others in turn, with one thread and with two.
 //!
-//! `BAKELITE_KERAS_FIXTURES` names another file of cases, made by `fixtures/make_keras_fixtures.py --seed N --out FILE`.
+//! `BAKELITE_KERAS_FIXTURES` names another file of cases, made by `fixtures/make_keras_fixtures.py --seed N --out FILE`;
+//! `BAKELITE_KERAS_ONLY` picks the cases whose names contain it.
 
-use bakelite::{Data, Fit, Input, Model, Options, Output};
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bakelite::{Data, Fit, Input, Model, Options, Output, Values};
 use bakelite_compiler::backend::cranelift::TargetCpu;
 use bakelite_compiler::compile::{self, compile};
 use bakelite_compiler::jit::JitModel;
-use bakelite_tests::fixture::{Case, Fixtures, close};
+use bakelite_tests::fixture::{Case, Draw, Fixtures, close};
 use bakelite_tests::jit::Jit;
 use bakelite_tests::keras;
 
@@ -20,17 +27,24 @@ enum Column {
 }
 
 impl Column {
-    fn of(draw: &bakelite_tests::fixture::Draw) -> Column {
+    fn of(draw: &Draw) -> Column {
         let values = draw.values();
         if draw.is_int() { Column::Int(values.into_iter().map(|x| x as i32).collect()) } else { Column::Float(values) }
     }
 
     /// Some of `rows` rows.
-    fn part(&self, rows: usize, range: std::ops::Range<usize>) -> Column {
+    fn part(&self, rows: usize, range: &Range<usize>) -> Column {
         let cut = |len: usize| range.start * (len / rows)..range.end * (len / rows);
         match self {
             Column::Float(v) => Column::Float(v[cut(v.len())].to_vec()),
             Column::Int(v) => Column::Int(v[cut(v.len())].to_vec()),
+        }
+    }
+
+    fn values(&self) -> Values<'_> {
+        match self {
+            Column::Float(v) => v.into(),
+            Column::Int(v) => v.into(),
         }
     }
 
@@ -42,88 +56,169 @@ impl Column {
     }
 }
 
-fn data<'a>(x: &'a Column, y: &'a Column) -> Data<'a> {
-    match (x, y) {
-        (Column::Float(x), Column::Float(y)) => Data::pair(x, y),
-        (Column::Float(x), Column::Int(y)) => Data::pair(x, y),
-        _ => unreachable!("inputs of cases are floats"),
-    }
+/// A case with its data by the names that entry points have for them.
+struct Replay<'c> {
+    case: &'c Case,
+    rows: usize,
+    inputs: Vec<(String, Column)>,
+    targets: Vec<(String, Column)>,
+    weights: Vec<(String, Column)>,
+    tolerance: f64,
 }
 
-fn predictions(model: &mut Model, case: &Case, x: &Column) -> Result<Vec<f64>, String> {
-    let rows = case.x.shape[0];
-    let outputs = model.entries()[model_entry(model, "predict")?].outputs[0].len(1);
-    let shown = case.before.len() / outputs;
-    let mut all = vec![0.0f32; case.before.len()];
-    // Row by row, so that nothing depends on the largest batch.
-    for (row, y) in (0..shown).zip(all.chunks_mut(outputs)) {
-        let x = x.part(rows, row..row + 1);
-        model.predict_into(1, &[x.input()], &mut [Output::new(y)]).map_err(|e| e.to_string())?;
+impl<'c> Replay<'c> {
+    fn new(case: &'c Case, inputs: &[String], outputs: &[String]) -> Replay<'c> {
+        let named =
+            |names: &[String], draws: &[Draw]| names.iter().cloned().zip(draws.iter().map(Column::of)).collect();
+        Replay {
+            case,
+            rows: case.rows(),
+            inputs: named(inputs, &case.inputs),
+            targets: named(outputs, &case.targets),
+            weights: outputs
+                .iter()
+                .zip(&case.sample_weights)
+                .filter_map(|(name, draw)| Some((name.clone(), Column::of(draw.as_ref()?))))
+                .collect(),
+            tolerance: case.tolerance.unwrap_or(TOLERANCE),
+        }
     }
-    Ok(all.into_iter().map(f64::from).collect())
-}
 
-fn model_entry(model: &Model, name: &str) -> Result<usize, String> {
-    model.entries().iter().position(|e| e.name == name).ok_or(format!("no entry point `{name}`"))
-}
-
-/// Replays a case and compares it with Keras.
-fn replay(case: &Case, mut model: Model) -> Result<(), String> {
-    let text = |e: bakelite::Error| e.to_string();
-    model.init(1).map_err(text)?;
-    for (name, draw) in &case.weights {
-        model.set_param_shaped(name, &draw.shape, &draw.values()).map_err(text)?;
+    /// The rows of every argument of an entry point.
+    fn arguments(&self, model: &Model, entry: &str, range: &Range<usize>) -> Result<Vec<Column>, String> {
+        let entry = model.entries().iter().find(|e| e.name == entry).ok_or(format!("no entry point `{entry}`"))?;
+        let find = |name: &str| {
+            let targets = self.targets.iter().map(|(output, column)| (format!("{output}_target"), column));
+            let inputs = self.inputs.iter().map(|(input, column)| (input.clone(), column));
+            let weights = self.weights.iter().map(|(output, column)| (format!("{output}_weight"), column));
+            let (_, column) = inputs.chain(targets).chain(weights).find(|(n, _)| n == name)?;
+            Some(column.part(self.rows, range))
+        };
+        entry.inputs.iter().map(|p| find(&p.name).ok_or(format!("nothing for the argument `{}`", p.name))).collect()
     }
-    let (rows, x, y) = (case.x.shape[0], Column::of(&case.x), Column::of(&case.y));
-    close(&predictions(&mut model, case, &x)?, &case.before, TOLERANCE).map_err(|e| format!("before: {e}"))?;
-    if let Some(fit) = &case.fit {
-        let half = rows / 2;
-        let (x1, y1, x2, y2) =
-            (x.part(rows, 0..half), y.part(rows, 0..half), x.part(rows, half..rows), y.part(rows, half..rows));
-        let validation = data(&x2, &y2);
-        let how = Fit::epochs(fit.epochs).batch(case.batch).no_shuffle().validation(&validation);
-        let history = model.fit(&data(&x1, &y1), how).map_err(text)?;
+
+    /// The results of an entry point for some rows.
+    fn call(&self, model: &mut Model, entry: &str, range: Range<usize>) -> Result<Vec<Vec<f32>>, String> {
+        let arguments = self.arguments(model, entry, &range)?;
+        let inputs: Vec<Input<'_>> = arguments.iter().map(Column::input).collect();
+        let id = model.entry(entry).map_err(|e| e.to_string())?;
+        let ports = model.entries().iter().find(|e| e.name == entry).map(|e| &e.outputs);
+        let mut results: Vec<Vec<f32>> = ports.into_iter().flatten().map(|p| vec![0.0; p.len(range.len())]).collect();
+        let mut outputs: Vec<Output<'_>> = results.iter_mut().map(|r| Output::new(r)).collect();
+        model.call(id, &inputs, &mut outputs, range.len()).map_err(|e| e.to_string())?;
+        Ok(results)
+    }
+
+    fn close(&self, what: &str, got: &[f64], want: &[f64]) -> Result<(), String> {
+        close(got, want, self.tolerance).map_err(|e| format!("{what}: {e}"))
+    }
+
+    /// Compares predictions for the first rows. They are made row by row, so that nothing depends on the largest batch.
+    fn predictions(&self, model: &mut Model, what: &str, want: &[Vec<f64>]) -> Result<(), String> {
+        let mut got: Vec<Vec<f64>> = vec![Vec::new(); want.len()];
+        let mut row = 0;
+        while got[0].len() < want[0].len() && row < self.rows {
+            row += 1;
+            for (all, part) in got.iter_mut().zip(self.call(model, "predict", row - 1..row)?) {
+                all.extend(part.into_iter().map(f64::from));
+            }
+        }
+        got.iter().zip(want).try_for_each(|(got, want)| self.close(what, got, want))
+    }
+
+    /// The columns of some rows.
+    fn columns(&self, range: Range<usize>) -> [Vec<Column>; 3] {
+        [&self.inputs, &self.targets, &self.weights]
+            .map(|columns| columns.iter().map(|(_, column)| column.part(self.rows, &range)).collect())
+    }
+
+    fn data<'d>(&self, [inputs, targets, weights]: &'d [Vec<Column>; 3]) -> Data<'d> {
+        let mut data = Data::new();
+        for ((name, _), column) in self.inputs.iter().zip(inputs) {
+            data = data.input(name, column.values());
+        }
+        for ((name, _), column) in self.targets.iter().zip(targets) {
+            data = data.target(name, column.values());
+        }
+        for ((name, _), column) in self.weights.iter().zip(weights) {
+            data = data.weight(name, column.values());
+        }
+        data
+    }
+
+    fn fit(&self, model: &mut Model, epochs: usize) -> Result<(), String> {
+        let (train, validation) = (self.columns(0..self.rows / 2), self.columns(self.rows / 2..self.rows));
+        let validation = self.data(&validation);
+        let mut how = Fit::epochs(epochs).batch(self.case.batch).no_shuffle().validation(&validation);
+        if !self.case.class_weight.is_empty() {
+            how = how.class_weight(self.case.class_weight.clone().into_iter().collect::<Vec<_>>());
+        }
+        let history = model.fit(&self.data(&train), how).map_err(|e| e.to_string())?;
         let mut keys: Vec<&str> = history.keys().collect();
         keys.sort_unstable();
-        let expected: Vec<&str> = case.history.keys().map(String::as_str).collect();
+        let expected: Vec<&str> = self.case.history.keys().map(String::as_str).collect();
         if keys != expected {
             return Err(format!("the history has {keys:?}, Keras's has {expected:?}"));
         }
-        for (key, values) in &case.history {
-            let got = history.get(key).unwrap_or_default();
-            close(got, values, TOLERANCE).map_err(|e| format!("history of {key}: {e}"))?;
+        for (key, values) in &self.case.history {
+            self.close(&format!("history of {key}"), history.get(key).unwrap_or_default(), values)?;
         }
-    } else {
-        let id = model.entry("train_step").map_err(text)?;
+        Ok(())
+    }
+
+    fn steps(&self, model: &mut Model) -> Result<(), String> {
         let mut losses = Vec::new();
-        for start in (0..rows).step_by(case.batch) {
-            let range = start..(start + case.batch).min(rows);
-            let (x, y, mut loss) = (x.part(rows, range.clone()), y.part(rows, range.clone()), [0.0f32]);
-            let inputs = [x.input(), y.input()];
-            model.call(id, &inputs, &mut [Output::new(&mut loss)], range.len()).map_err(text)?;
-            losses.push(loss[0] as f64);
+        for start in (0..self.rows).step_by(self.case.batch) {
+            let results = self.call(model, "train_step", start..(start + self.case.batch).min(self.rows))?;
+            losses.push(results[0][0] as f64);
         }
-        close(&losses, &case.losses, TOLERANCE).map_err(|e| format!("losses: {e}"))?;
+        self.close("losses", &losses, &self.case.losses)
     }
-    close(&predictions(&mut model, case, &x)?, &case.after, TOLERANCE).map_err(|e| format!("after: {e}"))?;
-    for (name, sample) in &case.trained {
-        let weight: Vec<f32> = model.param(name).and_then(|p| p.to_vec()).map_err(text)?;
-        sample.check(&weight, TOLERANCE).map_err(|e| format!("{name}: {e}"))?;
+
+    /// Does what Keras did, and compares.
+    fn run(&self, model: &mut Model) -> Result<(), String> {
+        let text = |e: bakelite::Error| e.to_string();
+        model.init(1).map_err(text)?;
+        let names: Vec<String> = model.params().map(|p| p.name().to_string()).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let mut paths = BTreeMap::new();
+        for (path, draw) in &self.case.weights {
+            let name = keras::find(path, &names)?;
+            model.set_param_shaped(name, &draw.shape, &draw.values()).map_err(text)?;
+            paths.insert(path, name);
+        }
+        self.predictions(model, "before", &self.case.before)?;
+        if self.case.compile.is_none() {
+            return Ok(());
+        }
+        match &self.case.fit {
+            Some(fit) => self.fit(model, fit.epochs)?,
+            None => self.steps(model)?,
+        }
+        self.predictions(model, "after", &self.case.after)?;
+        for (path, sample) in &self.case.trained {
+            let weight: Vec<f32> = model.param(paths[path]).and_then(|p| p.to_vec()).map_err(text)?;
+            sample.check(&weight, self.tolerance).map_err(|e| format!("{path}: {e}"))?;
+        }
+        Ok(())
     }
-    Ok(())
 }
 
-/// A case at every level, with as many threads as there are.
-fn check(case: &Case) -> Result<(), String> {
-    let module = keras::model(case)?.lower().map_err(|e| e.to_string())?;
+/// A case at the strongest level and at one of the others.
+fn check(case: &Case, number: usize) -> Result<(), String> {
+    let model = keras::model(case).map_err(|e| e.to_string())?;
+    let (inputs, outputs) = (model.input_names(), model.output_names());
+    let module = model.lower().map_err(|e| e.to_string())?;
     let compiled = compile(module, &compile::Options::default()).map_err(|e| e.to_string())?;
-    for level in Jit::levels() {
-        let run = || {
-            let code = JitModel::new(&compiled, TargetCpu::Level(level)).map_err(|e| e.to_string())?;
-            let model = Model::open_with(code, Options::new().level(level).threads(2)).map_err(|e| e.to_string())?;
-            replay(case, model)
-        };
-        run().map_err(|e| format!("{level}: {e}"))?;
+    let levels = Jit::levels();
+    let (strongest, others) = levels.split_last().ok_or("no level")?;
+    let other = others.get(number % others.len().max(1));
+    for (level, threads) in [(Some(strongest), 1), (other, 2)] {
+        let Some(&level) = level else { continue };
+        let code = JitModel::new(&compiled, TargetCpu::Level(level)).map_err(|e| e.to_string())?;
+        let options = Options::new().level(level).threads(threads);
+        let mut model = Model::open_with(code, options).map_err(|e| e.to_string())?;
+        Replay::new(case, &inputs, &outputs).run(&mut model).map_err(|e| format!("{level}: {e}"))?;
     }
     Ok(())
 }
@@ -131,13 +226,22 @@ fn check(case: &Case) -> Result<(), String> {
 #[test]
 fn keras_agrees() {
     let fixtures = Fixtures::load();
-    let failures: Vec<String> =
-        fixtures.cases.iter().filter_map(|case| check(case).err().map(|e| format!("{}: {e}", case.name))).collect();
-    let (count, made_with) = (fixtures.cases.len(), &fixtures.made_with);
-    assert!(
-        failures.is_empty(),
-        "{} of {count} cases differ from {made_with}:\n{}",
-        failures.len(),
-        failures.join("\n")
-    );
+    let only = std::env::var("BAKELITE_KERAS_ONLY").unwrap_or_default();
+    let cases: Vec<&Case> = fixtures.cases.iter().filter(|case| case.name.contains(&only)).collect();
+    let (next, failures) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    let work = || {
+        while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let number = cases.iter().position(|c| c.name == case.name).unwrap_or(0);
+            if let Err(why) = check(case, number) {
+                failures.lock().unwrap().push(format!("{}: {why}", case.name));
+            }
+        }
+    };
+    let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
+    std::thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(work))));
+    let mut failures = failures.into_inner().unwrap();
+    failures.sort();
+    let (count, made_with) = (cases.len(), &fixtures.made_with);
+    let list = failures.join("\n");
+    assert!(failures.is_empty(), "{} of {count} cases differ from {made_with}:\n{list}", failures.len());
 }

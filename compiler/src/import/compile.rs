@@ -11,16 +11,6 @@ use crate::model::config::{Object, excerpt};
 use crate::model::registry::{self, Class, LOSSES, METRICS, OPTIMIZERS};
 use crate::model::{Accuracy, Loss, Losses, Metric, Metrics, Model, Named, Reduced, Reduction};
 
-/// Short names of losses and metrics.
-const ALIASES: &[(&str, &str)] = &[
-    ("bce", "BinaryCrossentropy"),
-    ("kld", "KLDivergence"),
-    ("mae", "MeanAbsoluteError"),
-    ("mape", "MeanAbsolutePercentageError"),
-    ("mse", "MeanSquaredError"),
-    ("msle", "MeanSquaredLogarithmicError"),
-];
-
 impl Reader<'_> {
     /// Compiles a model whose outputs are known.
     pub(super) fn compile(&mut self, model: &Model, config: &Value) {
@@ -60,10 +50,7 @@ impl Reader<'_> {
     }
 
     fn made<T: ?Sized>(&mut self, table: &[Class<T>], what: &str, object: &Object, path: &str) -> Option<Rc<T>> {
-        let short = object.class.to_lowercase();
-        let alias = ALIASES.iter().find(|(name, _)| *name == short);
-        let class = alias.map_or(object.class.as_str(), |(_, class)| *class);
-        let made = registry::read(table, what, class, &object.config);
+        let made = registry::read(table, what, &object.class, &object.config);
         made.map_err(|problems| problems.into_iter().for_each(|p| self.problem(path, p))).ok()
     }
 

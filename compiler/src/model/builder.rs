@@ -450,6 +450,11 @@ impl Model {
         self.net.borrow().graph.layers().iter().map(|(name, _)| name.to_string()).collect()
     }
 
+    /// The classes of its layers, in the order of their first use.
+    pub fn layer_classes(&self) -> Vec<&'static str> {
+        self.net.borrow().graph.layers().iter().map(|(_, layer)| layer.def.kind()).collect()
+    }
+
     /// The names of its inputs, in order.
     pub fn input_names(&self) -> Vec<String> {
         let net = self.net.borrow();

@@ -5,13 +5,15 @@ use std::ops::{Deref, DerefMut};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use super::graph::{Call, LayerGraph, MaskedType, Port, Role};
-use super::layer::AnyLayer;
+use super::layer::{AnyLayer, LayerDef};
 use super::random::{self, Key};
 use super::regularizer::Regularizer;
 use super::store::Store;
 use crate::diag::{Code, Problem, count};
 use crate::grad;
 use crate::ir::{DType, Graph, NodeId, Shape, Site, SourceLine, StorageId, TensorType, TypeError};
+
+mod steps;
 
 /// One run of layers into a graph. Derefs to the [`Graph`], so that layers build with `cx.add(x, y)`.
 pub struct CallCx<'a> {
@@ -25,6 +27,8 @@ pub struct CallCx<'a> {
     losses: Vec<NodeId>,
     /// Draws so far under each path.
     draws: HashMap<String, usize>,
+    /// The number of the step, in the body of a loop.
+    step: Option<NodeId>,
 }
 
 /// A tensor with its mask: `bool`, of the tensor's leading axes, usually `[batch, steps]`. Where the mask is false,
@@ -47,6 +51,8 @@ struct Frame {
     path: String,
     kind: &'static str,
     layer: Option<u64>,
+    /// What the names of the layer's weights begin with here: see [`CallCx::scope`].
+    prefix: String,
     trainable: bool,
     source: Option<SourceLine>,
     /// The seed of its draws, if it has one of its own.
@@ -55,6 +61,15 @@ struct Frame {
     masks: Vec<Option<NodeId>>,
     /// The masks that it gave its results itself.
     chosen: HashMap<usize, Option<NodeId>>,
+    /// See [`CallCx::use_up_masks`].
+    uses_up: bool,
+}
+
+/// What a call of a layer gives.
+struct Called {
+    results: Vec<Masked>,
+    /// Whether its inputs have no masks any more.
+    uses_up: bool,
 }
 
 impl Deref for CallCx<'_> {
@@ -77,11 +92,13 @@ impl<'a> CallCx<'a> {
             path: String::new(),
             kind: "model",
             layer: None,
+            prefix: String::new(),
             trainable: true,
             source: None,
             seed: None,
             masks: Vec::new(),
             chosen: HashMap::new(),
+            uses_up: false,
         };
         CallCx {
             graph,
@@ -92,6 +109,7 @@ impl<'a> CallCx<'a> {
             updates: Vec::new(),
             losses: Vec::new(),
             draws: HashMap::new(),
+            step: None,
         }
     }
 
@@ -121,6 +139,11 @@ impl<'a> CallCx<'a> {
         self.frame.chosen.insert(result, mask);
     }
 
+    /// Takes the masks of the inputs from them, so that layers that are called with the same tensors later see none.
+    pub fn use_up_masks(&mut self) {
+        self.frame.uses_up = true;
+    }
+
     /// A weight that the layer declared: its value now, which is the new one after [`CallCx::update`].
     pub fn weight(&mut self, name: &str) -> NodeId {
         match self.optional_weight(name) {
@@ -131,18 +154,21 @@ impl<'a> CallCx<'a> {
 
     /// A weight, if the layer declared it.
     pub fn optional_weight(&mut self, name: &str) -> Option<NodeId> {
-        let id = self.store.find(self.frame.layer?, name)?;
+        let id = self.cell(name)?;
         Some(match self.updated.get(&id) {
             Some(&node) => node,
             None => self.store.read(self.graph, id),
         })
     }
 
+    /// The cell of a weight that the layer declared.
+    fn cell(&self, name: &str) -> Option<StorageId> {
+        self.store.find(self.frame.layer?, &format!("{}{name}", self.frame.prefix))
+    }
+
     /// Replaces state at the end of the call. Later reads in the same call see the new value.
     pub fn update(&mut self, name: &str, value: NodeId) {
-        let Some(id) = self.frame.layer.and_then(|layer| self.store.find(layer, name)) else {
-            self.fault(format!("updates `{name}`, which it did not declare"))
-        };
+        let Some(id) = self.cell(name) else { self.fault(format!("updates `{name}`, which it did not declare")) };
         if self.updated.insert(id, value).is_none() {
             self.updates.push(id);
         }
@@ -204,7 +230,11 @@ impl<'a> CallCx<'a> {
         let count = self.draws.entry(self.frame.path.clone()).or_default();
         let name = format!("{}#{count}", self.frame.path);
         *count += 1;
-        root.derive(self.graph, &name, Some(step))
+        let key = root.derive(self.graph, &name, Some(step));
+        match self.step {
+            Some(number) => key.derive(self.graph, "step", Some(number)),
+            None => key,
+        }
     }
 
     /// Gradients of a scalar with respect to some nodes.
@@ -224,7 +254,7 @@ impl<'a> CallCx<'a> {
     /// [`CallCx::child`] of tensors with masks.
     pub fn child_masked(&mut self, name: &str, layer: &AnyLayer, inputs: &[Masked]) -> Vec<Masked> {
         let source = self.frame.source.clone();
-        self.enter(name, source, layer, inputs)
+        self.enter(name, source, layer, inputs).results
     }
 
     /// A layer definition that contradicts itself: unwinds quietly while the builder tries the layer out.
@@ -232,37 +262,86 @@ impl<'a> CallCx<'a> {
         resume_unwind(Box::new(TypeError { op: self.frame.kind, reason }))
     }
 
-    fn enter(&mut self, name: &str, source: Option<SourceLine>, layer: &AnyLayer, inputs: &[Masked]) -> Vec<Masked> {
-        let path = match self.frame.path.as_str() {
-            "" => name.to_string(),
-            outer => format!("{outer}/{name}"),
-        };
+    fn enter(&mut self, name: &str, source: Option<SourceLine>, layer: &AnyLayer, inputs: &[Masked]) -> Called {
+        let frame = self.frame_of(name, source, layer);
+        self.called(frame, &*layer.def, inputs)
+    }
+
+    /// The frame of a layer below the one that is being called, with its weights in the store.
+    fn frame_of(&mut self, name: &str, source: Option<SourceLine>, layer: &AnyLayer) -> Frame {
+        let path = self.below(name);
         let trainable = self.frame.trainable && layer.core.trainable.get();
         for weight in layer.weights() {
             self.store.weight(layer.core.id, &path, &source, trainable, &weight);
         }
-        let site = Site { path: path.clone(), source: source.clone(), derived: Vec::new() };
-        let site = self.graph.site_id(&site);
-        let site = self.graph.set_site(site);
-        let (nodes, masks): (Vec<NodeId>, Vec<Option<NodeId>>) = inputs.iter().map(|i| (i.node, i.mask)).unzip();
-        let frame = Frame {
+        let (kind, layer, prefix) = (layer.def.kind(), Some(layer.core.id), String::new());
+        Frame {
             path,
-            kind: layer.def.kind(),
-            layer: Some(layer.core.id),
+            kind,
+            layer,
+            prefix,
             trainable,
             source,
             seed: None,
-            masks,
+            masks: Vec::new(),
             chosen: HashMap::new(),
-        };
+            uses_up: false,
+        }
+    }
+
+    /// The frame of a part of the layer that is being called.
+    fn frame_of_part(&self, name: &str, kind: &'static str) -> Frame {
+        let (path, prefix) = (self.below(name), format!("{}{name}/", self.frame.prefix));
+        Frame { path, kind, prefix, masks: Vec::new(), chosen: HashMap::new(), uses_up: false, ..self.frame.clone() }
+    }
+
+    fn below(&self, name: &str) -> String {
+        match self.frame.path.as_str() {
+            "" => name.to_string(),
+            outer => format!("{outer}/{name}"),
+        }
+    }
+
+    /// Runs something as another layer, and gives back that layer's frame.
+    fn inside<R>(&mut self, frame: Frame, run: impl FnOnce(&mut Self) -> R) -> (R, Frame) {
+        let site = Site { path: frame.path.clone(), source: frame.source.clone(), derived: Vec::new() };
+        let site = self.graph.site_id(&site);
+        let site = self.graph.set_site(site);
         let outer = std::mem::replace(&mut self.frame, frame);
-        let results = layer.def.call(self, &nodes);
-        let Frame { masks, chosen, .. } = std::mem::replace(&mut self.frame, outer);
+        let result = run(self);
+        let frame = std::mem::replace(&mut self.frame, outer);
         self.graph.set_site(site);
-        let passes = layer.def.supports_masking();
+        (result, frame)
+    }
+
+    /// Something that the layer does as a part of itself with a name, such as the cell of a recurrent layer: weights
+    /// are those that were declared in [`BuildCx::scope`](super::layer::BuildCx::scope) of that name.
+    pub(crate) fn scope<R>(&mut self, name: &str, run: impl FnOnce(&mut Self) -> R) -> R {
+        let frame = self.frame_of_part(name, self.frame.kind);
+        self.inside(frame, run).0
+    }
+
+    /// Calls a definition as a part of the layer.
+    pub(crate) fn part(&mut self, name: &str, def: &dyn LayerDef, inputs: &[Masked]) -> Vec<Masked> {
+        let frame = self.frame_of_part(name, def.kind());
+        self.called(frame, def, inputs).results
+    }
+
+    /// Something that is done as another layer, whose weights get paths below this layer's.
+    pub(crate) fn within<R>(&mut self, name: &str, layer: &AnyLayer, run: impl FnOnce(&mut Self) -> R) -> R {
+        let frame = self.frame_of(name, self.frame.source.clone(), layer);
+        self.inside(frame, run).0
+    }
+
+    fn called(&mut self, frame: Frame, def: &dyn LayerDef, inputs: &[Masked]) -> Called {
+        let (nodes, masks): (Vec<NodeId>, Vec<Option<NodeId>>) = inputs.iter().map(|i| (i.node, i.mask)).unzip();
+        let (results, frame) = self.inside(Frame { masks, ..frame }, |cx| def.call(cx, &nodes));
+        let Frame { masks, chosen, uses_up, .. } = frame;
+        let passes = def.supports_masking();
         let passed = |i: usize| if passes { masks.get(i).copied().flatten() } else { None };
         let mask = |i: usize| chosen.get(&i).copied().unwrap_or_else(|| passed(i));
-        results.into_iter().enumerate().map(|(i, node)| Masked { node, mask: mask(i) }).collect()
+        let results = results.into_iter().enumerate().map(|(i, node)| Masked { node, mask: mask(i) }).collect();
+        Called { results, uses_up }
     }
 
     /// Runs the calls that some tensors need, given the nodes of the layer graph's inputs.
@@ -271,9 +350,12 @@ impl<'a> CallCx<'a> {
         for index in layers.needed(wanted) {
             let Call { name, role, source, args, .. } = layers.call(index);
             let Role::Layer(layer) = role else { continue };
-            let args: Vec<Masked> = args.iter().map(|port| values[port]).collect();
-            let results = self.enter(name, Some(source.clone()), layer, &args);
-            for (output, result) in results.into_iter().enumerate() {
+            let tensors: Vec<Masked> = args.iter().map(|port| values[port]).collect();
+            let called = self.enter(name, Some(source.clone()), layer, &tensors);
+            if called.uses_up {
+                args.iter().for_each(|port| values.insert(*port, values[port].node.into()).map_or((), drop));
+            }
+            for (output, result) in called.results.into_iter().enumerate() {
                 values.insert(Port { call: index, output }, result);
             }
         }
@@ -301,8 +383,16 @@ pub(crate) struct Effects {
     pub updates: Vec<(StorageId, NodeId)>,
 }
 
-/// Builds a layer for some inputs and tries it out on a scratch graph: the types of its results.
-pub(crate) fn infer(layer: &AnyLayer, inputs: &[MaskedType]) -> Result<Vec<MaskedType>, Problem> {
+/// What is known of a call before the model is lowered.
+#[derive(PartialEq)]
+pub(crate) struct Inferred {
+    pub results: Vec<MaskedType>,
+    /// Whether its inputs have no masks any more.
+    pub uses_up: bool,
+}
+
+/// Builds a layer for some inputs and tries it out on a scratch graph.
+pub(crate) fn infer(layer: &AnyLayer, inputs: &[MaskedType]) -> Result<Inferred, Problem> {
     layer.build(inputs)?;
     let kind = layer.def.kind();
     let attempt = |training: bool| {
@@ -318,9 +408,10 @@ pub(crate) fn infer(layer: &AnyLayer, inputs: &[MaskedType]) -> Result<Vec<Maske
             })
             .collect();
         let mut cx = CallCx::new(&mut graph, &mut store, training);
-        let results = cx.enter("probe", None, layer, &nodes);
+        let Called { results, uses_up } = cx.enter("probe", None, layer, &nodes);
         let ty = |node| graph.ty(node).clone();
-        results.iter().map(|r| MaskedType { ty: ty(r.node), mask: r.mask.map(ty) }).collect::<Vec<_>>()
+        let results = results.iter().map(|r| MaskedType { ty: ty(r.node), mask: r.mask.map(ty) }).collect();
+        Inferred { results, uses_up }
     };
     let quiet = |training| {
         catch_unwind(AssertUnwindSafe(|| attempt(training))).map_err(|payload| match payload.downcast::<TypeError>() {
@@ -334,8 +425,9 @@ pub(crate) fn infer(layer: &AnyLayer, inputs: &[MaskedType]) -> Result<Vec<Maske
     };
     let (trained, predicted) = (quiet(true)?, quiet(false)?);
     match trained {
-        t if t.len() != layer.def.results() => {
-            let message = format!("{kind} announces {} and gives {}", count(layer.def.results(), "result"), t.len());
+        t if t.results.len() != layer.def.results() => {
+            let message =
+                format!("{kind} announces {} and gives {}", count(layer.def.results(), "result"), t.results.len());
             Err(Problem::new(Code::Layer, message))
         }
         t if t != predicted => {

@@ -118,9 +118,9 @@ impl LayerGraph {
         &self.graph[port.call].results[port.output]
     }
 
-    /// Gives a tensor a mask of a type.
-    pub fn mask(&mut self, port: Port, mask: TensorType) {
-        self.graph[port.call].results[port.output].mask = Some(mask);
+    /// Gives a tensor a mask of a type, or takes its mask.
+    pub fn set_mask(&mut self, port: Port, mask: Option<TensorType>) {
+        self.graph[port.call].results[port.output].mask = mask;
     }
 
     /// Every call after those that it depends on: as they were added, where that is such an order.

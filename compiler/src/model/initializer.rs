@@ -60,6 +60,18 @@ pub enum Fan {
     Avg,
 }
 
+impl Fan {
+    /// The count, at least 1.
+    fn count(self, inputs: usize, outputs: usize) -> f64 {
+        let count = match self {
+            Fan::In => inputs as f64,
+            Fan::Out => outputs as f64,
+            Fan::Avg => (inputs + outputs) as f64 / 2.0,
+        };
+        count.max(1.0)
+    }
+}
+
 /// The shape of a scaled distribution.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -99,6 +111,31 @@ impl Initializer {
         Initializer::Identity { gain: 1.0 }
     }
 
+    /// The initializer for a weight that connects this many inputs to this many outputs, where its shape does not tell:
+    /// variances that go by these counts become numbers.
+    pub fn with_fans(self, inputs: usize, outputs: usize) -> Initializer {
+        use Distribution::{TruncatedNormal as Truncated, Uniform, UntruncatedNormal};
+        let (scale, mode, distribution) = match self {
+            Initializer::VarianceScaling { scale, mode, distribution } => (scale, mode, distribution),
+            Initializer::GlorotUniform => (1.0, Fan::Avg, Uniform),
+            Initializer::GlorotNormal => (1.0, Fan::Avg, Truncated),
+            Initializer::HeUniform => (2.0, Fan::In, Uniform),
+            Initializer::HeNormal => (2.0, Fan::In, Truncated),
+            Initializer::LecunUniform => (1.0, Fan::In, Uniform),
+            Initializer::LecunNormal => (1.0, Fan::In, Truncated),
+            other => return other,
+        };
+        let variance = scale / mode.count(inputs, outputs);
+        match distribution {
+            Truncated => Initializer::TruncatedNormal { mean: 0.0, stddev: variance.sqrt() / TRUNCATED_STDDEV },
+            UntruncatedNormal => Initializer::RandomNormal { mean: 0.0, stddev: variance.sqrt() },
+            Uniform => {
+                let limit = (3.0 * variance).sqrt();
+                Initializer::RandomUniform { minval: -limit, maxval: limit }
+            }
+        }
+    }
+
     /// Whether it makes sense for a weight of this shape.
     pub(crate) fn check(&self, shape: &Shape) -> Result<(), Problem> {
         let fail = |what: &str| Err(Problem::value(format!("initializer {self:?}: {what}")));
@@ -130,9 +167,7 @@ impl Initializer {
 
     /// The initial value of a weight of the given type.
     pub fn value(&self, g: &mut Graph, key: Key, ty: &TensorType) -> NodeId {
-        use Distribution::{TruncatedNormal as Truncated, Uniform, UntruncatedNormal};
         let shape = &ty.shape;
-        let scaled = |scale, mode, distribution| Initializer::VarianceScaling { scale, mode, distribution };
         match *self {
             Initializer::Zeros => g.splat_of(0.0, ty.clone()),
             Initializer::Ones => g.splat_of(1.0, ty.clone()),
@@ -140,29 +175,16 @@ impl Initializer {
             Initializer::RandomUniform { minval, maxval } => random::uniform(g, key, shape, minval, maxval),
             Initializer::RandomNormal { mean, stddev } => random::normal(g, key, shape, mean, stddev),
             Initializer::TruncatedNormal { mean, stddev } => random::truncated_normal(g, key, shape, mean, stddev),
-            Initializer::VarianceScaling { scale, mode, distribution } => {
+            Initializer::VarianceScaling { .. }
+            | Initializer::GlorotUniform
+            | Initializer::GlorotNormal
+            | Initializer::HeUniform
+            | Initializer::HeNormal
+            | Initializer::LecunUniform
+            | Initializer::LecunNormal => {
                 let (inputs, outputs) = fans(shape);
-                let fan = match mode {
-                    Fan::In => inputs,
-                    Fan::Out => outputs,
-                    Fan::Avg => (inputs + outputs) / 2.0,
-                };
-                let variance = scale / fan.max(1.0);
-                match distribution {
-                    Truncated => random::truncated_normal(g, key, shape, 0.0, variance.sqrt() / TRUNCATED_STDDEV),
-                    UntruncatedNormal => random::normal(g, key, shape, 0.0, variance.sqrt()),
-                    Uniform => {
-                        let limit = (3.0 * variance).sqrt();
-                        random::uniform(g, key, shape, -limit, limit)
-                    }
-                }
+                self.with_fans(inputs, outputs).value(g, key, ty)
             }
-            Initializer::GlorotUniform => scaled(1.0, Fan::Avg, Uniform).value(g, key, ty),
-            Initializer::GlorotNormal => scaled(1.0, Fan::Avg, Truncated).value(g, key, ty),
-            Initializer::HeUniform => scaled(2.0, Fan::In, Uniform).value(g, key, ty),
-            Initializer::HeNormal => scaled(2.0, Fan::In, Truncated).value(g, key, ty),
-            Initializer::LecunUniform => scaled(1.0, Fan::In, Uniform).value(g, key, ty),
-            Initializer::LecunNormal => scaled(1.0, Fan::In, Truncated).value(g, key, ty),
             Initializer::Orthogonal { gain } => {
                 let (columns, rows) = match shape.as_fixed().as_deref() {
                     Some([rows @ .., columns]) => (*columns, rows.iter().product()),
@@ -183,14 +205,13 @@ impl Initializer {
 
 /// Connections into and out of a unit for a weight of the given extents: `[in, out]`, or a convolution kernel
 /// `[window..., in, out]`.
-fn fans(shape: &[Dim]) -> (f64, f64) {
-    let size = |d: &Dim| d.scale as f64;
+fn fans(shape: &[Dim]) -> (usize, usize) {
     match shape {
-        [] => (1.0, 1.0),
-        [n] => (size(n), size(n)),
+        [] => (1, 1),
+        [n] => (n.scale, n.scale),
         [window @ .., inputs, outputs] => {
-            let field: f64 = window.iter().map(size).product();
-            (field * size(inputs), field * size(outputs))
+            let field: usize = window.iter().map(|d| d.scale).product();
+            (field * inputs.scale, field * outputs.scale)
         }
     }
 }

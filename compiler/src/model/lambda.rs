@@ -45,8 +45,8 @@ impl Lambda {
         let source = SourceLine::caller();
         let declare = |(i, input): (usize, &MaskedType)| {
             let x = model.input_of_type(&format!("x{i}"), input.ty.clone(), source.clone());
-            if let (Some(port), Some(mask)) = (x.port, &input.mask) {
-                model.net.borrow_mut().graph.mask(port, mask.clone());
+            if let Some(port) = x.port {
+                model.net.borrow_mut().graph.set_mask(port, input.mask.clone());
             }
             x
         };

@@ -10,7 +10,7 @@
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::fmt;
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -51,6 +51,18 @@ pub trait LayerDef: fmt::Debug + Any {
         None
     }
 
+    /// The layer as one that runs a cell over sequences, if it is.
+    #[doc(hidden)]
+    fn recurrent(&self) -> Option<&dyn super::recurrent::RecurrentDef> {
+        None
+    }
+
+    /// The layer as a cell, if it is one.
+    #[doc(hidden)]
+    fn cell(self: Rc<Self>) -> Option<Rc<dyn super::recurrent::CellDef>> {
+        None
+    }
+
     /// Checks arguments and input types, and declares the weights for them. Everything that a user can get wrong is
     /// a [`Problem`] here; [`LayerDef::call`] may rely on it.
     fn build(&self, cx: &mut BuildCx<'_>) -> Result<(), Problem>;
@@ -70,13 +82,23 @@ pub struct Weight {
     pub initializer: Initializer,
     pub regularizer: Option<Regularizer>,
     pub constraint: Option<Constraint>,
+    /// Elements along the last axis that begin as one, whatever the initializer gives.
+    pub ones: Range<usize>,
 }
 
 impl Weight {
     /// A trained weight.
     pub fn new(name: impl Into<String>, shape: impl Into<Vec<usize>>, initializer: Initializer) -> Weight {
         let kind = StorageKind::Param;
-        Weight { name: name.into(), shape: shape.into(), kind, initializer, regularizer: None, constraint: None }
+        Weight {
+            name: name.into(),
+            shape: shape.into(),
+            kind,
+            initializer,
+            regularizer: None,
+            constraint: None,
+            ones: 0..0,
+        }
     }
 
     /// State that the layer updates in training and reads in prediction.
@@ -91,6 +113,11 @@ impl Weight {
 
     pub fn constraint(mut self, constraint: Option<Constraint>) -> Weight {
         self.constraint = constraint;
+        self
+    }
+
+    pub fn ones(mut self, ones: Range<usize>) -> Weight {
+        self.ones = ones;
         self
     }
 
@@ -145,6 +172,23 @@ impl BuildCx<'_> {
         weight.regularizer.map_or(Ok(()), |r| r.check(&shape))?;
         weight.constraint.as_ref().map_or(Ok(()), |c| c.check(&shape))?;
         self.weights.push(weight);
+        Ok(())
+    }
+
+    /// Declares weights of a part of the layer, under names that begin with the part's. Its call finds them in
+    /// [`CallCx::scope`].
+    pub(crate) fn scope(
+        &mut self,
+        name: &str,
+        kind: &'static str,
+        inputs: &[MaskedType],
+        build: impl FnOnce(&mut BuildCx<'_>) -> Result<(), Problem>,
+    ) -> Result<(), Problem> {
+        let (types, masks): (Vec<TensorType>, Vec<_>) = inputs.iter().map(|i| (i.ty.clone(), i.mask.clone())).unzip();
+        let mut part = BuildCx { kind, inputs: &types, masks: &masks, weights: Vec::new() };
+        build(&mut part)?;
+        let named = |w: Weight| Weight { name: format!("{name}/{}", w.name), ..w };
+        self.weights.extend(part.weights.into_iter().map(named));
         Ok(())
     }
 
@@ -362,6 +406,11 @@ impl<D: LayerDef + Clone + 'static> Layer<D> {
             core.trainable.set(self.core.trainable.get());
             self.core = Rc::new(core);
         }
+    }
+
+    /// The definition and the identity.
+    pub(crate) fn into_parts(self) -> (Rc<D>, Rc<Core>) {
+        (self.def, self.core)
     }
 
     /// Applies the layer to one tensor.

@@ -11,6 +11,7 @@
 //! `tests/common/rows.rs`.
 
 mod activation;
+mod attention;
 mod axes;
 mod builder;
 mod call;
@@ -43,6 +44,7 @@ mod orthogonal;
 mod pool;
 pub mod prelude;
 mod random;
+mod recurrent;
 pub mod registry;
 mod regularizer;
 mod reshape;
@@ -55,6 +57,9 @@ pub(crate) mod tensor;
 mod window;
 
 pub use activation::{Activation, ELU, LeakyReLU, PReLU, ReLU, Swish};
+pub use attention::{
+    AdditiveAttention, Attention, GroupQueryAttention, GroupedQueryAttention, MultiHeadAttention, ScoreMode, Sizes,
+};
 pub use axes::Axes;
 pub use builder::{DEFAULT_MAX_BATCH, IntoShape, Model, SubModel};
 pub use call::{CallCx, Masked};
@@ -73,7 +78,7 @@ pub use initializer::{Distribution, Fan, Initializer};
 pub use lambda::Lambda;
 pub use layer::{AnyLayer, Apply, BuildCx, IntoLayer, Layer, LayerDef, Weight};
 pub use loss::{
-    BinaryCrossentropy, BinaryFocalCrossentropy, CategoricalCrossentropy, CategoricalFocalCrossentropy,
+    BinaryCrossentropy, BinaryFocalCrossentropy, CTC, CategoricalCrossentropy, CategoricalFocalCrossentropy,
     CategoricalGeneralizedCrossEntropy, CategoricalHinge, CosineSimilarity, Dice, Hinge, Huber, KLDivergence, LogCosh,
     Loss, LossFn, MeanAbsoluteError, MeanAbsolutePercentageError, MeanSquaredError, MeanSquaredLogarithmicError,
     Poisson, Reduced, Reduction, SparseCategoricalCrossentropy, SquaredHinge, Tversky,
@@ -103,6 +108,12 @@ pub use pool::{
     MaxPooling3D,
 };
 pub use random::Key;
+pub use recurrent::{
+    AnyCell, Bidirectional, CellDef, ConvLSTM1D, ConvLSTM2D, ConvLSTM3D, GRU, GRUCell, IntoCell, LSTM, LSTMCell,
+    MergeMode, RNN, RecurrentDef, SequenceArguments, SimpleRNN, SimpleRNNCell, StackedRNNCells, TimeDistributed,
+    call_once,
+};
+pub(crate) use recurrent::{BidirectionalArguments, RNNArguments};
 pub use regularizer::{Regularizer, Vectors};
 pub use reshape::{ActivityRegularization, Flatten, Identity, Permute, RepeatVector, Rescaling, Reshape};
 pub use resize::{Interpolation, Resizing, UpSampling1D, UpSampling2D, UpSampling3D};

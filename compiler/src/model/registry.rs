@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::activation::Softmax;
-use super::config::{self, Config};
+use super::config::{self, Config, Family};
 use super::layer::snake_case;
 use super::*;
 use crate::diag::{Code, Problem};
@@ -55,12 +55,15 @@ classes! {
         Activation with ActivationArguments,
         ActivityRegularization,
         Add,
+        AdditiveAttention,
         AlphaDropout,
+        Attention,
         Average,
         AveragePooling1D,
         AveragePooling2D,
         AveragePooling3D,
         BatchNormalization,
+        Bidirectional with BidirectionalArguments,
         Concatenate,
         Conv1D,
         Conv1DTranspose,
@@ -68,6 +71,9 @@ classes! {
         Conv2DTranspose,
         Conv3D,
         Conv3DTranspose,
+        ConvLSTM1D,
+        ConvLSTM2D,
+        ConvLSTM3D,
         Cropping1D,
         Cropping2D,
         Cropping3D,
@@ -79,6 +85,8 @@ classes! {
         ELU,
         Embedding,
         Flatten,
+        GRU,
+        GRUCell,
         GaussianDropout,
         GaussianNoise,
         GlobalAveragePooling1D,
@@ -88,7 +96,10 @@ classes! {
         GlobalMaxPooling2D,
         GlobalMaxPooling3D,
         GroupNormalization,
+        GroupedQueryAttention,
         Identity,
+        LSTM,
+        LSTMCell,
         LayerNormalization,
         LeakyReLU,
         Masking,
@@ -97,10 +108,12 @@ classes! {
         MaxPooling3D,
         Maximum,
         Minimum,
+        MultiHeadAttention,
         Multiply,
         PReLU,
         Permute,
         RMSNormalization,
+        RNN with RNNArguments,
         ReLU,
         RepeatVector,
         Rescaling,
@@ -108,11 +121,15 @@ classes! {
         Resizing,
         SeparableConv1D,
         SeparableConv2D,
+        SimpleRNN,
+        SimpleRNNCell,
         Softmax,
         SpatialDropout1D,
         SpatialDropout2D,
         SpatialDropout3D,
+        StackedRNNCells,
         Subtract,
+        TimeDistributed,
         UnitNormalization,
         UpSampling1D,
         UpSampling2D,
@@ -125,6 +142,7 @@ classes! {
     LOSSES: Loss = {
         BinaryCrossentropy,
         BinaryFocalCrossentropy,
+        CTC,
         CategoricalCrossentropy,
         CategoricalFocalCrossentropy,
         CategoricalGeneralizedCrossEntropy,
@@ -222,10 +240,42 @@ impl From<Activation> for ActivationArguments {
     }
 }
 
-/// Reads an object of one of the classes of a table, by the name of the class or the function of that name:
-/// `MeanSquaredError` or `mean_squared_error`. `what` is the word for the classes in messages.
+/// Short names of losses and metrics.
+const ALIASES: &[(&str, &str)] = &[
+    ("bce", "BinaryCrossentropy"),
+    ("kld", "KLDivergence"),
+    ("mae", "MeanAbsoluteError"),
+    ("mape", "MeanAbsolutePercentageError"),
+    ("mse", "MeanSquaredError"),
+    ("msle", "MeanSquaredLogarithmicError"),
+];
+
+/// The class of a name: that of the class, of the function like it, or a short one. `MeanSquaredError`,
+/// `mean_squared_error` and `mse` are the same.
+pub fn find<'t, T: ?Sized>(table: &'t [Class<T>], name: &str) -> Option<&'t Class<T>> {
+    let short = name.to_lowercase();
+    let name = ALIASES.iter().find(|(alias, _)| *alias == short).map_or(name, |(_, class)| class);
+    table.iter().find(|c| c.name == name || snake_case(c.name) == name)
+}
+
+/// The names of the classes that arguments of layers and optimizers can be, by Keras's module.
+pub fn arguments() -> [(&'static str, Vec<&'static str>); 5] {
+    fn names<T: Family>() -> Vec<&'static str> {
+        T::CLASSES.iter().map(|row| row.0).collect()
+    }
+    [
+        ("activations", config::activation_names()),
+        (Initializer::MODULE, names::<Initializer>()),
+        (Regularizer::MODULE, names::<Regularizer>()),
+        (Constraint::MODULE, names::<Constraint>()),
+        ("schedules", Schedule::CLASSES.to_vec()),
+    ]
+}
+
+/// Reads an object of one of the classes of a table, by a name that [`find`] knows. `what` is the word for the classes
+/// in messages.
 pub fn read<T: ?Sized>(table: &[Class<T>], what: &str, class: &str, arguments: &Config) -> Result<Rc<T>, Vec<Problem>> {
-    match table.iter().find(|c| c.name == class || snake_case(c.name) == class) {
+    match find(table, class) {
         Some(class) => (class.read)(arguments),
         None => Err(vec![Problem::new(Code::Unknown, format!("no {what} class is called `{}`", class.escape_debug()))]),
     }

@@ -63,6 +63,9 @@ macro_rules! schedules {
         }
 
         impl Schedule {
+            /// Keras's classes.
+            pub(crate) const CLASSES: &[&str] = &[$(stringify!($name)),+];
+
             fn check(&self) -> Result<(), Problem> {
                 match self {
                     $(Schedule::$name(schedule) => schedule.check()),+

@@ -1,6 +1,7 @@
 //! The storage cells of a model while it is lowered: which layer owns which, and how each begins.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use super::initializer::Initializer;
 use super::layer::Weight;
@@ -129,11 +130,27 @@ impl Store {
                 Start::Seed => seed,
                 Start::Weight(initializer) => {
                     let key = root.derive(&mut g, &cell.name, None);
-                    initializer.value(&mut g, key, &cell.ty)
+                    let value = initializer.value(&mut g, key, &cell.ty);
+                    let ones = self.weights.get(&StorageId(i as u32)).map_or(0..0, |w| w.ones.clone());
+                    with_ones(&mut g, value, ones)
                 }
             };
             g.assign(StorageId(i as u32), value);
         }
         g
     }
+}
+
+/// A tensor with ones in some places along its last axis.
+fn with_ones(g: &mut Graph, x: NodeId, places: Range<usize>) -> NodeId {
+    let shape = g.ty(x).shape.clone();
+    if places.is_empty() || shape.rank() == 0 {
+        return x;
+    }
+    let place = g.iota(shape.rank() - 1, DType::I32, shape);
+    let (start, end) = (g.lit_like(place, places.start as f64), g.lit_like(place, places.end as f64));
+    let (from, to) = (g.ge(place, start), g.lt(place, end));
+    let inside = g.and(from, to);
+    let one = g.lit_like(x, 1.0);
+    g.select(inside, one, x)
 }

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use super::builder::{Model, Net};
-use super::call;
+use super::call::{self, Inferred};
 use super::graph::{Call, MaskedType, Port, Role};
 use super::layer::{AnyLayer, IntoLayer};
 use super::sequential;
@@ -99,9 +99,13 @@ pub(crate) fn apply_at(layer: &AnyLayer, xs: &[&Tensor], source: SourceLine) -> 
         }
     };
     match call::infer(layer, &types) {
-        Ok(results) => {
-            let call = Call { role: Role::Layer(layer.clone()), name, source, args, results };
-            let call = net.borrow_mut().graph.add(call);
+        Ok(Inferred { results, uses_up }) => {
+            let mut graph = std::cell::RefMut::map(net.borrow_mut(), |net| &mut net.graph);
+            if uses_up {
+                args.iter().for_each(|&port| graph.set_mask(port, None));
+            }
+            let call = graph.add(Call { role: Role::Layer(layer.clone()), name, source, args, results });
+            drop(graph);
             (0..count).map(|output| Tensor { net: net.clone(), port: Some(Port { call, output }) }).collect()
         }
         Err(problem) => {

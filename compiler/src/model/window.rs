@@ -114,6 +114,14 @@ impl DataFormat {
         }
     }
 
+    /// The extent of the last axis of an item.
+    pub(super) fn last(self, spatial: &[usize], channels: usize) -> usize {
+        match self {
+            DataFormat::ChannelsLast => channels,
+            DataFormat::ChannelsFirst => spatial.last().copied().unwrap_or(channels),
+        }
+    }
+
     /// Undoes [`DataFormat::to_last`].
     pub(super) fn restore(self, g: &mut Graph, x: NodeId) -> NodeId {
         let rank = g.ty(x).shape.rank();
@@ -257,6 +265,12 @@ impl Windows<'_> {
             false => g.push(Op::Pad { axes: pads, value: Number(padding) }, &[x]),
         };
         g.push(Op::Window(self.axes(1)), &[padded])
+    }
+
+    /// The number of positions along each spatial axis.
+    pub fn positions(&self, extents: &[usize]) -> Vec<usize> {
+        let windows = self.axes(0).into_iter().zip(self.pads(extents)).zip(extents);
+        windows.map(|((window, pad), &extent)| window.positions(pad.apply(extent))).collect()
     }
 
     /// How many elements of a window lie inside along each axis, for each of its positions.

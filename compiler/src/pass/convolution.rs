@@ -17,20 +17,21 @@
 //! summed over the window elements too. Zeros behind `dy` make as many positions as the input is long. A slice of the
 //! fold (the gradient of padding) moves the first position, so fewer zeros go in front.
 //!
-//! A stride multiplies the work by the zeros between positions. There the fold stays, whose windows overlap the less
-//! the larger the stride is, unless the options ask otherwise.
+//! The zeros cost work: those between positions `stride` times as much, and those around a small `dy` too. The fold
+//! costs the time to store the products and to gather them. [`BackwardData::gathers`] compares the two.
 //!
-//! Precondition: none; simplified graphs may hide the pattern behind other views. Postcondition: no fold with strides
-//! of 1 reads a contraction, permuted or not, whose operands hold the positions on one side and the window elements
-//! on the other.
+//! Precondition: none; simplified graphs may hide the pattern behind other views. Postcondition: no fold reads a
+//! contraction, permuted or not, whose operands hold the positions on one side and the window elements on the other,
+//! where the contraction over windows is cheaper.
 
 use crate::ir::{ContractAxes, Graph, Node, NodeId, Number, Op, PadAxis, SliceAxis, TypeError, WindowAxis};
 
+use super::thin::THIN;
 use super::{Ctx, rebuild};
 
 pub fn run(graph: &Graph, ctx: &mut Ctx) -> Graph {
-    let strided = ctx.options.unfold_strided;
-    let find = |g: &Graph, id: NodeId| BackwardData::find(g, id).filter(|b| strided || b.has_unit_strides());
+    let (always, max_batch) = (ctx.options.unfold_always, ctx.max_batch);
+    let find = |g: &Graph, id: NodeId| BackwardData::find(g, id).filter(|b| always || b.gathers(g, max_batch));
     // Folds that only a slice reads are rewritten together with it.
     let uses = graph.use_counts();
     let sliced = |id: &NodeId| {
@@ -53,6 +54,14 @@ pub fn run(graph: &Graph, ctx: &mut Ctx) -> Graph {
     })
 }
 
+/// Rates of one thread that the choice is made by: operations of a contraction in a nanosecond, and nanoseconds for
+/// adding an element of the products to the result, with storing it before.
+const RATES: (f64, f64) = (100.0, 0.6);
+/// The same for contractions that become plain loops ([`thin`](super::thin)), whose products need not be stored.
+const THIN_RATES: (f64, f64) = (15.0, 0.3);
+/// Nanoseconds for copying an element into padding.
+const PAD_NS: f64 = 0.15;
+
 /// A fold of a contraction of positions with window elements, perhaps sliced.
 struct BackwardData {
     windows: Vec<WindowAxis>,
@@ -70,8 +79,32 @@ struct BackwardData {
 }
 
 impl BackwardData {
-    fn has_unit_strides(&self) -> bool {
-        self.windows.iter().all(|w| w.stride == 1)
+    /// Whether the contraction over windows of padded positions takes less time than the fold.
+    fn gathers(&self, g: &Graph, max_batch: usize) -> bool {
+        let count = |id: NodeId, without: &[usize]| -> f64 {
+            let axes = g.ty(id).shape.iter().enumerate().filter(|(a, _)| !without.contains(a));
+            axes.map(|(_, d)| d.at(max_batch) as f64).product()
+        };
+        let matched = |axis: &usize| self.contraction.batch.iter().chain(&self.contraction.sum).any(|p| p.1 == *axis);
+        // Of each position, and of each element of a window: how many products, and how many results.
+        let shared: Vec<usize> = (0..g.ty(self.right).shape.rank()).filter(matched).collect();
+        let elements: f64 = self.windows.iter().map(|w| w.size as f64).product();
+        let rows = count(self.left, &self.positions);
+        let columns = count(self.right, &[&self.elements[..], &shared].concat());
+        let summed: f64 =
+            self.contraction.sum.iter().map(|p| g.ty(self.left).shape[p.0].at(max_batch) as f64).product();
+        let (mut positions, mut padded, mut results) = (1.0, 1.0, 1.0);
+        for ((w, pad), axis) in self.windows.iter().zip(&self.pads).zip(&self.positions) {
+            let extent = g.ty(self.left).shape[*axis].scale;
+            positions *= extent as f64;
+            padded *= pad.apply(extent) as f64;
+            results *= (pad.apply(extent) - w.span() + 1) as f64;
+        }
+        let (flops, fold) = if columns < THIN as f64 { THIN_RATES } else { RATES };
+        let work = |points: f64| 2.0 * points * elements * rows * columns / flops;
+        let gather = work(results) + padded * rows * PAD_NS;
+        let fold = work(positions) + positions * elements * rows / summed * columns * fold;
+        gather <= fold
     }
 
     fn find(g: &Graph, id: NodeId) -> Option<BackwardData> {
@@ -156,7 +189,7 @@ impl BackwardData {
             windows.push((WindowAxis { axis: self.positions[i], stride: 1, ..*w }, self.elements[i]));
         }
         windows.sort_by_key(|w| w.0.axis);
-        let spread = g.try_push(Op::Pad { axes: pads, value: Number(0.0) }, &[self.left])?;
+        let spread = pad(g, self.left, pads)?;
         let windowed = g.try_push(Op::Window(windows.iter().map(|w| w.0).collect()), &[spread])?;
         let kernel = g.try_push(Op::Slice(reversed), &[self.right])?;
         let mut axes = self.contraction;
@@ -164,4 +197,16 @@ impl BackwardData {
         let product = g.try_push(Op::Contract(axes), &[windowed, kernel])?;
         Ok(g.permute(product, &self.order))
     }
+}
+
+/// Pads with zeros. Padding is a copy, so a permuted tensor is padded before it is permuted, which keeps together what is
+/// contiguous.
+fn pad(g: &mut Graph, x: NodeId, axes: Vec<PadAxis>) -> Result<NodeId, TypeError> {
+    let Op::Permute(order) = g.node(x).op.clone() else {
+        return g.try_push(Op::Pad { axes, value: Number(0.0) }, &[x]);
+    };
+    let mut inner = vec![PadAxis::default(); axes.len()];
+    order.iter().zip(axes).for_each(|(&from, axis)| inner[from] = axis);
+    let padded = pad(g, g.node(x).args[0], inner)?;
+    Ok(g.permute(padded, &order))
 }

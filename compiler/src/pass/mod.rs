@@ -5,7 +5,7 @@
 //! order. Each pass is idempotent. Every rewrite goes through [`Ctx::fire`], which logs it and counts it, so that a
 //! wrong one can be found by bisection: `BAKELITE_STOP_AFTER=n` leaves all rewrites after the n-th undone.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,6 +24,7 @@ pub mod simplify;
 pub mod split;
 #[cfg(test)]
 mod tests;
+pub mod thin;
 
 /// One pass over an entry point.
 struct Pass {
@@ -67,8 +68,9 @@ const PIPELINE: &[Stage] = &[
         Pass::new("simplify", simplify::run),
         Pass::new("fold", fold::run),
         Pass::new("cse", cse::run),
+        Pass::new("thin", thin::run),
     ]),
-    // Behind simplification, which would merge the two halves again.
+    // Behind simplification, which would merge the two halves of a sum again.
     Stage::Once(Pass::new("split", split::run)),
     Stage::Once(Pass::new("dce", dce::run)),
 ];
@@ -87,8 +89,8 @@ pub struct PassOptions {
     pub fold_limit: usize,
     /// Keep weights in the panels that matrix kernels read.
     pub panels: bool,
-    /// Let [`convolution`] rewrite folds with strides too, which multiplies by zeros between the strides.
-    pub unfold_strided: bool,
+    /// Let [`convolution`] rewrite every fold that it can, also where that multiplies by many zeros.
+    pub unfold_always: bool,
 }
 
 impl Default for PassOptions {
@@ -98,7 +100,7 @@ impl Default for PassOptions {
             stop_after: None,
             fold_limit: 4096,
             panels: true,
-            unfold_strided: false,
+            unfold_always: false,
         }
     }
 }
@@ -384,4 +386,23 @@ fn walk(graph: &Graph, mut visit: impl FnMut(&mut Graph, NodeId, Op, Vec<NodeId>
         next.assign(assign.target, map[assign.node.index()]);
     }
     next
+}
+
+/// The elements of all tensors under elementwise operations and views.
+fn reads(graph: &Graph, id: NodeId, max_batch: usize) -> usize {
+    let (mut stack, mut seen, mut elements) = (vec![id], HashSet::new(), 0);
+    while let Some(id) = stack.pop() {
+        let node = graph.node(id);
+        let moves =
+            matches!(node.op, Op::Permute(_) | Op::Broadcast { .. } | Op::Window(_) | Op::Slice(_) | Op::Reshape(_));
+        if !seen.insert(id) {
+            continue;
+        }
+        if moves || node.op.is_elementwise() {
+            stack.extend(&node.args);
+        } else {
+            elements += node.ty.shape.count(max_batch);
+        }
+    }
+    elements
 }

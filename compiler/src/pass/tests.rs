@@ -134,7 +134,7 @@ fn convolution_gradient(
 
 fn check_unfolded(what: &str, before: Module) {
     let mut after = before.clone();
-    optimize(&mut after, &PassOptions { unfold_strided: true, ..options() }).unwrap();
+    optimize(&mut after, &PassOptions { unfold_always: true, ..options() }).unwrap();
     verify_module(&after).unwrap();
     let folds = after.entries[0].nodes().iter().filter(|n| matches!(n.op, Op::Fold { .. })).count();
     assert_eq!(folds, 0, "{what}\n{after}");

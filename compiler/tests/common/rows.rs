@@ -3,6 +3,8 @@
 use bakelite_compiler::ir::StorageKind;
 use bakelite_compiler::prelude::*;
 
+mod recurrent;
+
 pub type Build = fn(&[Tensor]) -> Tensor;
 
 /// Name, shapes of the inputs' items, shape of the result's items, and the layer.
@@ -144,6 +146,30 @@ pub const ROWS: &[Row] = &[
     Row("alpha dropout", &[&[5]], &[5], |x| AlphaDropout::new(0.3).apply(&x[0])),
     Row("gaussian noise", &[&[5]], &[5], |x| GaussianNoise::new(0.3).apply(&x[0])),
     Row("gaussian dropout", &[&[5]], &[5], |x| GaussianDropout::new(0.3).apply(&x[0])),
+    Row("multi head attention", &[&[3, 5], &[4, 2]], &[3, 5], |x| {
+        MultiHeadAttention::new(2, 3).apply_many(&[&x[0], &x[1]])
+    }),
+    Row("multi head attention masks", &[&[3, 5], &[4, 2], &[4, 3], &[3, 4]], &[3, 4], |x| {
+        let attention = MultiHeadAttention::new(2, 3).value_dim(2usize).output_shape(4).use_gate(true).dropout(0.3);
+        let pairs = (&x[3] + 1.5).cast(I32).cast(Bool);
+        attention.apply_many(&[&x[0], &some_mask(&x[1]), &x[2], &pairs])
+    }),
+    Row("multi head attention causal", &[&[4, 3]], &[4, 3], |x| {
+        MultiHeadAttention::new(2, 2).use_causal_mask(true).sliding_window(3usize).apply_many(&[&x[0], &x[0]])
+    }),
+    Row("multi head attention axes", &[&[2, 3, 4], &[2, 5, 4]], &[2, 3, 4], |x| {
+        MultiHeadAttention::new(2, 3).attention_axes(2).apply_many(&[&x[0], &x[1]])
+    }),
+    Row("group query attention", &[&[3, 5], &[4, 5]], &[3, 5], |x| {
+        GroupQueryAttention::new(3, 4, 2).apply_many(&[&x[0], &some_mask(&x[1])])
+    }),
+    Row("attention", &[&[3, 5], &[4, 2], &[4, 5]], &[3, 2], |x| {
+        Attention::new().use_scale(true).apply_many(&[&some_mask(&x[0]), &x[1], &x[2]])
+    }),
+    Row("attention by concatenation", &[&[3, 5], &[3, 5]], &[3, 5], |x| {
+        Attention::new().score_mode(ScoreMode::Concat).use_causal_mask(true).dropout(0.2).apply_many(&[&x[0], &x[1]])
+    }),
+    Row("additive attention", &[&[3, 5], &[4, 5]], &[3, 5], |x| AdditiveAttention::new().apply_many(&[&x[0], &x[1]])),
     Row("flatten", &[&[2, 3, 2]], &[12], |x| Flatten.apply(&x[0])),
     Row("flatten channels first", &[&[2, 3, 2]], &[12], |x| Flatten.data_format(ChannelsFirst).apply(&x[0])),
     Row("flatten scalars", &[&[]], &[1], |x| Flatten.apply(&x[0])),
@@ -205,6 +231,16 @@ pub fn model_of(
         entry.minimize(&loss, &names, SGD::new(1.0));
     }
     (m, y.item_shape())
+}
+
+/// [`for_each`] for the layers that loop.
+pub fn for_each_loop(mut f: impl FnMut(&str, &Model, &[&[usize]], Option<Vec<usize>>, &[usize])) {
+    for training in [true, false] {
+        for Row(name, inputs, result, build) in recurrent::ROWS {
+            let (model, shape) = model_of(inputs, training, build);
+            f(name, &model, inputs, shape, result);
+        }
+    }
 }
 
 /// Calls a function with the model of every row and of every activation, in training and in prediction, and with the

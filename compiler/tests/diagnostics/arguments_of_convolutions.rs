@@ -18,6 +18,7 @@ pub fn model() -> Model {
     DepthwiseConv1D::new(3).padding(Causal).apply(&t);
     SeparableConv2D::new(8, (10, 3)).apply(&x);
     AveragePooling1D::new(2).strides(0).apply(&t);
+    Conv2D::new(3, 3).activation(Glu).apply(&x);
     MaxPooling3D::new(2).apply(&x);
     GlobalMaxPooling1D.apply(&x);
     m.output(&x);

@@ -10,6 +10,7 @@
 mod callback;
 mod data;
 mod history;
+mod lbfgs;
 mod progress;
 mod shuffle;
 mod step;
@@ -19,6 +20,7 @@ use std::ops::Range;
 pub use callback::{Callback, CallbackResult, Moment};
 pub use data::{Data, Values};
 pub use history::{History, Logs};
+pub use lbfgs::{Lbfgs, Minimum};
 pub use shuffle::shuffle;
 
 use crate::dtype::Element;

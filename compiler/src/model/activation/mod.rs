@@ -3,6 +3,7 @@
 mod layers;
 mod sparsemax;
 
+pub(crate) use layers::masked_softmax;
 pub use layers::{ELU, LeakyReLU, PReLU, ReLU, Softmax};
 
 use super::CallCx;

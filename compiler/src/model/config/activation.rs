@@ -42,6 +42,12 @@ const NAMES: &[(&str, Activation)] = &[
     ("hard_swish", Activation::HardSilu),
 ];
 
+/// The names that are written.
+pub(crate) fn activation_names() -> Vec<&'static str> {
+    let first = |i: &usize| !NAMES[..*i].iter().any(|(_, other)| *other == NAMES[*i].1);
+    (0..NAMES.len()).filter(first).map(|i| NAMES[i].0).collect()
+}
+
 fn by_name(name: &str) -> Result<Activation, String> {
     let found = NAMES.iter().find(|(n, _)| *n == name);
     found.map(|(_, activation)| *activation).ok_or_else(|| format!("no activation is called `{name}`"))

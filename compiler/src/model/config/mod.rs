@@ -29,6 +29,7 @@ use serde::de::DeserializeOwned;
 use serde::de::value::MapDeserializer;
 use serde_json::Value;
 
+pub(crate) use activation::activation_names;
 pub(crate) use arguments::Arguments;
 pub(crate) use family::{Family, Row, keras_family};
 pub(crate) use lists::optional_list;
@@ -113,7 +114,7 @@ fn passed_over(class: &str, key: &str, value: &Value) -> Result<(), Problem> {
     match shared {
         _ if value.is_null() => Ok(()),
         Some((_, None)) => Ok(()),
-        Some((_, Some(only))) if value.to_string() == *only => Ok(()),
+        Some((_, Some(only))) if serde_json::from_str::<Value>(only).is_ok_and(|only| only == *value) => Ok(()),
         Some((_, Some(only))) => {
             Err(Problem::value(format!("{class} with {key} {}: only `{only}` is supported", excerpt(value))))
         }
@@ -143,7 +144,8 @@ where
     let def = match own.is_empty() {
         true => serde_json::from_value(Value::Null).map_err(|why| (None, why)),
         false => {
-            let mut rest = config.iter().filter(|(key, _)| own.contains_key(*key));
+            // Defaults are given too: a flattened struct would not take those of the struct around it.
+            let mut rest = own.iter().map(|(key, default)| (key, config.get(key).unwrap_or(default)));
             let current = Cell::new(None);
             let fields = std::iter::from_fn(|| {
                 let field = rest.next();

@@ -6,6 +6,7 @@ use crate::diag::Problem;
 use crate::ir::{Dim, NodeId, Shape};
 use crate::model::activation::Activation;
 use crate::model::call::CallCx;
+use crate::model::constraint::Constraint;
 use crate::model::initializer::Initializer;
 use crate::model::layer::{BuildCx, Layer, LayerDef, Weight};
 use crate::model::regularizer::Regularizer;
@@ -29,6 +30,9 @@ pub struct DepthwiseConv<const N: usize> {
     bias_initializer: Initializer,
     depthwise_regularizer: Option<Regularizer>,
     bias_regularizer: Option<Regularizer>,
+    activity_regularizer: Option<Regularizer>,
+    depthwise_constraint: Option<Constraint>,
+    bias_constraint: Option<Constraint>,
 }
 
 /// A convolution of each channel of a sequence for itself.
@@ -51,6 +55,9 @@ impl<const N: usize> Default for DepthwiseConv<N> {
             bias_initializer: Initializer::Zeros,
             depthwise_regularizer: None,
             bias_regularizer: None,
+            activity_regularizer: None,
+            depthwise_constraint: None,
+            bias_constraint: None,
         }
     }
 }
@@ -84,6 +91,10 @@ impl<const N: usize> Layer<DepthwiseConv<N>> {
         bias_initializer: Initializer;
         depthwise_regularizer: some Regularizer;
         bias_regularizer: some Regularizer;
+        /// A penalty on the result, averaged over the batch.
+        activity_regularizer: some Regularizer;
+        depthwise_constraint: some Constraint;
+        bias_constraint: some Constraint;
     }
 }
 
@@ -97,12 +108,14 @@ impl<const N: usize> LayerDef for DepthwiseConv<N> {
         let item = self.data_format.item(cx, N)?;
         self.windows().check(cx, "kernel_size", &item[..N])?;
         self.activation.check(cx)?;
+        let channels = item[N] * self.depth_multiplier;
+        self.activation.check_features(self.data_format.last(&self.windows().positions(&item[..N]), channels))?;
         let shape = [&self.kernel_size.0[..], &[item[N], self.depth_multiplier]].concat();
         let kernel = Weight::new("kernel", shape, self.depthwise_initializer);
-        cx.weight(kernel.regularizer(self.depthwise_regularizer))?;
+        cx.weight(kernel.regularizer(self.depthwise_regularizer).constraint(self.depthwise_constraint.clone()))?;
         if self.use_bias {
-            let bias = Weight::new("bias", [item[N] * self.depth_multiplier], self.bias_initializer);
-            cx.weight(bias.regularizer(self.bias_regularizer))?;
+            let bias = Weight::new("bias", [channels], self.bias_initializer);
+            cx.weight(bias.regularizer(self.bias_regularizer).constraint(self.bias_constraint.clone()))?;
         }
         Ok(())
     }
@@ -111,7 +124,7 @@ impl<const N: usize> LayerDef for DepthwiseConv<N> {
         let x = self.data_format.to_last(cx, x[0]);
         let kernel = cx.weight("kernel");
         let y = each_channel(cx, self.windows(), x, kernel);
-        vec![super::finish(cx, self.data_format, y, &self.activation)]
+        vec![super::finish(cx, self.data_format, y, &self.activation, &self.activity_regularizer)]
     }
 }
 
@@ -136,6 +149,10 @@ pub struct SeparableConv<const N: usize> {
     depthwise_regularizer: Option<Regularizer>,
     pointwise_regularizer: Option<Regularizer>,
     bias_regularizer: Option<Regularizer>,
+    activity_regularizer: Option<Regularizer>,
+    depthwise_constraint: Option<Constraint>,
+    pointwise_constraint: Option<Constraint>,
+    bias_constraint: Option<Constraint>,
 }
 
 /// A separable convolution of sequences.
@@ -161,6 +178,10 @@ impl<const N: usize> Default for SeparableConv<N> {
             depthwise_regularizer: None,
             pointwise_regularizer: None,
             bias_regularizer: None,
+            activity_regularizer: None,
+            depthwise_constraint: None,
+            pointwise_constraint: None,
+            bias_constraint: None,
         }
     }
 }
@@ -196,6 +217,11 @@ impl<const N: usize> Layer<SeparableConv<N>> {
         depthwise_regularizer: some Regularizer;
         pointwise_regularizer: some Regularizer;
         bias_regularizer: some Regularizer;
+        /// A penalty on the result, averaged over the batch.
+        activity_regularizer: some Regularizer;
+        depthwise_constraint: some Constraint;
+        pointwise_constraint: some Constraint;
+        bias_constraint: some Constraint;
     }
 }
 
@@ -210,15 +236,16 @@ impl<const N: usize> LayerDef for SeparableConv<N> {
         let item = self.data_format.item(cx, N)?;
         self.windows().check(cx, "kernel_size", &item[..N])?;
         self.activation.check(cx)?;
+        self.activation.check_features(self.data_format.last(&self.windows().positions(&item[..N]), self.filters))?;
         let shape = [&self.kernel_size.0[..], &[item[N], self.depth_multiplier]].concat();
         let depthwise = Weight::new("depthwise_kernel", shape, self.depthwise_initializer);
-        cx.weight(depthwise.regularizer(self.depthwise_regularizer))?;
+        cx.weight(depthwise.regularizer(self.depthwise_regularizer).constraint(self.depthwise_constraint.clone()))?;
         let shape = [&[1; N][..], &[item[N] * self.depth_multiplier, self.filters]].concat();
         let pointwise = Weight::new("pointwise_kernel", shape, self.pointwise_initializer);
-        cx.weight(pointwise.regularizer(self.pointwise_regularizer))?;
+        cx.weight(pointwise.regularizer(self.pointwise_regularizer).constraint(self.pointwise_constraint.clone()))?;
         if self.use_bias {
             let bias = Weight::new("bias", [self.filters], self.bias_initializer);
-            cx.weight(bias.regularizer(self.bias_regularizer))?;
+            cx.weight(bias.regularizer(self.bias_regularizer).constraint(self.bias_constraint.clone()))?;
         }
         Ok(())
     }
@@ -231,19 +258,18 @@ impl<const N: usize> LayerDef for SeparableConv<N> {
         let matrix = Shape(cx.ty(pointwise).shape[N..].to_vec());
         let pointwise = cx.reshape(pointwise, matrix);
         let y = cx.contract(y, pointwise, &[], &[(N + 1, 0)]);
-        vec![super::finish(cx, self.data_format, y, &self.activation)]
+        vec![super::finish(cx, self.data_format, y, &self.activation, &self.activity_regularizer)]
     }
 }
 
 /// Contracts windows of channels-last items with a kernel `[window..., channels, depth_multiplier]`: as many groups as
 /// there are channels.
 fn each_channel(cx: &mut CallCx<'_>, windows: Windows<'_>, x: NodeId, kernel: NodeId) -> NodeId {
-    let rank = super::spatial_rank(cx, kernel);
+    let rank = windows.size.len();
     let mut dims = cx.ty(kernel).shape.0.clone();
     let channels = dims[rank].scale;
     dims[rank + 1] = Dim::fixed(channels * dims[rank + 1].scale);
     dims[rank] = Dim::ONE;
     let kernel = cx.reshape(kernel, Shape(dims));
-    let windows = windows.over(cx, x, 0.0);
-    super::contract_groups(cx, windows, kernel, channels)
+    super::convolve(cx, windows, x, kernel, channels)
 }

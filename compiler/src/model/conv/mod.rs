@@ -13,34 +13,32 @@ pub use transpose::{Conv1DTranspose, Conv2DTranspose, Conv3DTranspose};
 
 use super::activation::Activation;
 use super::call::CallCx;
-use super::window::DataFormat;
+use super::regularizer::Regularizer;
+use super::window::{DataFormat, Windows};
 use crate::ir::{Dim, Graph, NodeId, Shape};
 
-/// Contracts windows `[batch, positions..., channels, window...]` with a kernel `[window..., channels, filters]`.
-fn contract(g: &mut Graph, windows: NodeId, kernel: NodeId) -> NodeId {
-    let rank = spatial_rank(g, kernel);
+/// Contracts windows of channels-last items `[batch, spatial..., channels]` with a kernel
+/// `[window..., channels / groups, filters]`: `[batch, positions..., filters]`. Groups of channels and filters do not
+/// see each other.
+pub(super) fn convolve(g: &mut Graph, windows: Windows<'_>, x: NodeId, kernel: NodeId, groups: usize) -> NodeId {
+    let rank = windows.size.len();
     let mut sum: Vec<(usize, usize)> = (0..rank).map(|i| (rank + 2 + i, i)).collect();
-    sum.push((rank + 1, rank));
-    g.contract(windows, kernel, &[], &sum)
-}
-
-/// The same where channels and filters are split into groups that do not see each other; the kernel is
-/// `[window..., channels / groups, filters]`.
-fn contract_groups(g: &mut Graph, windows: NodeId, kernel: NodeId, groups: usize) -> NodeId {
     if groups == 1 {
-        return contract(g, windows, kernel);
+        sum.push((rank + 1, rank));
+        let windows = windows.over(g, x, 0.0);
+        return g.contract(windows, kernel, &[], &sum);
     }
-    let rank = spatial_rank(g, kernel);
-    let split = |shape: &Shape| {
-        let mut dims = shape.0.clone();
-        dims[rank + 1] = Dim::fixed(shape[rank + 1].scale / groups);
-        dims.insert(rank + 1, Dim::fixed(groups));
-        Shape(dims)
+    // The channels of x and the filters of the kernel, each as [groups, of one group].
+    let split = |g: &mut Graph, x: NodeId| {
+        let mut dims = g.ty(x).shape.0.clone();
+        let last = dims.pop().map_or(1, |d| d.scale);
+        dims.extend([groups, last / groups].map(Dim::fixed));
+        g.reshape(x, Shape(dims))
     };
-    let (left, right) = (split(&g.ty(windows).shape), split(&g.ty(kernel).shape));
-    let windows = g.reshape(windows, left);
-    let kernel = g.reshape(kernel, right);
-    let mut sum: Vec<(usize, usize)> = (0..rank).map(|i| (rank + 3 + i, i)).collect();
+    let x = split(g, x);
+    let windows = windows.over(g, x, 0.0);
+    let kernel = split(g, kernel);
+    sum.iter_mut().for_each(|p| p.0 += 1);
     sum.push((rank + 2, rank));
     // [groups, batch, positions..., filters / groups]
     let y = g.contract(windows, kernel, &[(rank + 1, rank + 1)], &sum);
@@ -52,17 +50,21 @@ fn contract_groups(g: &mut Graph, windows: NodeId, kernel: NodeId, groups: usize
     g.reshape(y, Shape(dims))
 }
 
-/// The number of spatial axes of a kernel `[window..., in, out]`.
-fn spatial_rank(g: &Graph, kernel: NodeId) -> usize {
-    g.ty(kernel).shape.rank() - 2
-}
-
-/// Adds the bias, if there is one, to channels-last items, gives them the layer's layout and applies the activation.
-fn finish(cx: &mut CallCx<'_>, format: DataFormat, mut y: NodeId, activation: &Activation) -> NodeId {
+/// Adds the bias, if there is one, to channels-last items, gives them the layer's layout, applies the activation, and
+/// penalizes the result.
+fn finish(
+    cx: &mut CallCx<'_>,
+    format: DataFormat,
+    mut y: NodeId,
+    activation: &Activation,
+    penalty: &Option<Regularizer>,
+) -> NodeId {
     if let Some(bias) = cx.optional_weight("bias") {
         let bias = cx.broadcast_like(bias, y);
         y = cx.add(y, bias);
     }
     let y = format.restore(cx, y);
-    activation.on(cx, y)
+    let y = activation.on(cx, y);
+    cx.penalize_activity(penalty, y);
+    y
 }

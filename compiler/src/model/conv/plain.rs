@@ -6,6 +6,7 @@ use crate::diag::Problem;
 use crate::ir::NodeId;
 use crate::model::activation::Activation;
 use crate::model::call::CallCx;
+use crate::model::constraint::Constraint;
 use crate::model::initializer::Initializer;
 use crate::model::layer::{BuildCx, Layer, LayerDef, Weight};
 use crate::model::regularizer::Regularizer;
@@ -30,6 +31,9 @@ pub struct Conv<const N: usize> {
     bias_initializer: Initializer,
     kernel_regularizer: Option<Regularizer>,
     bias_regularizer: Option<Regularizer>,
+    activity_regularizer: Option<Regularizer>,
+    kernel_constraint: Option<Constraint>,
+    bias_constraint: Option<Constraint>,
 }
 
 /// A convolution over one axis, such as time; the only one with causal padding.
@@ -55,6 +59,9 @@ impl<const N: usize> Default for Conv<N> {
             bias_initializer: Initializer::Zeros,
             kernel_regularizer: None,
             bias_regularizer: None,
+            activity_regularizer: None,
+            kernel_constraint: None,
+            bias_constraint: None,
         }
     }
 }
@@ -88,6 +95,10 @@ impl<const N: usize> Layer<Conv<N>> {
         bias_initializer: Initializer;
         kernel_regularizer: some Regularizer;
         bias_regularizer: some Regularizer;
+        /// A penalty on the result, averaged over the batch.
+        activity_regularizer: some Regularizer;
+        kernel_constraint: some Constraint;
+        bias_constraint: some Constraint;
     }
 }
 
@@ -104,6 +115,7 @@ impl<const N: usize> LayerDef for Conv<N> {
         self.windows().check(cx, "kernel_size", &item[..N])?;
         self.windows().strided_or_dilated(cx)?;
         self.activation.check(cx)?;
+        self.activation.check_features(self.data_format.last(&self.windows().positions(&item[..N]), self.filters))?;
         for (what, count) in [("channels of its input", channels), ("filters", self.filters)] {
             if count % self.groups != 0 {
                 let (kind, groups) = (self.kind(), self.groups);
@@ -112,10 +124,10 @@ impl<const N: usize> LayerDef for Conv<N> {
         }
         let shape = [&self.kernel_size.0[..], &[channels / self.groups, self.filters]].concat();
         let kernel = Weight::new("kernel", shape, self.kernel_initializer);
-        cx.weight(kernel.regularizer(self.kernel_regularizer))?;
+        cx.weight(kernel.regularizer(self.kernel_regularizer).constraint(self.kernel_constraint.clone()))?;
         if self.use_bias {
             let bias = Weight::new("bias", [self.filters], self.bias_initializer);
-            cx.weight(bias.regularizer(self.bias_regularizer))?;
+            cx.weight(bias.regularizer(self.bias_regularizer).constraint(self.bias_constraint.clone()))?;
         }
         Ok(())
     }
@@ -123,8 +135,7 @@ impl<const N: usize> LayerDef for Conv<N> {
     fn call(&self, cx: &mut CallCx<'_>, x: &[NodeId]) -> Vec<NodeId> {
         let kernel = cx.weight("kernel");
         let x = self.data_format.to_last(cx, x[0]);
-        let windows = self.windows().over(cx, x, 0.0);
-        let y = super::contract_groups(cx, windows, kernel, self.groups);
-        vec![super::finish(cx, self.data_format, y, &self.activation)]
+        let y = super::convolve(cx, self.windows(), x, kernel, self.groups);
+        vec![super::finish(cx, self.data_format, y, &self.activation, &self.activity_regularizer)]
     }
 }

@@ -4,6 +4,7 @@
 //! them, with sample weights, masks and Keras's reductions, so that every loss has all of these.
 
 mod crossentropy;
+mod ctc;
 mod custom;
 mod hinge;
 mod overlap;
@@ -19,6 +20,7 @@ pub use crossentropy::{
     BinaryCrossentropy, BinaryFocalCrossentropy, CategoricalCrossentropy, CategoricalFocalCrossentropy,
     CategoricalGeneralizedCrossEntropy, SparseCategoricalCrossentropy,
 };
+pub use ctc::CTC;
 pub use custom::LossFn;
 pub use hinge::{CategoricalHinge, Hinge, SquaredHinge};
 pub use overlap::{Dice, Tversky};

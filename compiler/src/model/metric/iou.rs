@@ -207,7 +207,7 @@ metrics! {
 
 /// Structs with some of the arguments of [`IoU`].
 macro_rules! variants {
-    ($($(#[doc = $doc:literal])+ $name:ident ($($arg:ident: $ty:ty),+) {
+    ($($(#[doc = $doc:literal])+ $name:ident ($($arg:ident: $ty:ty = $given:ty),+) {
         $($(#[doc = $about:literal])+ $field:ident: $field_ty:ty = $default:expr,)+
     } |$this:ident| $iou:expr;)+) => { $(
         $(#[doc = $doc])+
@@ -220,7 +220,8 @@ macro_rules! variants {
         }
 
         impl $name {
-            pub fn new($($arg: impl Into<$ty>),+) -> $name {
+            #[allow(clippy::useless_conversion, reason = "some arguments have the type of their field")]
+            pub fn new($($arg: $given),+) -> $name {
                 $name { $($arg: $arg.into(),)+ ignore_class: None, $($field: $default,)+ }
             }
 
@@ -246,7 +247,7 @@ macro_rules! variants {
 
         impl Default for $name {
             fn default() -> $name {
-                $name::new($(<$ty>::default()),+)
+                $name { $($arg: <$ty>::default(),)+ ignore_class: None, $($field: $default,)+ }
             }
         }
     )+ };
@@ -254,7 +255,7 @@ macro_rules! variants {
 
 variants! {
     /// [`IoU`] of every class.
-    MeanIoU(num_classes: usize) {
+    MeanIoU(num_classes: usize = usize) {
         /// Whether targets are class numbers (as they are unless set) or scores of classes.
         sparse_y_true: bool = true,
         /// Whether outputs are class numbers (as they are unless set) or scores of classes.
@@ -270,7 +271,7 @@ variants! {
         axis: this.axis,
     };
     /// [`IoU`] of one-hot targets and scores of classes.
-    OneHotIoU(num_classes: usize, target_class_ids: Vec<usize>) {
+    OneHotIoU(num_classes: usize = usize, target_class_ids: Vec<usize> = impl Into<Vec<usize>>) {
         /// Whether outputs are class numbers or (as they are unless set) scores of classes.
         sparse_y_pred: bool = false,
         /// The axis of the classes of scores, the last one unless set.
@@ -284,7 +285,7 @@ variants! {
         axis: this.axis,
     };
     /// [`MeanIoU`] of one-hot targets and scores of classes.
-    OneHotMeanIoU(num_classes: usize) {
+    OneHotMeanIoU(num_classes: usize = usize) {
         /// Whether outputs are class numbers or (as they are unless set) scores of classes.
         sparse_y_pred: bool = false,
         /// The axis of the classes of scores, the last one unless set.

@@ -74,7 +74,7 @@ impl Optimizer for Adafactor {
     common!(in impl);
 
     fn check(&self) -> Result<(), Problem> {
-        if !self.beta_2_decay.is_finite() || !(self.clip_threshold > 0.0) {
+        if !self.beta_2_decay.is_finite() || self.clip_threshold.is_nan() || self.clip_threshold <= 0.0 {
             return Err(Problem::value("Adafactor needs a finite beta_2_decay and a positive clip_threshold"));
         }
         not_negative("Adafactor", "epsilon_1", self.epsilon_1)?;

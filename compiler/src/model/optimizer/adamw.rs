@@ -1,9 +1,14 @@
-use serde::{Deserialize, Serialize};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{Adam, Optimizer, Options, Slot, StepCx, Update, common};
 use crate::diag::Problem;
 use crate::ir::{NodeId, TensorType};
+use crate::model::config::Config;
 use crate::model::schedule::LearningRate;
+
+/// The decay of a weight unless another one is set.
+const DECAY: f64 = 0.004;
 
 /// [`Adam`] with weight decay, by 0.004 unless set.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -14,7 +19,7 @@ pub struct AdamW {
     beta_2: f64,
     epsilon: f64,
     amsgrad: bool,
-    #[serde(flatten)]
+    #[serde(flatten, deserialize_with = "decaying")]
     options: Options,
 }
 
@@ -26,7 +31,7 @@ impl Default for AdamW {
             beta_2: 0.999,
             epsilon: 1e-7,
             amsgrad: false,
-            options: Options { weight_decay: Some(0.004), ..Options::default() },
+            options: Options { weight_decay: Some(DECAY), ..Options::default() },
         }
     }
 }
@@ -86,4 +91,11 @@ impl Optimizer for AdamW {
     fn update(&self, cx: &mut StepCx<'_>, weight: NodeId, gradient: NodeId, slots: &[NodeId]) -> Update {
         self.rule().update(cx, weight, gradient, slots)
     }
+}
+
+/// Options that decay where nothing is said about it.
+fn decaying<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Options, D::Error> {
+    let mut given = Config::deserialize(deserializer)?;
+    given.entry("weight_decay").or_insert_with(|| DECAY.into());
+    serde_json::from_value(given.into()).map_err(D::Error::custom)
 }

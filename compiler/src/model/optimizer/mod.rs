@@ -22,6 +22,7 @@ pub(crate) mod step;
 use std::any::Any;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
+use std::rc::Rc;
 
 pub use adadelta::Adadelta;
 pub use adafactor::Adafactor;
@@ -73,39 +74,46 @@ pub trait Optimizer: fmt::Debug + Any {
     fn update(&self, cx: &mut StepCx<'_>, weight: NodeId, gradient: NodeId, slots: &[NodeId]) -> Update;
 }
 
-impl Optimizer for Box<dyn Optimizer> {
-    fn kind(&self) -> &'static str {
-        (**self).kind()
-    }
+/// An optimizer behind a pointer.
+macro_rules! pointers {
+    ($($pointer:ident),+) => { $(
+            impl Optimizer for $pointer<dyn Optimizer> {
+                fn kind(&self) -> &'static str {
+                    (**self).kind()
+                }
 
-    fn learning_rate(&self) -> &LearningRate {
-        (**self).learning_rate()
-    }
+                fn learning_rate(&self) -> &LearningRate {
+                    (**self).learning_rate()
+                }
 
-    fn options(&self) -> &Options {
-        (**self).options()
-    }
+                fn options(&self) -> &Options {
+                    (**self).options()
+                }
 
-    fn check(&self) -> Result<(), Problem> {
-        (**self).check()
-    }
+                fn check(&self) -> Result<(), Problem> {
+                    (**self).check()
+                }
 
-    fn slots(&self, weight: &TensorType) -> Vec<Slot> {
-        (**self).slots(weight)
-    }
+                fn slots(&self, weight: &TensorType) -> Vec<Slot> {
+                    (**self).slots(weight)
+                }
 
-    fn scalars(&self) -> Vec<(&'static str, f64)> {
-        (**self).scalars()
-    }
+                fn scalars(&self) -> Vec<(&'static str, f64)> {
+                    (**self).scalars()
+                }
 
-    fn begin(&self, cx: &mut StepCx<'_>, scalars: &[NodeId]) -> Vec<NodeId> {
-        (**self).begin(cx, scalars)
-    }
+                fn begin(&self, cx: &mut StepCx<'_>, scalars: &[NodeId]) -> Vec<NodeId> {
+                    (**self).begin(cx, scalars)
+                }
 
-    fn update(&self, cx: &mut StepCx<'_>, weight: NodeId, gradient: NodeId, slots: &[NodeId]) -> Update {
-        (**self).update(cx, weight, gradient, slots)
-    }
+                fn update(&self, cx: &mut StepCx<'_>, weight: NodeId, gradient: NodeId, slots: &[NodeId]) -> Update {
+                    (**self).update(cx, weight, gradient, slots)
+                }
+            }
+    )+ };
 }
+
+pointers!(Box, Rc);
 
 /// Something that is kept for a parameter.
 #[derive(Clone, PartialEq, Debug)]

@@ -50,6 +50,7 @@ const RULES: &[Rule] = rules![
     view::sum_of_neighbours,
     view::window_of_one,
     view::fold_of_one,
+    view::fold_of_tiles,
     view::function_of_broadcasts,
     reduce::reduce_nothing,
     reduce::reduce_of_reduce,

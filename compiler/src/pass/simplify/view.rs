@@ -1,6 +1,6 @@
 //! Rules of views.
 
-use crate::ir::{BinaryFn, Dim, Graph, Literal, Node, NodeId, Number, Op, PadAxis, SliceAxis, TensorType};
+use crate::ir::{BinaryFn, Dim, Graph, Literal, Node, NodeId, Number, Op, PadAxis, SliceAxis, TensorType, WindowAxis};
 
 /// The operand of a node and what views it.
 fn view(g: &Graph, id: NodeId) -> Option<(&Op, NodeId)> {
@@ -222,6 +222,33 @@ pub fn fold_of_one(g: &mut Graph, id: NodeId) -> Option<NodeId> {
     }
     let flat = g.reshape(x, dims);
     Some(g.push(Op::Pad { axes: pads, value: Number(0.0) }, &[flat]))
+}
+
+/// Windows side by side are folded by joining each position with its window, and zeros behind the last one.
+pub fn fold_of_tiles(g: &mut Graph, id: NodeId) -> Option<NodeId> {
+    let Node { op: Op::Fold { axes, shape }, args, .. } = g.node(id) else { return None };
+    let tiles = |w: &WindowAxis| w.stride == w.size && (w.dilation == 1 || w.size == 1);
+    if !axes.iter().all(tiles) {
+        return None;
+    }
+    let (axes, shape, x) = (axes.clone(), shape.clone(), args[0]);
+    let (mut order, mut joined) = (Vec::new(), shape.clone());
+    let mut pads = vec![PadAxis::default(); shape.rank()];
+    for axis in 0..shape.rank() {
+        order.push(axis);
+        if let Some(i) = axes.iter().position(|w| w.axis == axis) {
+            order.push(shape.rank() + i);
+            let covered = axes[i].positions(shape[axis].scale) * axes[i].size;
+            pads[axis].high = shape[axis].scale - covered;
+            joined.0[axis] = Dim::fixed(covered);
+        }
+    }
+    let x = g.permute(x, &order);
+    let x = g.try_push(Op::Reshape(joined), &[x]).ok()?;
+    match pads.iter().all(|p| *p == PadAxis::default()) {
+        true => Some(x),
+        false => g.try_push(Op::Pad { axes: pads, value: Number(0.0) }, &[x]).ok(),
+    }
 }
 
 /// A function of operands that repeat in one way is computed before they repeat.

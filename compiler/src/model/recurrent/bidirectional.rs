@@ -1,0 +1,201 @@
+//! A recurrent layer run in both directions.
+
+use std::ops::RangeInclusive;
+use std::rc::Rc;
+
+use serde::{Deserialize, Serialize};
+
+use super::arguments::SequenceArguments;
+use super::run::{RecurrentDef, flip, refuse};
+use crate::diag::Problem;
+use crate::ir::NodeId;
+use crate::model::call::{CallCx, Masked};
+use crate::model::graph::MaskedType;
+use crate::model::layer::{AnyLayer, BuildCx, IntoLayer, Layer, LayerDef, snake_case};
+
+/// How the outputs of the two directions become one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MergeMode {
+    Sum,
+    Mul,
+    /// Side by side along the last axis.
+    #[default]
+    Concat,
+    Ave,
+}
+
+/// Runs a recurrent layer and a copy of it that goes the other way, each with weights of its own, and merges their
+/// outputs; without a merge mode both are results. Final states, forward ones first, follow.
+#[derive(Clone, Debug)]
+pub struct Bidirectional {
+    arguments: BidirectionalArguments,
+    /// The layers as they are run; nothing where they are not recurrent.
+    directions: Option<[Direction; 2]>,
+}
+
+/// The arguments of Keras's class.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct BidirectionalArguments {
+    layer: Option<AnyLayer>,
+    backward_layer: Option<AnyLayer>,
+    merge_mode: Option<MergeMode>,
+}
+
+impl Default for BidirectionalArguments {
+    fn default() -> BidirectionalArguments {
+        BidirectionalArguments { layer: None, backward_layer: None, merge_mode: Some(MergeMode::Concat) }
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Direction {
+    name: String,
+    def: Rc<dyn RecurrentDef>,
+}
+
+impl Direction {
+    /// A copy of a layer. As in Keras, masked steps put out zeros where all steps are returned.
+    fn of(layer: &AnyLayer, name: String, turn: bool) -> Option<Direction> {
+        let recurrent = layer.definition().recurrent()?;
+        let mut sequence = recurrent.sequence();
+        sequence.zero_output_for_mask = sequence.return_sequences;
+        sequence.go_backwards ^= turn;
+        Some(Direction { name, def: recurrent.running(sequence) })
+    }
+}
+
+impl From<BidirectionalArguments> for Bidirectional {
+    fn from(arguments: BidirectionalArguments) -> Bidirectional {
+        let called = |layer: &AnyLayer| layer.name().unwrap_or_else(|| snake_case(layer.definition().kind()));
+        let directions = arguments.layer.as_ref().and_then(|layer| {
+            let name = called(layer);
+            let plain = |prefix| name.strip_prefix(prefix).unwrap_or(&name);
+            let forward = Direction::of(layer, format!("forward_{}", plain("forward_")), false)?;
+            let backward = match &arguments.backward_layer {
+                Some(layer) => Direction::of(layer, called(layer), false)?,
+                None => Direction::of(layer, format!("backward_{}", plain("backward_")), true)?,
+            };
+            Some([forward, backward])
+        });
+        Bidirectional { arguments, directions }
+    }
+}
+
+impl From<Bidirectional> for BidirectionalArguments {
+    fn from(bidirectional: Bidirectional) -> BidirectionalArguments {
+        bidirectional.arguments
+    }
+}
+
+impl Bidirectional {
+    #[allow(clippy::new_ret_no_self)]
+    pub fn new(layer: impl IntoLayer) -> Layer<Bidirectional> {
+        let layer = Some(layer.into_layer());
+        Layer::new(BidirectionalArguments { layer, ..BidirectionalArguments::default() }.into())
+    }
+
+    /// The numbers of states of both directions.
+    fn states(&self) -> [usize; 2] {
+        let count = |direction: &Direction| *direction.def.arity().end() - 1;
+        self.directions.as_ref().map_or([0, 0], |[forward, backward]| [count(forward), count(backward)])
+    }
+
+    /// The inputs of one direction: the sequence, and its part of the initial states.
+    fn part<T: Clone>(&self, inputs: &[T], backward: bool) -> Vec<T> {
+        let (first, rest) = inputs.split_at(1);
+        let (forwards, backwards) = rest.split_at(self.states()[0].min(rest.len()));
+        [first, if backward { backwards } else { forwards }].concat()
+    }
+}
+
+impl Layer<Bidirectional> {
+    /// How the outputs become one; `None` keeps both.
+    pub fn merge_mode(self, merge_mode: impl Into<Option<MergeMode>>) -> Layer<Bidirectional> {
+        let merge_mode = merge_mode.into();
+        self.with(|d| d.arguments.merge_mode = merge_mode)
+    }
+
+    /// The layer that goes the other way, in place of a copy of the first. It takes its steps in the other order and
+    /// returns as much.
+    pub fn backward_layer(self, layer: impl IntoLayer) -> Layer<Bidirectional> {
+        let layer = layer.into_layer();
+        self.with(|d| *d = BidirectionalArguments { backward_layer: Some(layer), ..d.arguments.clone() }.into())
+    }
+}
+
+impl LayerDef for Bidirectional {
+    fn kind(&self) -> &'static str {
+        "Bidirectional"
+    }
+
+    fn arity(&self) -> RangeInclusive<usize> {
+        1..=1 + self.states().iter().sum::<usize>()
+    }
+
+    fn results(&self) -> usize {
+        let outputs = if self.arguments.merge_mode.is_some() { 1 } else { 2 };
+        let states = |[forward, backward]: &[Direction; 2]| forward.def.results() + backward.def.results() - 2;
+        outputs + self.directions.as_ref().map_or(0, states)
+    }
+
+    fn build(&self, cx: &mut BuildCx<'_>) -> Result<(), Problem> {
+        let Some([first, second]) = &self.directions else {
+            let help = "give it one such as `LSTM::new(8)`";
+            return Err(refuse(cx.kind(), "needs a layer that runs a cell over sequences".into(), help));
+        };
+        let (forward, backward) = (first.def.sequence(), second.def.sequence());
+        let returns = |s: SequenceArguments| (s.return_sequences, s.return_state, s.stateful);
+        if forward.go_backwards == backward.go_backwards || returns(forward) != returns(backward) {
+            let help =
+                "give one of them go_backwards(true), and both the same return_sequences, return_state, stateful";
+            return Err(refuse(cx.kind(), "needs two layers that differ only in their direction".into(), help));
+        }
+        let (given, states) = (cx.inputs().len() - 1, self.states());
+        if given != 0 && given != states[0] + states[1] {
+            let message =
+                format!("has {} and {} states in its directions, got {given} initial ones", states[0], states[1]);
+            return Err(refuse(cx.kind(), message, "give the forward layer's states, then the backward layer's"));
+        }
+        let inputs: Vec<MaskedType> = cx
+            .inputs()
+            .iter()
+            .enumerate()
+            .map(|(i, ty)| MaskedType { ty: ty.clone(), mask: cx.mask(i).cloned() })
+            .collect();
+        for (Direction { name, def }, backward) in [(first, false), (second, true)] {
+            cx.scope(name, def.kind(), &self.part(&inputs, backward), |cx| def.build(cx))?;
+        }
+        Ok(())
+    }
+
+    fn call(&self, cx: &mut CallCx<'_>, inputs: &[NodeId]) -> Vec<NodeId> {
+        let Some([first, second]) = &self.directions else { return Vec::new() };
+        let inputs: Vec<Masked> =
+            inputs.iter().enumerate().map(|(i, &node)| Masked { node, mask: cx.mask(i) }).collect();
+        let sequences = first.def.sequence().return_sequences;
+        let forward = cx.part(&first.name, &*first.def, &self.part(&inputs, false));
+        let backward = cx.part(&second.name, &*second.def, &self.part(&inputs, true));
+        let (x, mut y) = (forward[0].node, backward[0].node);
+        if sequences {
+            y = flip(cx, y, 1);
+        }
+        let last = cx.ty(x).shape.rank() - 1;
+        let mut results = match self.arguments.merge_mode {
+            None => vec![x, y],
+            Some(MergeMode::Concat) => vec![cx.concat(&[x, y], last)],
+            Some(MergeMode::Sum) => vec![cx.add(x, y)],
+            Some(MergeMode::Mul) => vec![cx.mul(x, y)],
+            Some(MergeMode::Ave) => {
+                let sum = cx.add(x, y);
+                vec![cx.mul_s(sum, 0.5)]
+            }
+        };
+        if sequences {
+            (0..results.len()).for_each(|i| cx.set_mask(i, inputs[0].mask));
+        }
+        results.extend(forward[1..].iter().chain(&backward[1..]).map(|state| state.node));
+        results
+    }
+}
