@@ -22,15 +22,15 @@ impl JitModel {
     /// Compiles a model for this machine. With [`TargetCpu::Portable`] only code for the strongest level that the
     /// machine has is generated.
     pub fn new(compiled: &Compiled, cpu: TargetCpu) -> Result<JitModel, BackendError> {
-        JitModel::from_image(&ModelImage::new(compiled), cpu)
+        JitModel::from_image(&ModelImage::new(compiled), cpu, Products::Driver)
     }
 
     /// Compiles an image for this machine.
-    pub fn from_image(image: &ModelImage, cpu: TargetCpu) -> Result<JitModel, BackendError> {
+    pub fn from_image(image: &ModelImage, cpu: TargetCpu, products: Products) -> Result<JitModel, BackendError> {
         let variants = host_variants(cpu)?;
         let mut module = host_module(&variants)?;
         let mut compiler = Compiler::new(&mut module, &image.name);
-        let emitted = image::emit(image, &mut compiler, &variants, Products::Driver)?;
+        let emitted = image::emit(image, &mut compiler, &variants, products)?;
         module.finalize_definitions().map_err(|e| BackendError::internal(&image.name, e))?;
         Ok(JitModel { descriptor: Loaded::new(module, emitted.descriptor) })
     }

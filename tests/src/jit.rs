@@ -2,7 +2,7 @@
 //! every kernel is shared out however small it is, and the bits must be equal.
 
 use bakelite::{Level, Model, Options, level};
-use bakelite_compiler::backend::cranelift::TargetCpu;
+use bakelite_compiler::backend::cranelift::{Products, TargetCpu};
 use bakelite_compiler::compile::Compiled;
 use bakelite_compiler::emit::image::ModelImage;
 use bakelite_compiler::ir::eval::Tensor;
@@ -16,6 +16,7 @@ use crate::runtime::{Callable, Called, Loaded, Pipeline, Runtime, caught};
 pub struct Jit {
     pub pipeline: Pipeline,
     pub level: Level,
+    pub products: Products,
 }
 
 impl Jit {
@@ -24,20 +25,27 @@ impl Jit {
         Level::ALL.into_iter().filter(|l| level::supported(*l)).collect()
     }
 
-    /// All code at every level, and the earlier stages of the compiler at the strongest one.
+    /// All code at every level, and the earlier stages of the compiler at the strongest one; there also code that
+    /// multiplies matrices without the driver.
     pub fn all() -> Vec<Jit> {
         let levels = Jit::levels();
+        let jit = |pipeline, level| Jit { pipeline, level, products: Products::Driver };
         let strongest = levels.last().copied().unwrap_or(Level::Baseline);
-        let mut all: Vec<Jit> = levels.into_iter().map(|level| Jit { pipeline: Pipeline::Optimised, level }).collect();
-        all.push(Jit { pipeline: Pipeline::Eager, level: strongest });
-        all.push(Jit { pipeline: Pipeline::Fused, level: strongest });
+        let mut all: Vec<Jit> = levels.into_iter().map(|level| jit(Pipeline::Optimised, level)).collect();
+        all.push(jit(Pipeline::Eager, strongest));
+        all.push(jit(Pipeline::Fused, strongest));
+        all.push(Jit { products: Products::Loops, ..jit(Pipeline::Optimised, strongest) });
         all
     }
 }
 
 impl Runtime for Jit {
     fn name(&self) -> String {
-        format!("{}, {}", self.level, self.pipeline.name())
+        let products = match self.products {
+            Products::Driver => "",
+            Products::Loops => ", products in loops",
+        };
+        format!("{}, {}{products}", self.level, self.pipeline.name())
     }
 
     fn load<'m>(&self, modules: &[&'m Module]) -> Vec<Loaded<'m>> {
@@ -48,7 +56,8 @@ impl Runtime for Jit {
             for entry in &mut image.entries {
                 entry.parallel_batch = Some(1);
             }
-            let code = JitModel::from_image(&image, TargetCpu::Level(self.level)).map_err(|e| e.to_string())?;
+            let code =
+                JitModel::from_image(&image, TargetCpu::Level(self.level), self.products).map_err(|e| e.to_string())?;
             let options = Options::new().level(self.level).threads(1);
             let one = Model::open_with(code, options).map_err(|e| e.to_string())?;
             let mut two = one.fork().map_err(|e| e.to_string())?;

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use target_lexicon::Triple;
+use target_lexicon::{Architecture, Triple};
 
 /// Why a source was not compiled.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -25,8 +25,14 @@ const COMPILE: &[&str] = &["-std=c99", "-O2", "-fPIC", "-Wall", "-Wextra", "-c"]
 /// One object out of several, none of which needs an executable stack.
 const LINK: &[&str] = &["-r", "-nostdlib", "-Wl,-z,noexecstack"];
 
+/// Atomic operations of AArch64 as instructions, not as functions of the compiler's own library.
+const COMPILE_AARCH64: &[&str] = &["-mno-outline-atomics"];
+
 /// A C compiler, with arguments that belong to its name.
-pub struct Compiler(Vec<String>);
+pub struct Compiler {
+    words: Vec<String>,
+    flags: Vec<&'static str>,
+}
 
 impl Compiler {
     /// The compiler of a target: what the environment names, else what systems have.
@@ -35,7 +41,11 @@ impl Compiler {
         for command in &candidates {
             let words: Vec<String> = command.split_whitespace().map(str::to_string).collect();
             if Command::new(&words[0]).args(&words[1..]).arg("--version").output().is_ok() {
-                return Ok(Compiler(words));
+                let mut flags = COMPILE.to_vec();
+                if matches!(target.architecture, Architecture::Aarch64(_)) {
+                    flags.extend(COMPILE_AARCH64);
+                }
+                return Ok(Compiler { words, flags });
             }
         }
         Err(CcError::Missing { target: target.to_string(), tried: candidates.join(", ") })
@@ -54,7 +64,7 @@ impl Compiler {
         let io = |path: &Path, e: std::io::Error| CcError::Io { path: path.to_path_buf(), reason: e.to_string() };
         fs::create_dir_all(&work).map_err(|e| io(&work, e))?;
         let result = (|| {
-            self.run(folder, COMPILE, &[&format!("{name}.c"), "-o", &path_text(&work.join("source.o"))])?;
+            self.run(folder, &self.flags, &[&format!("{name}.c"), "-o", &path_text(&work.join("source.o"))])?;
             let mut parts = vec!["source.o".to_string()];
             for (i, object) in objects.iter().enumerate() {
                 parts.push(format!("part{i}.o"));
@@ -85,8 +95,8 @@ impl Compiler {
     }
 
     fn run(&self, folder: &Path, flags: &[&str], arguments: &[&str]) -> Result<Vec<u8>, CcError> {
-        let mut command = Command::new(&self.0[0]);
-        run(&self.0.join(" "), command.args(&self.0[1..]).args(flags).args(arguments).current_dir(folder))
+        let mut command = Command::new(&self.words[0]);
+        run(&self.words.join(" "), command.args(&self.words[1..]).args(flags).args(arguments).current_dir(folder))
     }
 }
 

@@ -4,7 +4,7 @@ use bakelite::abi::CellKind;
 use bakelite::{Input, Options, Output};
 use bakelite_kernels::manifest::{Level, table};
 
-use crate::backend::cranelift::TargetCpu;
+use crate::backend::cranelift::{Products, TargetCpu};
 use crate::emit::image::{CellImage, EntryImage, ModelImage};
 use crate::ir::eval::{Tensor, Values};
 use crate::ir::random::Rng;
@@ -104,7 +104,8 @@ impl Runner {
             storage: &storage,
             entries: vec![EntryImage { parallel_batch: Some(1), ..EntryImage::new(program) }],
         };
-        let jit = JitModel::from_image(&image, TargetCpu::Level(level)).unwrap_or_else(|e| panic!("{e}"));
+        let jit =
+            JitModel::from_image(&image, TargetCpu::Level(level), Products::Driver).unwrap_or_else(|e| panic!("{e}"));
         let options = Options::new().threads(1).level(level);
         Runner { model: bakelite::Model::open_with(jit, options).unwrap_or_else(|e| panic!("{e}")) }
     }
