@@ -25,8 +25,10 @@ use crate::ir::{NodeId, SourceLine};
 #[derive(Clone)]
 pub struct Lambda {
     inputs: RangeInclusive<usize>,
-    function: Rc<dyn Fn(&[Tensor]) -> Tensor>,
+    function: Rc<Function>,
 }
+
+type Function = dyn Fn(&[Tensor]) -> Tensor;
 
 impl Lambda {
     /// A function of one tensor.

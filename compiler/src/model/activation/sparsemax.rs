@@ -1,8 +1,8 @@
 use crate::ir::{DType, Graph, NodeId, Shape};
 
-/// Keras's sparsemax along an axis: `max(x - tau, 0)` with `tau = (sum of the partial sums of the k largest elements -
-/// 1) / k`, where the k largest are those with `1 + rank * x > their partial sum`. Keras 3.15 sums the partial sums up,
-/// where the published function takes the last of them; the two agree for k = 1.
+/// Keras's sparsemax along an axis: `max(x - tau, 0)`. The k largest elements, those with `1 + rank * x` above their
+/// partial sum, make tau: the sum of their partial sums less 1, over k. That is what Keras 3.15 computes; the published
+/// function takes the last of the partial sums instead, so that the two agree for k = 1.
 ///
 /// Nothing is sorted: rank and partial sum of an element follow from those that come before it, which are the larger
 /// ones and of equal ones the earlier.
