@@ -8,7 +8,7 @@ use bakelite_compiler::ir::eval::{Tensor as Value, evaluate};
 use bakelite_compiler::ir::{TensorType, verify};
 use bakelite_compiler::prelude::*;
 use bakelite_compiler::schedule;
-use common::rows::{for_each, for_each_loop};
+use common::rows::for_each;
 use common::{Interpreted, Numbers, assert_close, scalar};
 
 fn dot(a: &[f64], b: &[f64]) -> f64 {
@@ -65,11 +65,6 @@ fn check_gradients(name: &str, model: &Model, inputs: &[&[usize]], batch: usize)
 #[test]
 fn every_layer_has_the_gradient_of_finite_differences() {
     for_each(check_layer);
-}
-
-#[test]
-fn every_layer_with_a_loop_has_the_gradient_of_finite_differences() {
-    for_each_loop(check_layer);
 }
 
 fn check_layer(name: &str, model: &Model, inputs: &[&[usize]], shape: Option<Vec<usize>>, result: &[usize]) {

@@ -4,7 +4,7 @@
 #[cfg(feature = "peers")]
 pub mod candle;
 pub mod fixture;
-mod host_cuda;
+pub mod host_cuda;
 pub mod jit;
 pub mod keras;
 pub mod naive;

@@ -264,6 +264,24 @@ impl Case {
         }
     }
 
+    /// One entry point of a model. Its parameters are drawn around zero, and its state is kept away from zero, so that
+    /// it can be a variance.
+    pub fn entry(name: impl Into<String>, mut module: Module, entry: &str) -> Case {
+        module.entries.retain(|e| e.name == entry);
+        let inputs = module.entries.iter().flat_map(|e| &e.inputs).map(|i| (i.ty.clone(), Domain::COMMON));
+        let cells = module.storage.iter().map(|cell| {
+            let domain = match (cell.ty.dtype.is_float(), cell.kind) {
+                (true, StorageKind::Param) => Domain::Between(-1.0, 1.0),
+                (true, StorageKind::State | StorageKind::Training) => Domain::Between(0.5, 1.5),
+                (false, _) => Domain::Between(0.0, 3.0),
+            };
+            (cell.ty.clone(), domain)
+        });
+        let domains = inputs.chain(cells).collect();
+        let (tolerance, wrt) = (Tolerance::SUM, Vec::new());
+        Case { name: name.into(), module, domains, tolerance, sum: false, wrt, differences: false }
+    }
+
     pub fn values(&self, batch: usize) -> Values {
         let mut rng = Rng::new(batch as u64);
         if self.domains.is_empty() {

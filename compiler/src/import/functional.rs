@@ -164,7 +164,8 @@ impl Reader<'_> {
             };
             match (&call.mask, arguments.first_mut()) {
                 (Some(mask), Some(first)) if is_operation(entries, index, mask) => {
-                    if !first.is_masked() && first.port.is_some() {
+                    let carried = first.is_masked() || first.port.is_none();
+                    if !carried {
                         self.malformed(&here, "is called with a mask that is computed, which is not supported");
                     }
                 }

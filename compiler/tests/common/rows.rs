@@ -255,21 +255,11 @@ pub fn model_of(
     (m, y.item_shape())
 }
 
-/// [`for_each`] for the layers that loop.
-pub fn for_each_loop(mut f: impl FnMut(&str, &Model, &[&[usize]], Option<Vec<usize>>, &[usize])) {
-    for training in [true, false] {
-        for Row(name, inputs, result, build) in recurrent::ROWS {
-            let (model, shape) = model_of(inputs, training, build);
-            f(name, &model, inputs, shape, result);
-        }
-    }
-}
-
 /// Calls a function with the model of every row and of every activation, in training and in prediction, and with the
 /// shapes of its inputs and of its result.
 pub fn for_each(mut f: impl FnMut(&str, &Model, &[&[usize]], Option<Vec<usize>>, &[usize])) {
     for training in [true, false] {
-        for Row(name, inputs, result, build) in ROWS {
+        for Row(name, inputs, result, build) in ROWS.iter().chain(recurrent::ROWS) {
             let (model, shape) = model_of(inputs, training, build);
             f(name, &model, inputs, shape, result);
         }
