@@ -228,6 +228,7 @@ fn keras_agrees() {
     let fixtures = Fixtures::load();
     let only = std::env::var("BAKELITE_KERAS_ONLY").unwrap_or_default();
     let cases: Vec<&Case> = fixtures.cases.iter().filter(|case| case.name.contains(&only)).collect();
+    assert!(!cases.is_empty(), "no case has `{only}` in its name");
     let (next, failures) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     let work = || {
         while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
