@@ -71,7 +71,7 @@ impl Candle {
                     let labels: Vec<u32> = (0..w.batch).map(|i| (i * 7 % n) as u32).collect();
                     Tensor::from_vec(labels, w.batch, &Device::Cpu)?
                 }
-                Target::Question => candle_core::bail!("no loss for questions"),
+                Target::Question | Target::Image => candle_core::bail!("no loss for this target"),
             };
             Ok(Candle { net, optimizer, target: w.target, x, y })
         };
@@ -83,7 +83,7 @@ impl Candle {
         let y = (self.net)(&self.x)?;
         let loss = match self.target {
             Target::Numbers(_) => loss::mse(&y, &self.y)?,
-            Target::Class(_) | Target::Question => loss::cross_entropy(&y, &self.y)?,
+            Target::Class(_) | Target::Question | Target::Image => loss::cross_entropy(&y, &self.y)?,
         };
         self.optimizer.backward_step(&loss)?;
         loss.to_scalar()

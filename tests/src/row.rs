@@ -251,11 +251,15 @@ impl Values {
 }
 
 impl Case {
-    /// A random graph of about so many operations.
+    /// A random graph of about so many operations, every other one with loops among them.
     pub fn random(seed: u64, operations: usize) -> Case {
         Case {
             name: format!("seed {seed}"),
-            module: random::module(seed, operations),
+            module: if seed % 2 == 0 {
+                random::module(seed, operations)
+            } else {
+                random::module_with_loops(seed, operations)
+            },
             domains: Vec::new(),
             tolerance: Tolerance::Within(random::TOLERANCE),
             sum: false,

@@ -15,6 +15,8 @@ pub struct Workload {
     pub batch: usize,
     /// The shape of one item.
     pub item: &'static [usize],
+    /// Items are words out of so many; numbers where there is none.
+    pub words: Option<usize>,
     pub target: Target,
     build: fn(&dsl::Tensor) -> dsl::Tensor,
 }
@@ -28,16 +30,26 @@ pub enum Target {
     Class(usize),
     /// Yes or no, from a logit.
     Question,
+    /// The pixels of an image of the input's shape, by mean squared error.
+    Image,
 }
 
+use Target::{Class, Image, Numbers, Question};
+
+#[rustfmt::skip]
 pub const ALL: &[Workload] = &[
-    Workload { name: "tiny", batch: 8, item: &[4], target: Target::Numbers(4), build: tiny },
-    Workload { name: "mlp", batch: 128, item: &[784], target: Target::Class(10), build: mlp },
-    Workload { name: "imdb", batch: 512, item: &[10000], target: Target::Question, build: imdb },
-    Workload { name: "conv", batch: 64, item: &[28, 28, 1], target: Target::Class(10), build: conv },
-    Workload { name: "xcept", batch: 16, item: &[64, 64, 3], target: Target::Class(10), build: xcept },
-    Workload { name: "autoenc", batch: 64, item: &[28, 28, 1], target: Target::Numbers(784), build: autoenc },
-    Workload { name: "resnet", batch: 32, item: &[32, 32, 3], target: Target::Class(10), build: resnet },
+    Workload { name: "tiny", batch: 8, item: &[4], words: None, target: Numbers(4), build: tiny },
+    Workload { name: "mlp", batch: 128, item: &[784], words: None, target: Class(10), build: mlp },
+    Workload { name: "imdb", batch: 512, item: &[10000], words: None, target: Question, build: imdb },
+    Workload { name: "conv", batch: 64, item: &[28, 28, 1], words: None, target: Class(10), build: conv },
+    Workload { name: "lstm", batch: 128, item: &[60, 57], words: None, target: Class(57), build: lstm },
+    Workload { name: "gru", batch: 128, item: &[120, 14], words: None, target: Numbers(1), build: gru },
+    Workload { name: "bilstm", batch: 64, item: &[100], words: Some(10000), target: Question, build: bilstm },
+    Workload { name: "encoder", batch: 16, item: &[64, 128], words: None, target: Class(10), build: encoder },
+    Workload { name: "text", batch: 128, item: &[500], words: Some(10000), target: Question, build: text },
+    Workload { name: "autoenc", batch: 64, item: &[28, 28, 1], words: None, target: Image, build: autoenc },
+    Workload { name: "xcept", batch: 16, item: &[64, 64, 3], words: None, target: Class(10), build: xcept },
+    Workload { name: "resnet", batch: 32, item: &[32, 32, 3], words: None, target: Class(10), build: resnet },
 ];
 
 /// The workload with a name.
@@ -73,28 +85,59 @@ fn conv(x: &dsl::Tensor) -> dsl::Tensor {
     Dense::new(10).apply(&x)
 }
 
-fn xcept(x: &dsl::Tensor) -> dsl::Tensor {
-    let norm = |x: &dsl::Tensor| BatchNormalization::new().apply(x);
-    let separable = |x: &dsl::Tensor, filters: usize| {
-        norm(&SeparableConv2D::new(filters, 3).padding(Same).use_bias(false).apply(x))
-    };
-    let x = Conv2D::new(32, 3).strides(2).padding(Same).use_bias(false).apply(x);
-    let mut h = Relu.apply(&norm(&x));
-    for filters in [64, 128, 256] {
-        let shortcut = norm(&Conv2D::new(filters, 1).strides(2).padding(Same).use_bias(false).apply(&h));
-        let x = separable(&Relu.apply(&separable(&h, filters)), filters);
-        h = Add.apply_many(&[&MaxPooling2D::new(3).strides(2).padding(Same).apply(&x), &shortcut]);
+fn lstm(x: &dsl::Tensor) -> dsl::Tensor {
+    Dense::new(57).apply(&LSTM::new(128).apply(x))
+}
+
+fn gru(x: &dsl::Tensor) -> dsl::Tensor {
+    Dense::new(1).apply(&GRU::new(32).apply(x))
+}
+
+fn bilstm(x: &dsl::Tensor) -> dsl::Tensor {
+    let x = Embedding::new(10000, 32).apply(x);
+    Dense::new(1).apply(&Bidirectional::new(LSTM::new(32)).apply(&x))
+}
+
+fn encoder(x: &dsl::Tensor) -> dsl::Tensor {
+    let norm = |x: &dsl::Tensor, y: &dsl::Tensor| LayerNormalization::new().apply(&Add.apply_many(&[x, y]));
+    let mut h = x.clone();
+    for _ in 0..2 {
+        h = norm(&h, &MultiHeadAttention::new(4, 32).apply_many(&[&h, &h]));
+        h = norm(&h, &Dense::new(128).apply(&Dense::new(512).activation(Relu).apply(&h)));
     }
-    Dense::new(10).apply(&GlobalAveragePooling2D.apply(&h))
+    Dense::new(10).apply(&GlobalAveragePooling1D.apply(&h))
+}
+
+fn text(x: &dsl::Tensor) -> dsl::Tensor {
+    let x = Embedding::new(10000, 128).apply(x);
+    let x = Conv1D::new(32, 7).activation(Relu).apply(&x);
+    let x = MaxPooling1D::new(5).apply(&x);
+    let x = Conv1D::new(32, 7).activation(Relu).apply(&x);
+    Dense::new(1).apply(&GlobalMaxPooling1D.apply(&x))
 }
 
 fn autoenc(x: &dsl::Tensor) -> dsl::Tensor {
-    let conv = |filters| Conv2D::new(filters, 3).padding(Same);
-    let x = conv(32).activation(Relu).apply(x);
-    let x = conv(64).strides(2).activation(Relu).apply(&x);
-    let x = conv(64).activation(Relu).apply(&x);
+    let conv = |filters| Conv2D::new(filters, 3).padding(Same).activation(Relu);
+    let x = conv(32).apply(x);
+    let x = conv(64).strides(2).apply(&x);
+    let x = conv(64).apply(&x);
     let x = Conv2DTranspose::new(32, 3).strides(2).padding(Same).activation(Relu).apply(&x);
-    Flatten.apply(&conv(1).activation(Sigmoid).apply(&x))
+    conv(1).activation(Sigmoid).apply(&x)
+}
+
+fn xcept(x: &dsl::Tensor) -> dsl::Tensor {
+    let plain = |filters, size| Conv2D::new(filters, size).strides(2).padding(Same).use_bias(false);
+    let separable = |filters| SeparableConv2D::new(filters, 3).padding(Same).use_bias(false);
+    let norm = |x: &dsl::Tensor| BatchNormalization::new().apply(x);
+    let mut h = Relu.apply(&norm(&plain(32, 3).apply(x)));
+    for filters in [64, 128, 256] {
+        let shortcut = norm(&plain(filters, 1).apply(&h));
+        let x = Relu.apply(&norm(&separable(filters).apply(&h)));
+        let x = norm(&separable(filters).apply(&x));
+        let x = MaxPooling2D::new(3).strides(2).padding(Same).apply(&x);
+        h = Add.apply_many(&[&x, &shortcut]);
+    }
+    Dense::new(10).apply(&GlobalAveragePooling2D.apply(&h))
 }
 
 fn resnet(x: &dsl::Tensor) -> dsl::Tensor {
@@ -119,10 +162,10 @@ impl Workload {
     pub fn model(&self) -> dsl::Model {
         let m = dsl::Model::new(self.name);
         m.max_batch(self.batch);
-        let x = m.input("x", self.item.to_vec(), F32);
+        let x = m.input("x", self.item.to_vec(), if self.words.is_some() { I32 } else { F32 });
         m.output(&(self.build)(&x));
         let losses: Losses = match self.target {
-            Target::Numbers(_) => MeanSquaredError.into(),
+            Target::Numbers(_) | Target::Image => MeanSquaredError.into(),
             Target::Class(_) => SparseCategoricalCrossentropy::from_logits().into(),
             Target::Question => BinaryCrossentropy::from_logits().into(),
         };
@@ -153,25 +196,46 @@ impl Workload {
             model,
             train,
             predict,
-            x: numbers(1, count),
-            y: Labels::of(self),
+            x: match self.words {
+                Some(words) => Column::Whole((0..count).map(|i| (i * 7919 % words) as i32).collect()),
+                None => Column::Real(numbers(1, count)),
+            },
+            y: self.targets(),
             results: vec![0.0; results],
         })
     }
 }
 
-/// Targets of one batch.
-enum Labels {
-    Numbers(Vec<f32>),
-    Classes(Vec<i32>),
+/// One batch of an input or of targets.
+enum Column {
+    Real(Vec<f32>),
+    Whole(Vec<i32>),
 }
 
-impl Labels {
-    fn of(w: &Workload) -> Labels {
-        match w.target {
-            Target::Numbers(n) => Labels::Numbers(numbers(2, w.batch * n)),
-            Target::Class(n) => Labels::Classes((0..w.batch).map(|i| (i * 7 % n) as i32).collect()),
-            Target::Question => Labels::Numbers((0..w.batch).map(|i| (i * 7 % 2) as f32).collect()),
+impl Column {
+    fn len(&self) -> usize {
+        match self {
+            Column::Real(x) => x.len(),
+            Column::Whole(x) => x.len(),
+        }
+    }
+
+    /// The first elements.
+    fn input(&self, count: usize) -> Input<'_> {
+        match self {
+            Column::Real(x) => Input::new(&x[..count]),
+            Column::Whole(x) => Input::new(&x[..count]),
+        }
+    }
+}
+
+impl Workload {
+    fn targets(&self) -> Column {
+        match self.target {
+            Numbers(n) => Column::Real(numbers(2, self.batch * n)),
+            Image => Column::Real(numbers(2, self.batch * self.item.iter().product::<usize>())),
+            Class(n) => Column::Whole((0..self.batch).map(|i| (i * 7 % n) as i32).collect()),
+            Question => Column::Real((0..self.batch).map(|i| (i * 7 % 2) as f32).collect()),
         }
     }
 }
@@ -188,8 +252,8 @@ pub struct Ready {
     model: Model,
     train: bakelite::EntryId,
     predict: bakelite::EntryId,
-    x: Vec<f32>,
-    y: Labels,
+    x: Column,
+    y: Column,
     results: Vec<f32>,
 }
 
@@ -197,19 +261,16 @@ impl Ready {
     /// One training step on the batch; returns the loss.
     pub fn train(&mut self) -> Result<f32, bakelite::Error> {
         let mut loss = [0.0];
-        let y = match &self.y {
-            Labels::Numbers(y) => Input::new(y),
-            Labels::Classes(y) => Input::new(y),
-        };
         let batch = self.workload.batch;
-        self.model.call(self.train, &[Input::new(&self.x), y], &mut [Output::new(&mut loss)], batch)?;
+        let inputs = [self.x.input(self.x.len()), self.y.input(self.y.len())];
+        self.model.call(self.train, &inputs, &mut [Output::new(&mut loss)], batch)?;
         Ok(loss[0])
     }
 
     /// Predicts the first rows of the batch; returns the first result.
     pub fn predict(&mut self, rows: usize) -> Result<f32, bakelite::Error> {
         let (item, per_row) = (self.x.len() / self.workload.batch, self.results.len() / self.workload.batch);
-        let inputs = [Input::new(&self.x[..rows * item])];
+        let inputs = [self.x.input(rows * item)];
         self.model.call(self.predict, &inputs, &mut [Output::new(&mut self.results[..rows * per_row])], rows)?;
         Ok(self.results[0])
     }
