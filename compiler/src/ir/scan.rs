@@ -1,4 +1,4 @@
-//! Rolled loops: what [`Op::Scan`](super::op::Op::Scan) repeats, and how one is built.
+//! Rolled loops: what [`Op::Scan`] repeats, and how one is built.
 
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};

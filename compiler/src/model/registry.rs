@@ -1,7 +1,7 @@
 //! Keras's classes by name: a row a class.
 //!
 //! A class is read from the arguments that Keras writes for it, and a definition is written as them; see
-//! [`config`](super::config). Initializers, regularizers and constraints are in the tables of their enums.
+//! [`config`]. Initializers, regularizers and constraints are in the tables of their enums.
 
 use std::any::Any;
 use std::rc::Rc;

@@ -194,7 +194,8 @@ fn backward_data_is_a_convolution_in_two_dimensions() {
 #[test]
 fn folds_with_strides_stay_where_that_is_cheaper() {
     let window = WindowAxis { axis: 1, size: 17, stride: 16, dilation: 1 };
-    let mut module = convolution_gradient(&[257, 64], &[window], &[PadAxis::default(); 2], |g, w| dense_kernel(g, w, 1));
+    let mut module =
+        convolution_gradient(&[257, 64], &[window], &[PadAxis::default(); 2], |g, w| dense_kernel(g, w, 1));
     optimize(&mut module, &options()).unwrap();
     assert!(module.entries[0].nodes().iter().any(|n| matches!(n.op, Op::Fold { .. })));
 }

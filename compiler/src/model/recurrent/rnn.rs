@@ -23,7 +23,7 @@ pub struct RNN {
 }
 
 impl RNN {
-    /// Runs a cell such as `LSTMCell::new(8)`, several of them stacked in `StackedRNNCells`, or a [`CellDef`] of one's
+    /// Runs a cell such as `LSTMCell::new(8)`, several of them stacked in `StackedRNNCells`, or a `CellDef` of one's
     /// own.
     #[allow(clippy::new_ret_no_self)]
     pub fn new(cell: impl IntoCell) -> Layer<RNN> {
