@@ -255,7 +255,7 @@ impl Case {
     pub fn random(seed: u64, operations: usize) -> Case {
         Case {
             name: format!("seed {seed}"),
-            module: if seed % 2 == 0 {
+            module: if seed.is_multiple_of(2) {
                 random::module(seed, operations)
             } else {
                 random::module_with_loops(seed, operations)
