@@ -25,11 +25,26 @@ impl JitModel {
         JitModel::from_image(&ModelImage::new(compiled), cpu, Products::Driver)
     }
 
+    /// Compiles a model for this machine with a barrier before every kernel, for [`crate::profile`].
+    pub(crate) fn traced(compiled: &Compiled) -> Result<JitModel, BackendError> {
+        JitModel::load(&ModelImage::new(compiled), TargetCpu::Portable, Products::Driver, |c| c.trace())
+    }
+
     /// Compiles an image for this machine.
     pub fn from_image(image: &ModelImage, cpu: TargetCpu, products: Products) -> Result<JitModel, BackendError> {
+        JitModel::load(image, cpu, products, |_| {})
+    }
+
+    fn load(
+        image: &ModelImage,
+        cpu: TargetCpu,
+        products: Products,
+        prepare: impl FnOnce(&mut Compiler<JITModule>),
+    ) -> Result<JitModel, BackendError> {
         let variants = host_variants(cpu)?;
         let mut module = host_module(&variants)?;
         let mut compiler = Compiler::new(&mut module, &image.name);
+        prepare(&mut compiler);
         let emitted = image::emit(image, &mut compiler, &variants, products)?;
         module.finalize_definitions().map_err(|e| BackendError::internal(&image.name, e))?;
         Ok(JitModel { descriptor: Loaded::new(module, emitted.descriptor) })

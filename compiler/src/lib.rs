@@ -72,6 +72,7 @@ pub mod jit;
 pub mod library;
 pub mod model;
 pub mod pass;
+pub mod profile;
 pub mod report;
 pub mod schedule;
 

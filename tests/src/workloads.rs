@@ -2,7 +2,7 @@
 
 use bakelite::{Input, Model, Options, Output};
 use bakelite_compiler::backend::cranelift::TargetCpu;
-use bakelite_compiler::compile::compile;
+use bakelite_compiler::compile::{Compiled, compile};
 use bakelite_compiler::diag::Diagnostics;
 use bakelite_compiler::jit::JitModel;
 use bakelite_compiler::prelude::{self as dsl, *};
@@ -173,13 +173,23 @@ impl Workload {
         m
     }
 
+    /// The network's programs.
+    pub fn compiled(&self, pipeline: Pipeline) -> Result<Compiled, String> {
+        let module = self.model().lower().map_err(|e: Diagnostics| e.to_string())?;
+        match pipeline {
+            Pipeline::Optimised => compile(module, &Default::default()).map_err(|e| e.to_string()),
+            Pipeline::Eager | Pipeline::Fused => pipeline.compile(&module),
+        }
+    }
+
+    /// A batch of data as bytes: the input, and what a training step is given besides.
+    pub fn batch_bytes(&self) -> [Vec<u8>; 2] {
+        [self.data().bytes(), self.targets().bytes()]
+    }
+
     /// The network as machine code, with fresh weights and a batch of data.
     pub fn prepare(&'static self, pipeline: Pipeline, threads: usize) -> Result<Ready, String> {
-        let module = self.model().lower().map_err(|e: Diagnostics| e.to_string())?;
-        let compiled = match pipeline {
-            Pipeline::Optimised => compile(module, &Default::default()).map_err(|e| e.to_string())?,
-            Pipeline::Eager | Pipeline::Fused => pipeline.compile(&module)?,
-        };
+        let compiled = self.compiled(pipeline)?;
         let code = JitModel::new(&compiled, TargetCpu::Portable).map_err(|e| e.to_string())?;
         let open = || {
             let mut model = Model::open_with(code, Options::new().threads(threads))?;
@@ -190,16 +200,12 @@ impl Workload {
         let (model, train, predict) = open().map_err(|e| e.to_string())?;
         let results =
             self.batch * model.entries().iter().find(|e| e.name == "predict").map_or(0, |e| e.outputs[0].len(1));
-        let count = self.batch * self.item.iter().product::<usize>();
         Ok(Ready {
             workload: self,
             model,
             train,
             predict,
-            x: match self.words {
-                Some(words) => Column::Whole((0..count).map(|i| (i * 7919 % words) as i32).collect()),
-                None => Column::Real(numbers(1, count)),
-            },
+            x: self.data(),
             y: self.targets(),
             results: vec![0.0; results],
         })
@@ -220,6 +226,13 @@ impl Column {
         }
     }
 
+    fn bytes(&self) -> Vec<u8> {
+        match self {
+            Column::Real(x) => x.iter().flat_map(|x| x.to_ne_bytes()).collect(),
+            Column::Whole(x) => x.iter().flat_map(|x| x.to_ne_bytes()).collect(),
+        }
+    }
+
     /// The first elements.
     fn input(&self, count: usize) -> Input<'_> {
         match self {
@@ -230,6 +243,14 @@ impl Column {
 }
 
 impl Workload {
+    fn data(&self) -> Column {
+        let count = self.batch * self.item.iter().product::<usize>();
+        match self.words {
+            Some(words) => Column::Whole((0..count).map(|i| (i * 7919 % words) as i32).collect()),
+            None => Column::Real(numbers(1, count)),
+        }
+    }
+
     fn targets(&self) -> Column {
         match self.target {
             Numbers(n) => Column::Real(numbers(2, self.batch * n)),

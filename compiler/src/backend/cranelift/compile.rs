@@ -105,18 +105,26 @@ pub struct Compiler<'m, M: Module> {
     fctx: FunctionBuilderContext,
     prefix: String,
     listings: Option<Vec<Listing>>,
+    traced: bool,
 }
 
 impl<'m, M: Module> Compiler<'m, M> {
     /// `prefix` leads the names of all local symbols.
     pub fn new(module: &'m mut M, prefix: &str) -> Compiler<'m, M> {
         let prefix = prefix.to_string();
-        Compiler { module, constants: HashMap::new(), fctx: FunctionBuilderContext::new(), prefix, listings: None }
+        let (constants, fctx) = (HashMap::new(), FunctionBuilderContext::new());
+        Compiler { module, constants, fctx, prefix, listings: None, traced: false }
     }
 
     /// The module that is compiled into.
     pub fn module(&mut self) -> &mut M {
         self.module
+    }
+
+    /// Lets entry points from here on wait at the barrier before every kernel, on one thread too, so that whoever owns
+    /// the barrier sees each kernel begin.
+    pub fn trace(&mut self) {
+        self.traced = true;
     }
 
     /// Keeps the texts of all functions from here on.
@@ -153,11 +161,15 @@ impl<'m, M: Module> Compiler<'m, M> {
         }
         let kernels: Vec<&Kernel> = entry.kernels.iter().map(Planned::kernel).collect();
         let parallel: Vec<bool> = entry.kernels.iter().map(Planned::parallel).collect();
-        let slots = entry::order(program, &kernels, &parallel);
+        let mut slots = entry::order(program, &kernels, &parallel);
+        if self.traced {
+            slots.iter_mut().for_each(|slot| slot.barrier = true);
+        }
         let steps: Vec<(FuncId, entry::Slot)> = functions.into_iter().zip(slots).collect();
 
         let mut ctx = Context::new();
-        entry::build(self.module, variant, program, &steps, scratch_bytes, &mut ctx, &mut self.fctx)?;
+        let alone = if self.traced { entry::Alone::Waits } else { entry::Alone::Passes };
+        entry::build(self.module, variant, program, &steps, scratch_bytes, alone, &mut ctx, &mut self.fctx)?;
         self.define(&name, &mut ctx, variant)
     }
 

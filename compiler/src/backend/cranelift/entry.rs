@@ -23,6 +23,14 @@ pub struct Slot {
     pub barrier: bool,
 }
 
+/// What a thread without others does at a barrier.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Alone {
+    Passes,
+    /// Calls the barrier all the same, which may look at the clock.
+    Waits,
+}
+
 /// Decides where threads must wait: before a kernel that touches memory which another thread may have written, or
 /// that writes memory which another thread may still read. `parallel` says which kernels all threads share.
 pub fn order(program: &Program, kernels: &[&Kernel], parallel: &[bool]) -> Vec<Slot> {
@@ -65,6 +73,7 @@ pub fn build(
     program: &Program,
     kernels: &[(FuncId, Slot)],
     scratch: usize,
+    alone_at_barrier: Alone,
     ctx: &mut cranelift_codegen::Context,
     fctx: &mut FunctionBuilderContext,
 ) -> Result<(), BackendError> {
@@ -108,7 +117,7 @@ pub fn build(
             join(&mut b, alone.take());
         }
         if slot.barrier {
-            wait(&mut b, call, threads);
+            wait(&mut b, call, threads, alone_at_barrier);
         }
         let function = module.declare_func_in_func(id, b.func);
         if slot.parallel {
@@ -175,10 +184,15 @@ fn join(b: &mut FunctionBuilder, block: Option<Block>) {
     }
 }
 
-fn wait(b: &mut FunctionBuilder, call: Value, threads: Value) {
+fn wait(b: &mut FunctionBuilder, call: Value, threads: Value, alone: Alone) {
     let (several, done) = (b.create_block(), b.create_block());
-    let more = b.ins().icmp_imm_s(IntCC::NotEqual, threads, 1);
-    b.ins().brif(more, several, &[], done, &[]);
+    match alone {
+        Alone::Passes => {
+            let more = b.ins().icmp_imm_s(IntCC::NotEqual, threads, 1);
+            b.ins().brif(more, several, &[], done, &[]);
+        }
+        Alone::Waits => _ = b.ins().jump(several, &[]),
+    }
     b.switch_to_block(several);
     b.seal_block(several);
     let function = field(b, call, std::mem::offset_of!(Call, wait));
