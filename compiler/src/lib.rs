@@ -45,6 +45,7 @@
 //! - [`schedule`]: decides what is stored, fused, recomputed, in which order and where. [`schedule::program`] is the
 //!   contract with the backends, which take verified programs only.
 //! - [`backend`]: both backends print the same Program.
+//! - `tool` (feature `cli`): what the `bakelite` command does with all this.
 //! - [`compile`]: the steps above in one function. [`build`], [`library`] and [`jit`] finish its result, [`inspect`] shows it.
 //!
 //! # Where a value comes from
@@ -72,7 +73,10 @@ pub mod jit;
 pub mod library;
 pub mod model;
 pub mod pass;
+pub mod profile;
 pub mod report;
 pub mod schedule;
+#[cfg(feature = "cli")]
+pub mod tool;
 
 pub use model::prelude;

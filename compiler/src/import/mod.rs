@@ -16,6 +16,7 @@
 
 mod compile;
 mod functional;
+mod inputs;
 mod layer;
 mod sequential;
 #[cfg(test)]
@@ -24,6 +25,8 @@ mod tests;
 use std::collections::BTreeMap;
 
 use serde_json::Value;
+
+pub use inputs::OpenInput;
 
 use crate::diag::{Code, Diagnostic, Diagnostics, Problem};
 use crate::ir::{DType, SourceLine};
@@ -44,6 +47,7 @@ use crate::model::{DEFAULT_MAX_BATCH, Model};
 /// # Ok(())
 /// # }
 /// ```
+#[derive(Clone)]
 pub struct KerasModel {
     object: Object,
     compile: Option<Value>,

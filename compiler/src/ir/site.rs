@@ -8,6 +8,7 @@ use std::panic::Location;
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct SourceLine {
     pub file: String,
+    /// Counted from 1; 0 for the file as a whole.
     pub line: u32,
 }
 
@@ -18,11 +19,19 @@ impl SourceLine {
         let at = Location::caller();
         SourceLine { file: at.file().to_string(), line: at.line() }
     }
+
+    /// A file without lines.
+    pub fn file(path: impl AsRef<std::path::Path>) -> SourceLine {
+        SourceLine { file: path.as_ref().display().to_string(), line: 0 }
+    }
 }
 
 impl fmt::Display for SourceLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.file, self.line)
+        match self.line {
+            0 => f.write_str(&self.file),
+            line => write!(f, "{}:{line}", self.file),
+        }
     }
 }
 
