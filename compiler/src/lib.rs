@@ -26,7 +26,7 @@
 //! interpreter; each step between two levels is one module, and imports go one way.
 //!
 //! ```text
-//!   model      layers, losses, optimizers: a layer graph with sites           model/  (import/: from Keras)
+//!   model      layers, losses, optimizers: a layer graph with sites           model/  (import/: from Keras, export/: to it)
 //!     |  lower: trace every entry point (init, predict, train_step, ...)
 //!   ir         tensor graph: about twenty operations and a table of scalars   ir/op.rs, ir/scalar.rs
 //!     |  grad: reverse mode, graph to graph                                   grad/
@@ -65,6 +65,8 @@ pub mod build;
 pub mod compile;
 pub mod diag;
 pub mod emit;
+#[cfg(feature = "keras")]
+pub mod export;
 pub mod grad;
 pub mod import;
 pub mod inspect;
