@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use bakelite_compiler::backend::cranelift::TargetCpu;
 use bakelite_compiler::jit::JitModel;
-use bakelite_compiler::profile::{Options, profile};
+use bakelite_compiler::profile::{self, Profile};
 use bakelite_tests::runtime::Pipeline;
 use bakelite_tests::workloads::{self, Workload};
 
@@ -49,13 +49,25 @@ fn arguments() -> Result<Wanted, String> {
     Ok(wanted)
 }
 
-fn kernels(workload: &Workload, wanted: &Wanted) -> Result<(), String> {
+fn kernels(workload: &'static Workload, wanted: &Wanted) -> Result<(), String> {
     let compiled = workload.compiled(Pipeline::Optimised)?;
-    let [x, y] = workload.batch_bytes();
-    let (entry, inputs) = if wanted.predict { ("predict", vec![x]) } else { ("train_step", vec![x, y]) };
-    let time = Duration::from_secs_f64(wanted.seconds);
-    let options = Options { batch: workload.batch, threads: wanted.threads, time };
-    let profile = profile(&compiled, entry, &inputs, options).map_err(|e| e.to_string())?;
+    let code = JitModel::profiled(&compiled, TargetCpu::Portable).map_err(|e| e.to_string())?;
+    let mut ready = workload.open(code, wanted.threads)?;
+    let entry = if wanted.predict { "predict" } else { "train_step" };
+    let mut call = || if wanted.predict { ready.predict(workload.batch) } else { ready.train() };
+    call().map_err(|e| e.to_string())?;
+    let mut calls = 0;
+    let (done, times) = profile::record(|| {
+        let start = Instant::now();
+        while calls < 3 || start.elapsed().as_secs_f64() < wanted.seconds {
+            call()?;
+            calls += 1;
+        }
+        Ok::<_, bakelite::Error>(())
+    });
+    done.map_err(|e| e.to_string())?;
+    let program = compiled.program(entry).ok_or("no such entry point")?;
+    let profile = Profile::new(program, calls, &times);
     let flops: f64 = profile.kernels.iter().map(|k| k.flops).sum();
     println!("== {}: {:.1} GFLOP/s over all", workload.name, flops / profile.microseconds() / 1e3);
     profile.to_string().lines().take(wanted.top.saturating_add(2)).for_each(|line| println!("{line}"));
