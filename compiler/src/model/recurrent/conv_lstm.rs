@@ -17,7 +17,6 @@ use crate::model::conv;
 use crate::model::initializer::Initializer;
 use crate::model::layer::{BuildCx, Layer, LayerDef};
 use crate::model::regularizer::Regularizer;
-use crate::model::setters::setters;
 use crate::model::window::{DataFormat, Extents, Padding, Windows, ranked};
 
 const GATES: usize = 4;
@@ -63,7 +62,6 @@ pub struct ConvLSTM<const N: usize> {
     cell: ConvLSTMCell<N>,
     #[serde(flatten)]
     sequence: SequenceArguments,
-    activity_regularizer: Option<Regularizer>,
 }
 
 pub type ConvLSTM1D = ConvLSTM<1>;
@@ -73,7 +71,7 @@ pub type ConvLSTM3D = ConvLSTM<3>;
 impl<const N: usize> Default for ConvLSTM<N> {
     fn default() -> ConvLSTM<N> {
         let (cell, sequence) = (ConvLSTMCell::default(), SequenceArguments::default());
-        ConvLSTM { cell, sequence, activity_regularizer: None }
+        ConvLSTM { cell, sequence }
     }
 }
 
@@ -89,7 +87,6 @@ impl<const N: usize> ConvLSTM<N> {
             name: "conv_lstm_cell",
             layer: None,
             sequence: &self.sequence,
-            activity_regularizer: &self.activity_regularizer,
         }
     }
 }
@@ -140,11 +137,6 @@ impl<const N: usize> Layer<ConvLSTM<N>> {
         stateful: bool => sequence;
         /// Whether the output of a masked step is zero instead of the output before.
         zero_output_for_mask: bool => sequence;
-    }
-
-    setters! {
-        /// A penalty on the result, averaged over the batch.
-        activity_regularizer: into Option<Regularizer>;
     }
 
     /// For how many rows a stateful layer keeps states. Rows beyond them are NaN.

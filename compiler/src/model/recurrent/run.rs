@@ -11,7 +11,6 @@ use crate::model::call::CallCx;
 use crate::model::graph::MaskedType;
 use crate::model::initializer::Initializer;
 use crate::model::layer::{AnyLayer, BuildCx, LayerDef, Weight};
-use crate::model::regularizer::Regularizer;
 
 /// A layer that runs a cell over sequences: what [`Bidirectional`](super::Bidirectional) takes.
 pub trait RecurrentDef: LayerDef {
@@ -30,7 +29,6 @@ pub(super) struct Recurrence<'a> {
     /// The cell's own identity; without one it is a part of the layer.
     pub layer: Option<&'a AnyLayer>,
     pub sequence: &'a SequenceArguments,
-    pub activity_regularizer: &'a Option<Regularizer>,
 }
 
 impl Recurrence<'_> {
@@ -163,9 +161,6 @@ impl Recurrence<'_> {
         if sequence.return_state {
             results.extend(&looped.carries[..count]);
         }
-        for &result in &results {
-            cx.penalize_activity(self.activity_regularizer, result);
-        }
         results
     }
 
@@ -242,17 +237,9 @@ pub(super) fn refuse(kind: &str, message: String, help: &str) -> Problem {
     Problem::new(Code::Layer, format!("{kind} {message}")).help(help)
 }
 
-/// What a layer with the fields `cell`, `sequence` and `activity_regularizer` is: its class, and the name of the cell.
+/// What a layer with the fields `cell` and `sequence` is: its class, and the name of the cell.
 macro_rules! recurrent {
     ($def:ident, $kind:literal, $cell:literal) => {
-        impl Layer<$def> {
-            /// A penalty on the result, averaged over the batch.
-            pub fn activity_regularizer(self, regularizer: impl Into<Option<Regularizer>>) -> Self {
-                let regularizer = regularizer.into();
-                self.with(|def| def.activity_regularizer = regularizer)
-            }
-        }
-
         impl $def {
             fn recurrence(&self) -> $crate::model::recurrent::run::Recurrence<'_> {
                 $crate::model::recurrent::run::Recurrence {
@@ -260,7 +247,6 @@ macro_rules! recurrent {
                     name: $cell,
                     layer: None,
                     sequence: &self.sequence,
-                    activity_regularizer: &self.activity_regularizer,
                 }
             }
         }
