@@ -122,13 +122,7 @@ impl Reader<'_> {
     }
 
     /// Keeps the calls of those operations that layers and outputs need; the others belong to masks.
-    fn operations(
-        &mut self,
-        entries: &mut [Entry],
-        index: &HashMap<String, usize>,
-        outputs: &[History],
-        path: &str,
-    ) {
+    fn operations(&mut self, entries: &mut [Entry], index: &HashMap<String, usize>, outputs: &[History], path: &str) {
         let find = |history: &History| index.get(&history.layer).copied();
         let of = |entry: &Entry| entry.calls.iter().flat_map(|c| &c.tensors).filter_map(find).collect::<Vec<_>>();
         let layers = entries.iter().filter(|entry| entry.operation.is_none());

@@ -80,7 +80,13 @@ impl LayerDef for Dense {
             return Err(Problem::shape("Dense takes items with at least 1 axis, its input has scalars as items")
                 .help("give the item an axis: `Reshape::new([1]).apply(&x)`"));
         };
-        cx.param("kernel", [features, self.units], self.kernel_initializer, self.kernel_regularizer, &self.kernel_constraint)?;
+        cx.param(
+            "kernel",
+            [features, self.units],
+            self.kernel_initializer,
+            self.kernel_regularizer,
+            &self.kernel_constraint,
+        )?;
         if self.use_bias {
             cx.param("bias", [self.units], self.bias_initializer, self.bias_regularizer, &self.bias_constraint)?;
         }

@@ -212,7 +212,8 @@ impl EinsumDense {
             return Err(fail("it names no axes".into()));
         };
         if batch != first || axes.kernel.contains(batch) {
-            let message = format!("{} is the batch, which comes first in the result and is none of the kernel", name(*batch));
+            let message =
+                format!("{} is the batch, which comes first in the result and is none of the kernel", name(*batch));
             return Err(fail(message));
         }
         let of_input = |axis: &Axis| Some(item[axes.input.iter().position(|a| a == axis)?.checked_sub(1)?]);
@@ -233,7 +234,10 @@ impl EinsumDense {
                 }
                 (Some(n), _) | (None, Some(n)) => n,
                 (None, None) => {
-                    return Err(fail(format!("output_shape leaves {} open, which is no axis of the input", name(*axis))));
+                    return Err(fail(format!(
+                        "output_shape leaves {} open, which is no axis of the input",
+                        name(*axis)
+                    )));
                 }
             });
         }
@@ -252,7 +256,10 @@ impl EinsumDense {
         let bias = self.bias_axes.as_ref().map(|letters| {
             let biased: Vec<Axis> = letters.chars().map(Axis::Letter).collect();
             if let Some(axis) = biased.iter().find(|axis| of_output(axis).is_none()) {
-                return Err(fail(format!("bias_axes names {}, which is no axis of an item of the result", name(*axis))));
+                return Err(fail(format!(
+                    "bias_axes names {}, which is no axis of an item of the result",
+                    name(*axis)
+                )));
             }
             let first = axes.output.iter().position(|axis| biased.contains(axis)).unwrap_or(axes.output.len());
             let extent = |axis: &Axis| if biased.contains(axis) { of_output(axis).unwrap_or(1) } else { 1 };
@@ -281,9 +288,7 @@ impl LayerDef for EinsumDense {
         let initializer = self.kernel_initializer.with_fans(fan(false), fan(true));
         cx.param("kernel", kernel, initializer, self.kernel_regularizer, &self.kernel_constraint)?;
         match bias {
-            Some(shape) => {
-                cx.param("bias", shape, self.bias_initializer, self.bias_regularizer, &self.bias_constraint)
-            }
+            Some(shape) => cx.param("bias", shape, self.bias_initializer, self.bias_regularizer, &self.bias_constraint),
             None => Ok(()),
         }
     }

@@ -67,7 +67,13 @@ impl LayerDef for Embedding {
             let message = format!("Embedding takes integers, its input is {}", cx.input());
             return Err(Problem::new(Code::DType, message).help("declare the input as I32"));
         }
-        cx.param("embeddings", [self.input_dim, self.output_dim], self.embeddings_initializer, self.embeddings_regularizer, &self.embeddings_constraint)
+        cx.param(
+            "embeddings",
+            [self.input_dim, self.output_dim],
+            self.embeddings_initializer,
+            self.embeddings_regularizer,
+            &self.embeddings_constraint,
+        )
     }
 
     fn call(&self, cx: &mut CallCx<'_>, x: &[NodeId]) -> Vec<NodeId> {
@@ -78,7 +84,7 @@ impl LayerDef for Embedding {
             cx.set_mask(0, Some(mask));
         }
         let table = cx.weight("embeddings");
-        let rows = cx.push(Op::Gather { axis: 0 }, &[table, index]);
+        let rows = cx.push(Op::Gather { axis: 0, batch: 0 }, &[table, index]);
         // Negative indices are large numbers here.
         let unsigned = cx.cast(index, DType::U32);
         let end = cx.lit_like(unsigned, self.input_dim as f64);

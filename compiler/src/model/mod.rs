@@ -59,9 +59,7 @@ pub(crate) mod tensor;
 mod window;
 
 pub use activation::{Activation, ELU, LeakyReLU, PReLU, ReLU, Swish};
-pub use attention::{
-    AdditiveAttention, Attention, GroupQueryAttention, MultiHeadAttention, ScoreMode, Sizes,
-};
+pub use attention::{AdditiveAttention, Attention, GroupQueryAttention, MultiHeadAttention, ScoreMode, Sizes};
 pub use axes::Axes;
 pub use builder::{DEFAULT_MAX_BATCH, IntoShape, Model, SubModel};
 pub use call::{CallCx, Masked};
@@ -91,11 +89,11 @@ pub use mask::Masking;
 pub use merge::{Add, Average, Concatenate, Maximum, Minimum, Multiply, Subtract};
 pub use metric::{
     AUC, Accuracy, Averaging, Batch, BinaryAccuracy, BinaryIoU, CategoricalAccuracy, ClassAggregation,
-    ConcordanceCorrelation, Curve, ExactAccuracy, F1Score, FBetaScore, FalseNegatives, FalsePositives, IoU, LogCoshError, Mean, MeanAveragePrecision,
-    MeanIoU, MeanMetric, Metric, Named, OneHotIoU, OneHotMeanIoU, PearsonCorrelation, Precision, PrecisionAtRecall, R2Score, Recall,
-    RecallAtPrecision, RootMeanSquaredError, SensitivityAtSpecificity, SparseCategoricalAccuracy,
-    SparseTopKCategoricalAccuracy, SpecificityAtSensitivity, Sum, SummationMethod, TopKCategoricalAccuracy,
-    TrueNegatives, TruePositives,
+    ConcordanceCorrelation, Curve, ExactAccuracy, F1Score, FBetaScore, FalseNegatives, FalsePositives, IoU,
+    LogCoshError, Mean, MeanAveragePrecision, MeanIoU, MeanMetric, Metric, Named, OneHotIoU, OneHotMeanIoU,
+    PearsonCorrelation, Precision, PrecisionAtRecall, R2Score, Recall, RecallAtPrecision, RootMeanSquaredError,
+    SensitivityAtSpecificity, SparseCategoricalAccuracy, SparseTopKCategoricalAccuracy, SpecificityAtSensitivity, Sum,
+    SummationMethod, TopKCategoricalAccuracy, TrueNegatives, TruePositives,
 };
 pub use noise::{GaussianDropout, GaussianNoise};
 pub use norm::{

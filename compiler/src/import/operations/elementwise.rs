@@ -56,7 +56,8 @@ pub(super) const CLASSES: &[Class] = &[
     ("StopGradient", |c| c.of_real(UnaryFn::StopGradient)),
     ("Cast", |c| {
         let name: String = c.value(1, "dtype")?.ok_or("`dtype` is missing")?;
-        let to = super::super::dtype_called(&name).ok_or_else(|| format!("tensors of type `{}` do not exist", name.escape_debug()))?;
+        let to = super::super::dtype_called(&name)
+            .ok_or_else(|| format!("tensors of type `{}` do not exist", name.escape_debug()))?;
         let x = c.x()?;
         Ok(vec![c.graph.cast(x, to)])
     }),

@@ -62,7 +62,13 @@ impl std::fmt::Debug for Operation {
 
 impl Operation {
     /// The operation with the number of results that it has.
-    pub fn new(class: Class, config: Config, positional: Vec<Argument>, named: Vec<(String, Argument)>, tensors: usize) -> Rc<Operation> {
+    pub fn new(
+        class: Class,
+        config: Config,
+        positional: Vec<Argument>,
+        named: Vec<(String, Argument)>,
+        tensors: usize,
+    ) -> Rc<Operation> {
         let results = if class.0 == "Split" { shapes::pieces(&config) } else { 1 };
         Rc::new(Operation { class, config, positional, named, tensors, results })
     }
@@ -166,9 +172,11 @@ impl Call<'_> {
             _ => None,
         };
         match self.argument(place, name) {
-            Some(Argument::List(list)) if !list.is_empty() => {
-                list.iter().map(tensor).collect::<Option<Vec<_>>>().ok_or_else(|| format!("`{name}` is no list of tensors"))
-            }
+            Some(Argument::List(list)) if !list.is_empty() => list
+                .iter()
+                .map(tensor)
+                .collect::<Option<Vec<_>>>()
+                .ok_or_else(|| format!("`{name}` is no list of tensors")),
             _ => Err(format!("`{name}` is no list of tensors")),
         }
     }

@@ -114,7 +114,7 @@ pub(super) const CLASSES: &[Class] = &[
         let (x, indices) = (c.x()?, c.tensor(1, "indices")?);
         let axis = c.value::<i64>(2, "axis")?.ok_or("it is supported along an axis")?;
         let axis = c.axis(axis, c.shape(x).rank())?;
-        Ok(vec![c.graph.push(Op::Gather { axis }, &[x, indices])])
+        Ok(vec![c.graph.push(Op::Gather { axis, batch: 0 }, &[x, indices])])
     }),
     ("Matmul", |c| c.product()),
     ("OneHot", |c| {

@@ -31,7 +31,13 @@ impl Projections {
     pub fn declare(&self, cx: &mut BuildCx<'_>, name: &str, from: &[usize], to: &[usize]) -> Result<(), Problem> {
         let size = |extents: &[usize]| extents.iter().fold(1usize, |n, d| n.saturating_mul(*d));
         let initializer = self.kernel_initializer.with_fans(size(from), size(to));
-        cx.param(format!("{name}/kernel"), [from, to].concat(), initializer, self.kernel_regularizer, &self.kernel_constraint)?;
+        cx.param(
+            format!("{name}/kernel"),
+            [from, to].concat(),
+            initializer,
+            self.kernel_regularizer,
+            &self.kernel_constraint,
+        )?;
         if self.use_bias {
             cx.param(format!("{name}/bias"), to, self.bias_initializer, self.bias_regularizer, &self.bias_constraint)?;
         }

@@ -228,9 +228,21 @@ impl<const N: usize> LayerDef for SeparableConv<N> {
         self.activation.check(cx)?;
         self.activation.check_features(self.data_format.last(&self.windows().positions(&item[..N]), self.filters))?;
         let shape = [&self.kernel_size.0[..], &[item[N], self.depth_multiplier]].concat();
-        cx.param("depthwise_kernel", shape, self.depthwise_initializer, self.depthwise_regularizer, &self.depthwise_constraint)?;
+        cx.param(
+            "depthwise_kernel",
+            shape,
+            self.depthwise_initializer,
+            self.depthwise_regularizer,
+            &self.depthwise_constraint,
+        )?;
         let shape = [&[1; N][..], &[item[N] * self.depth_multiplier, self.filters]].concat();
-        cx.param("pointwise_kernel", shape, self.pointwise_initializer, self.pointwise_regularizer, &self.pointwise_constraint)?;
+        cx.param(
+            "pointwise_kernel",
+            shape,
+            self.pointwise_initializer,
+            self.pointwise_regularizer,
+            &self.pointwise_constraint,
+        )?;
         if self.use_bias {
             cx.param("bias", [self.filters], self.bias_initializer, self.bias_regularizer, &self.bias_constraint)?;
         }

@@ -69,5 +69,5 @@ fn window(cx: &mut CallCx<'_>, x: NodeId, axis: usize, count: usize) -> NodeId {
     let index = cx.iota(0, DType::I32, Shape::fixed(&[count]));
     let start = cx.broadcast_like(start, index);
     let index = cx.add(start, index);
-    cx.push(Op::Gather { axis }, &[x, index])
+    cx.push(Op::Gather { axis, batch: 0 }, &[x, index])
 }

@@ -118,8 +118,7 @@ fn taps(g: &mut Graph, place: NodeId, sampling: Sampling) -> Taps {
 /// Reads channels-last images at places `[rows, columns]` of their own, each `f32[batch, height, width]`: the result has
 /// a pixel for each place.
 ///
-/// Rows and columns depend on each other here, so that every neighbour is gathered from one table of the pixels of all
-/// images.
+/// Rows and columns depend on each other here, so that every neighbour is gathered from the image's pixels.
 pub fn sample(
     g: &mut Graph,
     x: NodeId,
@@ -130,11 +129,7 @@ pub fn sample(
 ) -> NodeId {
     let shape = g.ty(x).shape.clone();
     let (height, width) = (shape[1].scale, shape[2].scale);
-    let plane = Shape(shape[..3].to_vec());
-    let pixels = Dim { scale: shape[0].scale * height * width, ..shape[0] };
-    let table = g.reshape(x, Shape(vec![pixels, shape[3]]));
-    let image = g.iota(0, DType::I32, plane.clone());
-    let image = g.mul_s(image, (height * width) as f64);
+    let pixels = g.reshape(x, Shape(vec![shape[0], Dim::fixed(height * width), shape[3]]));
     let along = |g: &mut Graph, place: NodeId, extent: usize| -> Vec<(NodeId, NodeId, NodeId)> {
         let taps = taps(g, place, sampling);
         let neighbour = |(index, weight): (NodeId, NodeId)| {
@@ -149,10 +144,9 @@ pub fn sample(
     let mut total = None;
     for &(row, by_row, in_rows) in &rows {
         let first = g.mul_s(row, width as f64);
-        let first = g.add(image, first);
         for &(column, by_column, in_columns) in &columns {
             let index = g.add(first, column);
-            let mut pixel = g.push(Op::Gather { axis: 0 }, &[table, index]);
+            let mut pixel = g.push(Op::Gather { axis: 1, batch: 1 }, &[pixels, index]);
             if fill == FillMode::Constant {
                 let inside = g.and(in_rows, in_columns);
                 let inside = g.broadcast(inside, &[0, 1, 2], shape.clone());

@@ -75,7 +75,13 @@ impl CellArguments {
         ones: std::ops::Range<usize>,
     ) -> Result<(), Problem> {
         cx.param("kernel", kernel, self.kernel_initializer, self.kernel_regularizer, &self.kernel_constraint)?;
-        cx.param("recurrent_kernel", recurrent, self.recurrent_initializer, self.recurrent_regularizer, &self.recurrent_constraint)?;
+        cx.param(
+            "recurrent_kernel",
+            recurrent,
+            self.recurrent_initializer,
+            self.recurrent_regularizer,
+            &self.recurrent_constraint,
+        )?;
         if self.use_bias {
             let weight = Weight::new("bias", bias, self.bias_initializer).ones(ones);
             cx.weight(weight.regularizer(self.bias_regularizer).constraint(self.bias_constraint.clone()))?;

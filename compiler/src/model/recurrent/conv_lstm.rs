@@ -82,12 +82,7 @@ impl<const N: usize> ConvLSTM<N> {
     }
 
     fn recurrence(&self) -> Recurrence<'_> {
-        Recurrence {
-            cell: &self.cell,
-            name: "conv_lstm_cell",
-            layer: None,
-            sequence: &self.sequence,
-        }
+        Recurrence { cell: &self.cell, name: "conv_lstm_cell", layer: None, sequence: &self.sequence }
     }
 }
 

@@ -185,7 +185,7 @@ impl Recurrence<'_> {
         let cell = cx.weight(name);
         let (batch, shape) = (cx.ty(state).shape[0], cx.ty(cell).shape.clone());
         let rows = cx.iota(0, DType::I32, Shape(vec![batch]));
-        let new = cx.push(crate::ir::Op::ScatterAdd { axis: 0, shape: shape.clone() }, &[rows, state]);
+        let new = cx.push(crate::ir::Op::ScatterAdd { axis: 0, batch: 0, shape: shape.clone() }, &[rows, state]);
         let place = cx.iota(0, DType::I32, shape.clone());
         let end = cx.size(batch, DType::I32);
         let end = cx.broadcast(end, &[], shape);
@@ -204,7 +204,7 @@ fn kept(cx: &mut CallCx<'_>, name: &str, ty: &TensorType) -> NodeId {
     let cell = cx.weight(name);
     let held = cx.ty(cell).shape[0].scale;
     let rows = cx.iota(0, DType::I32, Shape(vec![ty.shape[0]]));
-    let state = cx.push(crate::ir::Op::Gather { axis: 0 }, &[cell, rows]);
+    let state = cx.push(crate::ir::Op::Gather { axis: 0, batch: 0 }, &[cell, rows]);
     let place = cx.iota(0, DType::I32, ty.shape.clone());
     let end = cx.lit_like(place, held as f64);
     let there = cx.lt(place, end);
