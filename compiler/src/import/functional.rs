@@ -95,6 +95,8 @@ impl Reader<'_> {
         if !self.problems.is_empty() {
             return;
         }
+        let listed = entries.iter().filter(|entry| entry.made.is_some()).map(|entry| entry.name.clone());
+        model.net.borrow_mut().graph.listed = Some(listed.collect());
         // The model takes its inputs in the order in which it lists them.
         for history in &input_layers {
             let (Some(&at), Some(input)) = (index.get(&history.layer), inputs.remove(&history.layer)) else {

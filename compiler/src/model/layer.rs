@@ -19,6 +19,7 @@ use super::constraint::Constraint;
 use super::graph::MaskedType;
 use super::initializer::Initializer;
 use super::regularizer::Regularizer;
+use super::saved::Part;
 use super::tensor::Tensor;
 use crate::diag::{Code, Problem, count};
 use crate::ir::{DType, NodeId, Shape, StorageKind, TensorType};
@@ -49,6 +50,12 @@ pub trait LayerDef: fmt::Debug + Any {
     #[doc(hidden)]
     fn submodel(&self) -> Option<&super::builder::SubModel> {
         None
+    }
+
+    /// The objects inside the layer that Keras saves apart from it, in the order in which it lists their weights. Weights
+    /// that are in none of them are the layer's own.
+    fn parts(&self) -> Vec<Part> {
+        Vec::new()
     }
 
     /// The layer as one that runs a cell over sequences, if it is.

@@ -40,7 +40,7 @@ mod noise;
 mod norm;
 mod objective;
 mod ops;
-mod optimizer;
+pub(crate) mod optimizer;
 mod orthogonal;
 mod pool;
 pub mod prelude;
@@ -51,6 +51,7 @@ pub mod registry;
 mod regularizer;
 mod reshape;
 mod resize;
+pub(crate) mod saved;
 mod schedule;
 mod sequential;
 mod setters;
@@ -123,6 +124,7 @@ pub(crate) use recurrent::{BidirectionalArguments, RNNArguments};
 pub use regularizer::{Regularizer, Vectors};
 pub use reshape::{ActivityRegularization, Flatten, Identity, Permute, RepeatVector, Rescaling, Reshape};
 pub use resize::{Interpolation, Resizing, UpSampling1D, UpSampling2D, UpSampling3D};
+pub use saved::Part;
 pub use schedule::{
     CosineDecay, CosineDecayRestarts, ExponentialDecay, InverseTimeDecay, LearningRate, PiecewiseConstantDecay,
     PolynomialDecay, Schedule,

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::heads::{
     Layout, Limits, Operands, Projections, Weighting, attend, check_masks, check_window, features, mask,
+    projection_parts,
 };
 use crate::diag::Problem;
 use crate::ir::{Dim, NodeId, Shape, TensorType};
@@ -13,6 +14,7 @@ use crate::model::dropout::check_rate;
 use crate::model::initializer::Initializer;
 use crate::model::layer::{BuildCx, Layer, LayerDef};
 use crate::model::regularizer::Regularizer;
+use crate::model::saved::Part;
 use crate::model::setters::setters;
 
 /// Attention with more query heads than heads of keys and values: several query heads share each of these.
@@ -145,6 +147,10 @@ impl LayerDef for GroupQueryAttention {
 
     fn results(&self) -> usize {
         1 + self.return_attention_scores as usize
+    }
+
+    fn parts(&self) -> Vec<Part> {
+        projection_parts(["_query_dense", "_key_dense", "_value_dense", "_output_dense"], self.use_gate)
     }
 
     fn build(&self, cx: &mut BuildCx<'_>) -> Result<(), Problem> {

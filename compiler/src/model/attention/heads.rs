@@ -13,6 +13,7 @@ use crate::model::initializer::Initializer;
 use crate::model::layer::BuildCx;
 use crate::model::merge::broadcast_shape;
 use crate::model::regularizer::Regularizer;
+use crate::model::saved::Part;
 
 /// Initializers, penalties and constraints of every projection.
 pub struct Projections {
@@ -24,6 +25,16 @@ pub struct Projections {
     pub activity_regularizer: Option<Regularizer>,
     pub kernel_constraint: Option<Constraint>,
     pub bias_constraint: Option<Constraint>,
+}
+
+/// The projections of query, key, value and result as Keras saves them, under the attributes that hold them. That of the
+/// gate is always private.
+pub fn projection_parts(attributes: [&'static str; 4], gate: bool) -> Vec<Part> {
+    let [query, key, value, output] = attributes;
+    let gate = gate.then_some(("_gate_dense", "gate"));
+    let rest = [(value, "value"), (output, "attention_output")];
+    let all = [(query, "query"), (key, "key")].into_iter().chain(gate).chain(rest);
+    all.map(|(attribute, name)| Part::scope(attribute, name)).collect()
 }
 
 impl Projections {

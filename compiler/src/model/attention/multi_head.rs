@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::heads::{
     Layout, Limits, Operands, Projections, Weighting, attend, check_masks, check_window, features, mask,
+    projection_parts,
 };
 use crate::diag::{Code, Problem};
 use crate::ir::{NodeId, Shape, TensorType};
@@ -14,6 +15,7 @@ use crate::model::dropout::check_rate;
 use crate::model::initializer::Initializer;
 use crate::model::layer::{BuildCx, Layer, LayerDef};
 use crate::model::regularizer::Regularizer;
+use crate::model::saved::Part;
 use crate::model::setters::setters;
 
 /// Several attentions side by side, each over its own projections of query, key and value, and a projection of their
@@ -187,6 +189,10 @@ impl LayerDef for MultiHeadAttention {
 
     fn results(&self) -> usize {
         1 + self.return_attention_scores as usize
+    }
+
+    fn parts(&self) -> Vec<Part> {
+        projection_parts(["query_dense", "key_dense", "value_dense", "output_dense"], self.use_gate)
     }
 
     fn build(&self, cx: &mut BuildCx<'_>) -> Result<(), Problem> {

@@ -10,6 +10,7 @@ use crate::model::call::Masked;
 use crate::model::graph::MaskedType;
 use crate::model::initializer::Initializer;
 use crate::model::layer::{AnyLayer, BuildCx, IntoLayer, Layer, LayerDef, Weight};
+use crate::model::saved::Part;
 use crate::model::setters::setters;
 
 /// Runs another layer with its kernel divided by an estimate of the kernel's largest singular value (Miyato et al.,
@@ -63,6 +64,10 @@ impl LayerDef for SpectralNormalization {
 
     fn results(&self) -> usize {
         self.layer.as_ref().map_or(1, |layer| layer.definition().results())
+    }
+
+    fn parts(&self) -> Vec<Part> {
+        self.layer.iter().map(|layer| Part::layer("layer", layer)).collect()
     }
 
     fn build(&self, cx: &mut BuildCx<'_>) -> Result<(), Problem> {

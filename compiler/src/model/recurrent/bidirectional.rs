@@ -13,6 +13,7 @@ use crate::model::call::{CallCx, Masked};
 use crate::model::graph::MaskedType;
 use crate::model::layer::{AnyLayer, BuildCx, IntoLayer, Layer, LayerDef};
 use crate::model::regularizer::Regularizer;
+use crate::model::saved::Part;
 
 /// How the outputs of the two directions become one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -140,6 +141,14 @@ impl LayerDef for Bidirectional {
         let outputs = if self.arguments.merge_mode.is_some() { 1 } else { 2 };
         let states = |[forward, backward]: &[Direction; 2]| forward.def.results() + backward.def.results() - 2;
         outputs + self.directions.as_ref().map_or(0, states)
+    }
+
+    fn parts(&self) -> Vec<Part> {
+        let part = |attribute, d: &Direction| Part::nested(attribute, d.name.clone(), d.def.parts());
+        let both = |[forward, backward]: &[Direction; 2]| {
+            vec![part("forward_layer", forward), part("backward_layer", backward)]
+        };
+        self.directions.as_ref().map_or(Vec::new(), both)
     }
 
     fn build(&self, cx: &mut BuildCx<'_>) -> Result<(), Problem> {

@@ -17,6 +17,7 @@ use crate::model::conv;
 use crate::model::initializer::Initializer;
 use crate::model::layer::{BuildCx, Layer, LayerDef};
 use crate::model::regularizer::Regularizer;
+use crate::model::saved::Part;
 use crate::model::window::{DataFormat, Extents, Padding, Windows, ranked};
 
 const GATES: usize = 4;
@@ -155,6 +156,10 @@ impl<const N: usize> LayerDef for ConvLSTM<N> {
 
     fn recurrent(&self) -> Option<&dyn RecurrentDef> {
         Some(self)
+    }
+
+    fn parts(&self) -> Vec<Part> {
+        self.recurrence().parts()
     }
 
     fn build(&self, cx: &mut BuildCx<'_>) -> Result<(), Problem> {

@@ -12,6 +12,7 @@ use crate::diag::Problem;
 use crate::ir::NodeId;
 use crate::model::call::CallCx;
 use crate::model::layer::{BuildCx, Layer, LayerDef};
+use crate::model::saved::Part;
 
 /// Runs a cell over sequences: items `[steps, item...]` become what the cell puts out last, or in every step.
 #[derive(Clone, Debug, Default)]
@@ -76,6 +77,10 @@ impl LayerDef for RNN {
 
     fn recurrent(&self) -> Option<&dyn RecurrentDef> {
         Some(self)
+    }
+
+    fn parts(&self) -> Vec<Part> {
+        self.recurrence().map_or(Vec::new(), |recurrence| recurrence.parts())
     }
 
     fn build(&self, cx: &mut BuildCx<'_>) -> Result<(), Problem> {

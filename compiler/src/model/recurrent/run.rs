@@ -11,6 +11,7 @@ use crate::model::call::CallCx;
 use crate::model::graph::MaskedType;
 use crate::model::initializer::Initializer;
 use crate::model::layer::{AnyLayer, BuildCx, LayerDef, Weight};
+use crate::model::saved::Part;
 
 /// A layer that runs a cell over sequences: what [`Bidirectional`](super::Bidirectional) takes.
 pub trait RecurrentDef: LayerDef {
@@ -74,6 +75,14 @@ impl Recurrence<'_> {
             }
         }
         Ok(())
+    }
+
+    /// The cell as Keras saves it.
+    pub fn parts(&self) -> Vec<Part> {
+        vec![match self.layer {
+            Some(layer) => Part::layer("cell", layer),
+            None => Part::scope("cell", self.name),
+        }]
     }
 
     /// Runs something as the cell.
@@ -266,6 +275,10 @@ macro_rules! recurrent {
 
             fn recurrent(&self) -> Option<&dyn $crate::model::recurrent::RecurrentDef> {
                 Some(self)
+            }
+
+            fn parts(&self) -> Vec<$crate::model::Part> {
+                self.recurrence().parts()
             }
 
             fn build(&self, cx: &mut BuildCx<'_>) -> Result<(), Problem> {

@@ -7,6 +7,7 @@ use crate::ir::{Dim, NodeId, Over, Shape, Stepped, StorageKind, TensorType};
 use crate::model::call::{CallCx, Masked};
 use crate::model::graph::MaskedType;
 use crate::model::layer::{AnyLayer, BuildCx, IntoLayer, Layer, LayerDef};
+use crate::model::saved::Part;
 
 /// Applies one layer to every step of a sequence: items `[steps, item...]` become `[steps, result...]`.
 ///
@@ -43,6 +44,10 @@ impl LayerDef for TimeDistributed {
 
     fn supports_masking(&self) -> bool {
         true
+    }
+
+    fn parts(&self) -> Vec<Part> {
+        self.layer.iter().map(|layer| Part::layer("layer", layer)).collect()
     }
 
     fn build(&self, cx: &mut BuildCx<'_>) -> Result<(), Problem> {
