@@ -176,7 +176,7 @@ fn index_bound(graph: &Graph, index: usize) -> usize {
         let from = |id: &NodeId| same[id.index()];
         let passes = matches!(node.op, Op::Input { index: i, .. } if i == index)
             || (node.op.is_view() || matches!(node.op, Op::Cast(_) | Op::Binary(_))) && node.args.iter().any(from);
-        if let Op::Gather { axis } = node.op
+        if let Op::Gather { axis, .. } = node.op
             && from(&node.args[1])
         {
             let extent = graph.ty(node.args[0]).shape[axis].scale;
