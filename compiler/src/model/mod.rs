@@ -111,8 +111,8 @@ pub use pool::{
     MaxPooling3D,
 };
 pub use preprocessing::{
-    CategoryEncoding, Discretization, Factor, FillMode, FlipMode, Normalization, OutputMode, RandomBrightness,
-    RandomContrast, RandomCrop, RandomFlip, RandomRotation, RandomTranslation, RandomZoom, Sampling,
+    CategoryEncoding, CenterCrop, Discretization, Factor, FillMode, FlipMode, Normalization, OutputMode,
+    RandomBrightness, RandomContrast, RandomCrop, RandomFlip, RandomRotation, RandomTranslation, RandomZoom, Sampling,
 };
 pub use random::Key;
 pub use recurrent::{

@@ -65,6 +65,7 @@ classes! {
         BatchNormalization,
         Bidirectional with BidirectionalArguments,
         CategoryEncoding,
+        CenterCrop,
         Concatenate,
         Conv1D,
         Conv1DTranspose,
