@@ -233,6 +233,7 @@ classes! {
         Nadam,
         RMSprop,
         SGD,
+        ScheduleFreeAdamW,
     }
 }
 
