@@ -23,6 +23,7 @@ mod file;
 mod functional;
 #[cfg(feature = "keras")]
 mod h5;
+mod inputs;
 mod layer;
 #[cfg(feature = "keras")]
 mod legacy;
@@ -43,6 +44,8 @@ pub use file::KerasFile;
 pub use restore::Restored;
 
 use serde_json::Value;
+
+pub use inputs::OpenInput;
 
 use crate::diag::{Code, Diagnostic, Diagnostics, Problem};
 use crate::ir::{DType, SourceLine};

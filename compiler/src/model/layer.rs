@@ -15,6 +15,7 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::call::CallCx;
+use super::config::Config;
 use super::constraint::Constraint;
 use super::graph::MaskedType;
 use super::initializer::Initializer;
@@ -52,6 +53,19 @@ pub trait LayerDef: fmt::Debug + Any {
         None
     }
 
+    /// How Keras's layer is called with the inputs.
+    fn call_form(&self) -> CallForm {
+        match *self.arity().end() {
+            1 => CallForm::Tensor,
+            _ => CallForm::List,
+        }
+    }
+
+    /// Arguments that Keras's layer takes with each call, and this one has as its own.
+    fn call_arguments(&self) -> Config {
+        Config::new()
+    }
+
     /// The objects inside the layer that Keras saves apart from it, in the order in which it lists their weights. Weights
     /// that are in none of them are the layer's own.
     fn parts(&self) -> Vec<Part> {
@@ -70,6 +84,13 @@ pub trait LayerDef: fmt::Debug + Any {
         None
     }
 
+    /// The layer as it is called with a flag that Keras takes with the call, such as `use_causal_mask`; nothing where it
+    /// has no such flag.
+    #[doc(hidden)]
+    fn called_with(&self, _flag: &str, _value: bool) -> Option<Rc<dyn LayerDef>> {
+        None
+    }
+
     /// Checks arguments and input types, and declares the weights for them. Everything that a user can get wrong is
     /// a [`Problem`] here; [`LayerDef::call`] may rely on it.
     fn build(&self, cx: &mut BuildCx<'_>) -> Result<(), Problem>;
@@ -77,6 +98,19 @@ pub trait LayerDef: fmt::Debug + Any {
     /// Adds the layer's computation to the graph that `cx` derefs to and returns its results. Inputs have the
     /// types that [`LayerDef::build`] saw.
     fn call(&self, cx: &mut CallCx<'_>, inputs: &[NodeId]) -> Vec<NodeId>;
+}
+
+/// How a layer of Keras takes its inputs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CallForm {
+    /// One tensor.
+    Tensor,
+    /// A list of tensors.
+    List,
+    /// A tensor, and behind it the initial states, as `initial_state`.
+    States,
+    /// Query, value and perhaps key one by one; a boolean tensor behind them is the `attention_mask`.
+    Attention,
 }
 
 /// A weight or a piece of state that a layer declares.

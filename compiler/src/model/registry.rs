@@ -302,6 +302,16 @@ pub fn write<T: ?Sized>(table: &[Class<T>], def: &T) -> Option<(&'static str, Va
     table.iter().find_map(|class| Some((class.name, (class.write)(def)?)))
 }
 
+/// The class and the arguments of a layer, with those that all layers have but for the name.
+pub fn write_layer(layer: &AnyLayer) -> Option<(&'static str, Value)> {
+    let (class, mut arguments) = write(LAYERS, layer.definition())?;
+    arguments["trainable"] = layer.is_trainable().into();
+    if let Some(penalty) = layer.activity_regularizer() {
+        arguments["activity_regularizer"] = serde_json::to_value(penalty).ok()?;
+    }
+    Some((class, arguments))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -2,6 +2,7 @@ use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
+use super::call_flags;
 use super::heads::{
     Layout, Limits, Operands, Projections, Weighting, attend, check_masks, check_window, features, mask,
     projection_parts,
@@ -9,10 +10,11 @@ use super::heads::{
 use crate::diag::Problem;
 use crate::ir::{Dim, NodeId, Shape, TensorType};
 use crate::model::CallCx;
+use crate::model::config::Config;
 use crate::model::constraint::Constraint;
 use crate::model::dropout::check_rate;
 use crate::model::initializer::Initializer;
-use crate::model::layer::{BuildCx, Layer, LayerDef};
+use crate::model::layer::{BuildCx, CallForm, Layer, LayerDef};
 use crate::model::regularizer::Regularizer;
 use crate::model::saved::Part;
 use crate::model::setters::setters;
@@ -141,12 +143,24 @@ impl LayerDef for GroupQueryAttention {
         "GroupedQueryAttention"
     }
 
+    call_flags!();
+
     fn arity(&self) -> RangeInclusive<usize> {
         2..=4
     }
 
     fn results(&self) -> usize {
         1 + self.return_attention_scores as usize
+    }
+
+    fn call_form(&self) -> CallForm {
+        CallForm::Attention
+    }
+
+    fn call_arguments(&self) -> Config {
+        let flags =
+            [("use_causal_mask", self.use_causal_mask), ("return_attention_scores", self.return_attention_scores)];
+        flags.into_iter().filter(|(_, on)| *on).map(|(name, on)| (name.to_string(), on.into())).collect()
     }
 
     fn parts(&self) -> Vec<Part> {

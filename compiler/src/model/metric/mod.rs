@@ -64,6 +64,12 @@ pub trait Metric: fmt::Debug + Any {
     /// The metric from its sums, in the order of [`Metric::tally`]: a scalar, or several numbers along one axis.
     fn result(&self, g: &mut Graph, sums: &[NodeId]) -> NodeId;
 
+    /// The metric that this one gives another name or a place in memory.
+    #[doc(hidden)]
+    fn wrapped(&self) -> Option<&dyn Metric> {
+        None
+    }
+
     /// The same metric with another name.
     fn named(self, name: impl Into<String>) -> Named<Self>
     where
@@ -87,6 +93,11 @@ macro_rules! delegate {
             fn name(&self) -> String {
                 let $this = self;
                 $name
+            }
+
+            fn wrapped(&self) -> Option<&dyn Metric> {
+                let $this = self;
+                Some(&$inner)
             }
 
             fn target(&self, output: &TensorType) -> TensorType {

@@ -11,7 +11,7 @@ use crate::diag::Problem;
 use crate::ir::NodeId;
 use crate::model::call::{CallCx, Masked};
 use crate::model::graph::MaskedType;
-use crate::model::layer::{AnyLayer, BuildCx, IntoLayer, Layer, LayerDef};
+use crate::model::layer::{AnyLayer, BuildCx, CallForm, IntoLayer, Layer, LayerDef};
 use crate::model::regularizer::Regularizer;
 use crate::model::saved::Part;
 
@@ -141,6 +141,10 @@ impl LayerDef for Bidirectional {
         let outputs = if self.arguments.merge_mode.is_some() { 1 } else { 2 };
         let states = |[forward, backward]: &[Direction; 2]| forward.def.results() + backward.def.results() - 2;
         outputs + self.directions.as_ref().map_or(0, states)
+    }
+
+    fn call_form(&self) -> CallForm {
+        CallForm::States
     }
 
     fn parts(&self) -> Vec<Part> {

@@ -15,7 +15,7 @@ use crate::model::call::CallCx;
 use crate::model::constraint::Constraint;
 use crate::model::conv;
 use crate::model::initializer::Initializer;
-use crate::model::layer::{BuildCx, Layer, LayerDef};
+use crate::model::layer::{BuildCx, CallForm, Layer, LayerDef};
 use crate::model::regularizer::Regularizer;
 use crate::model::saved::Part;
 use crate::model::window::{DataFormat, Extents, Padding, Windows, ranked};
@@ -156,6 +156,10 @@ impl<const N: usize> LayerDef for ConvLSTM<N> {
 
     fn recurrent(&self) -> Option<&dyn RecurrentDef> {
         Some(self)
+    }
+
+    fn call_form(&self) -> CallForm {
+        CallForm::States
     }
 
     fn parts(&self) -> Vec<Part> {

@@ -11,7 +11,7 @@ use super::run::{Recurrence, RecurrentDef};
 use crate::diag::Problem;
 use crate::ir::NodeId;
 use crate::model::call::CallCx;
-use crate::model::layer::{BuildCx, Layer, LayerDef};
+use crate::model::layer::{BuildCx, CallForm, Layer, LayerDef};
 use crate::model::saved::Part;
 
 /// Runs a cell over sequences: items `[steps, item...]` become what the cell puts out last, or in every step.
@@ -77,6 +77,10 @@ impl LayerDef for RNN {
 
     fn recurrent(&self) -> Option<&dyn RecurrentDef> {
         Some(self)
+    }
+
+    fn call_form(&self) -> CallForm {
+        CallForm::States
     }
 
     fn parts(&self) -> Vec<Part> {

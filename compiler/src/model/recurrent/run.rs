@@ -277,6 +277,10 @@ macro_rules! recurrent {
                 Some(self)
             }
 
+            fn call_form(&self) -> $crate::model::CallForm {
+                $crate::model::CallForm::States
+            }
+
             fn parts(&self) -> Vec<$crate::model::Part> {
                 self.recurrence().parts()
             }
