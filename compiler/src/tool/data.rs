@@ -90,6 +90,18 @@ pub fn bind(npz: &Npz, inputs: &[OpenInput], shapes: &mut Shapes) {
     }
 }
 
+/// Fails where an input has no array at all.
+pub fn check_inputs(npz: &Npz, inputs: &[OpenInput]) -> Result<(), Diagnostics> {
+    let lacking = inputs.iter().filter(|input| find_input(npz, inputs, &input.name).is_none());
+    let list: Vec<Diagnostic> = lacking
+        .map(|input| {
+            let key = format!("`x:{}`", input.name);
+            missing(npz, Role::Input, &input.name, if inputs.len() == 1 { format!("`x` or {key}") } else { key })
+        })
+        .collect();
+    if list.is_empty() { Ok(()) } else { Err(Diagnostics { model: String::new(), list }) }
+}
+
 /// The array for an input: under its name, or whatever stands for a model's only input.
 fn find_input<'a>(npz: &'a Npz, inputs: &[OpenInput], name: &str) -> Option<&'a Array> {
     let only = || match npz.arrays() {
