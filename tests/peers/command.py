@@ -15,6 +15,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import warnings
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -26,6 +27,9 @@ except ImportError as reason:
     sys.exit(0)
 
 from keras import layers
+
+# A model that was not trained yet has no state of its optimizer to load.
+warnings.filterwarnings("ignore", message="Skipping variable loading for optimizer")
 
 ROWS, VALIDATION, BATCH, EPOCHS = 50, 21, 16, 2
 rng = np.random.default_rng(7)

@@ -11,10 +11,7 @@ use crate::ir::SourceLine;
 
 /// Writes a file under a temporary name in its folder, flushes it to the disk, and gives it its name: what was there
 /// before stays whole until then.
-pub fn replace(
-    path: &Path,
-    write: impl FnOnce(&mut BufWriter<&File>) -> io::Result<()>,
-) -> Result<(), Diagnostics> {
+pub fn replace(path: &Path, write: impl FnOnce(&mut BufWriter<&File>) -> io::Result<()>) -> Result<(), Diagnostics> {
     if path.is_dir() {
         return Err(failed(path, "write", &io::Error::other("it is a folder")));
     }
