@@ -224,7 +224,7 @@ impl Columns {
             let argument = format!("{}{}", column.name, column.role.suffix());
             match arguments.iter().find(|input| input.name == argument) {
                 Some(input) => match fits(column, &input.ty) {
-                    Ok(()) => fitting.push((column, input.ty.dtype)),
+                    Ok(()) => fitting.push((column, &input.ty)),
                     Err(problem) => problems.push(Diagnostic::new(problem, "", Some(npz.source()))),
                 },
                 None if column.role == Role::Weight => {
@@ -250,8 +250,12 @@ impl Columns {
             return Err(Diagnostics { model: module.name.clone(), list: problems });
         }
         let mut data = Data::new();
-        for (column, dtype) in fitting {
-            let values = npz.values(&column.array, runtime_type(dtype))?;
+        for (column, ty) in fitting {
+            let values = npz.values(&column.array, runtime_type(ty.dtype)).map_err(|mut diagnostics| {
+                let help = format!("the {} `{}` is {ty}, from {}", column.role, column.name, column.text());
+                diagnostics.list.iter_mut().for_each(|d| d.help = Some(help.clone()));
+                diagnostics
+            })?;
             data = match column.role {
                 Role::Input => data.input(&column.name, values),
                 Role::Target => data.target(&column.name, values),

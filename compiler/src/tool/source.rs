@@ -105,7 +105,11 @@ impl Source {
                 Form::Json(Box::new(model))
             }
             _ => {
-                let module = parse_module(&text()?).map_err(|e| wrong(path, "", e.to_string()))?;
+                let text = text()?;
+                if !text.split_whitespace().any(|word| word == "module") {
+                    return Err(wrong(path, "", "this is neither a .keras file nor a saved graph"));
+                }
+                let module = parse_module(&text).map_err(|e| wrong(path, "", e.to_string()))?;
                 verify_module(&module).map_err(|violations| {
                     let list = violations.iter().map(|v| diagnostic(path, "", v.to_string())).collect();
                     Diagnostics { model: module.name.clone(), list }

@@ -48,8 +48,8 @@ fn plots() {
 fn levels_of_the_compiler() {
     let folder = Folder::new();
     for (stage, part) in [
-        ("graph", "entry train_step"),
-        ("grad", "entry train_step"),
+        ("graph", "entry \"train_step\""),
+        ("grad", "entry \"train_step\""),
         ("program", "k0_"),
         ("clif", "function "),
         ("asm", "; digits.predict"),
