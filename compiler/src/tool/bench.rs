@@ -17,8 +17,7 @@ use crate::emit::image::EntryImage;
 use crate::ir::graph::InputDecl;
 use crate::ir::{DType, Graph, NodeId, Op};
 use crate::jit::JitModel;
-use crate::profile;
-use crate::report::EntryReport;
+use crate::profile::{self, Profile};
 
 /// What to measure.
 #[derive(Clone, Debug)]
@@ -53,28 +52,6 @@ pub struct Measured {
     pub flops: u64,
 }
 
-/// The time of one kernel.
-#[derive(Clone, Debug, Serialize)]
-pub struct KernelTime {
-    pub name: String,
-    /// What was fused into it.
-    pub fused: Vec<String>,
-    /// Mean of one call, in microseconds.
-    pub microseconds: f64,
-    pub flops: f64,
-    pub bytes: f64,
-}
-
-/// The kernels of one entry point in the order in which they run.
-#[derive(Clone, Debug, Serialize)]
-pub struct Profile {
-    pub entry: String,
-    pub calls: usize,
-    pub kernels: Vec<KernelTime>,
-    /// Mean of one call in which the first thread waited for others, in microseconds.
-    pub waiting: f64,
-}
-
 /// Measures; with `kernels` also each kernel of a training step, or of a prediction where there is no training.
 pub fn bench(what: &Bench, kernels: bool, progress: Progress) -> Result<(Measured, Option<Profile>), Diagnostics> {
     let source = Source::open(&what.model)?;
@@ -103,12 +80,12 @@ pub fn bench(what: &Bench, kernels: bool, progress: Progress) -> Result<(Measure
         arena_bytes: model.memory().1,
         flops: flops.map_or(0, |image| image.flops_fixed + image.flops_row * what.batch as u64),
     };
-    let profile = if kernels { Some(profile(what, &running)?) } else { None };
+    let profile = if kernels { profile(what, &running)? } else { None };
     Ok((measured, profile))
 }
 
 /// Runs the code again with a clock between the kernels.
-fn profile(what: &Bench, running: &Running) -> Result<Profile, Diagnostics> {
+fn profile(what: &Bench, running: &Running) -> Result<Option<Profile>, Diagnostics> {
     let compiled = &running.compiled;
     let name = &compiled.module.name;
     let failed = |e: bakelite::Error| runtime(name, &what.model, &e);
@@ -121,20 +98,11 @@ fn profile(what: &Bench, running: &Running) -> Result<Profile, Diagnostics> {
     let entry = if compiled.program("train_step").is_some() { "train_step" } else { "predict" };
     let (Some(mut call), Some(program)) = (Call::new(&model, compiled, entry, what.batch), compiled.program(entry))
     else {
-        return Ok(Profile { entry: entry.to_string(), calls: 0, kernels: Vec::new(), waiting: 0.0 });
+        return Ok(None);
     };
     call.median(&mut model, what.budget / 4).map_err(failed)?;
     let (calls, times) = profile::record(|| call.repeat(&mut model, what.budget));
-    let calls = calls.map_err(failed)?.len();
-    let mean = |time: Duration| time.as_secs_f64() * 1e6 / calls.max(1) as f64;
-    let kernels = EntryReport::new(program).kernels.into_iter().enumerate().map(|(k, kernel)| KernelTime {
-        name: kernel.name,
-        fused: kernel.fused,
-        microseconds: mean(times.kernels.get(k).copied().unwrap_or_default()),
-        flops: kernel.flops,
-        bytes: kernel.bytes,
-    });
-    Ok(Profile { entry: entry.to_string(), calls, kernels: kernels.collect(), waiting: mean(times.waiting) })
+    Ok(Some(Profile::new(program, calls.map_err(failed)?.len(), &times)))
 }
 
 /// A call with its arguments.
@@ -208,7 +176,7 @@ fn index_bound(graph: &Graph, index: usize) -> usize {
         let from = |id: &NodeId| same[id.index()];
         let passes = matches!(node.op, Op::Input { index: i, .. } if i == index)
             || (node.op.is_view() || matches!(node.op, Op::Cast(_) | Op::Binary(_))) && node.args.iter().any(from);
-        if let Op::Gather { axis } = node.op
+        if let Op::Gather { axis, .. } = node.op
             && from(&node.args[1])
         {
             let extent = graph.ty(node.args[0]).shape[axis].scale;

@@ -85,7 +85,7 @@ fn run(command: Command, progress: Progress) -> Result<String, Diagnostics> {
             let (shapes, budget) = (model.shapes(), Duration::from_secs_f64(seconds));
             let what = Bench { model: model.path, batch: batch_size, shapes, run: run.run(), budget };
             let (measured, kernels) = bench::bench(&what, profile, progress)?;
-            let table = kernels.map(|kernels| print::profile(&kernels)).unwrap_or_default();
+            let table = kernels.map(|kernels| kernels.to_string()).unwrap_or_default();
             if json {
                 eprint!("{table}");
                 return Ok(format!("{}\n", print::json(&measured)));

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use bakelite_compiler::tool::bench::{Measured, Profile};
+use bakelite_compiler::tool::bench::Measured;
 use serde::Serialize;
 
 /// One line of JSON.
@@ -23,37 +23,5 @@ pub fn measured(m: &Measured) -> String {
     line("compile_s", format!("{:.3}", m.compile_s));
     line("arena_bytes", m.arena_bytes.to_string());
     line("flops", m.flops.to_string());
-    text
-}
-
-/// The kernels with the time of each, the slowest first.
-pub fn profile(profile: &Profile) -> String {
-    let total = profile.kernels.iter().map(|k| k.microseconds).sum::<f64>() + profile.waiting;
-    let mut text = format!(
-        "{}: {total:.1} us a call in {} kernels, {} calls\n",
-        profile.entry,
-        profile.kernels.len(),
-        profile.calls
-    );
-    let _ = writeln!(text, "  {:>10} {:>6} {:>9} {:>9}  kernel", "us", "%", "Gflop/s", "GB/s");
-    let mut kernels: Vec<_> = profile.kernels.iter().collect();
-    kernels.sort_by(|a, b| b.microseconds.total_cmp(&a.microseconds));
-    for kernel in kernels {
-        let (us, rate) = (kernel.microseconds, |work: f64| work / kernel.microseconds.max(1e-3) / 1e3);
-        let _ = writeln!(
-            text,
-            "  {us:>10.2} {:>6.1} {:>9.2} {:>9.2}  {}  {}",
-            100.0 * us / total.max(1e-9),
-            rate(kernel.flops),
-            rate(kernel.bytes),
-            kernel.name,
-            kernel.fused.join(" + ")
-        );
-    }
-    if profile.waiting > 0.0 {
-        let share = 100.0 * profile.waiting / total.max(1e-9);
-        let _ =
-            writeln!(text, "  {:>10.2} {share:>6.1} {:>9} {:>9}  waiting for other threads", profile.waiting, "", "");
-    }
     text
 }

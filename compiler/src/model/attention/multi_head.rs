@@ -42,7 +42,6 @@ pub struct MultiHeadAttention {
     bias_initializer: Initializer,
     kernel_regularizer: Option<Regularizer>,
     bias_regularizer: Option<Regularizer>,
-    activity_regularizer: Option<Regularizer>,
     kernel_constraint: Option<Constraint>,
     bias_constraint: Option<Constraint>,
     seed: Option<u64>,
@@ -98,7 +97,6 @@ impl Default for MultiHeadAttention {
             bias_initializer: Initializer::Zeros,
             kernel_regularizer: None,
             bias_regularizer: None,
-            activity_regularizer: None,
             kernel_constraint: None,
             bias_constraint: None,
             seed: None,
@@ -133,8 +131,6 @@ impl Layer<MultiHeadAttention> {
         bias_initializer: Initializer;
         kernel_regularizer: some Regularizer;
         bias_regularizer: some Regularizer;
-        /// A penalty on the result of every projection, averaged over the batch.
-        activity_regularizer: some Regularizer;
         kernel_constraint: some Constraint;
         bias_constraint: some Constraint;
         /// A seed of the layer's own: what it drops no longer depends on the seed of the model.
@@ -147,14 +143,14 @@ impl Layer<MultiHeadAttention> {
 }
 
 impl MultiHeadAttention {
-    fn projections(&self) -> Projections {
+    fn projections(&self, activity_regularizer: Option<Regularizer>) -> Projections {
         Projections {
+            activity_regularizer,
             use_bias: self.use_bias,
             kernel_initializer: self.kernel_initializer,
             bias_initializer: self.bias_initializer,
             kernel_regularizer: self.kernel_regularizer,
             bias_regularizer: self.bias_regularizer,
-            activity_regularizer: self.activity_regularizer,
             kernel_constraint: self.kernel_constraint.clone(),
             bias_constraint: self.bias_constraint.clone(),
         }
@@ -232,7 +228,7 @@ impl LayerDef for MultiHeadAttention {
         }
         let scores = layout.scores(&query.shape, &key.shape, self.num_heads);
         check_masks(cx, self.kind(), &operands, &layout, &scores, &self.limits())?;
-        let projections = self.projections();
+        let projections = self.projections(None);
         let (heads, values) = ([self.num_heads, self.key_dim], [self.num_heads, self.value_features()]);
         projections.declare(cx, "query", &[features(&query)], &heads)?;
         projections.declare(cx, "key", &[features(&key)], &heads)?;
@@ -254,7 +250,7 @@ impl LayerDef for MultiHeadAttention {
         let of_query = cx.mask(operands.query);
         cx.set_mask(0, of_query);
         cx.use_up_masks();
-        let projections = self.projections();
+        let projections = self.projections(cx.take_activity_regularizer());
         let gate = self.use_gate.then(|| projections.gate(cx, "gate", x[operands.query]));
         let query = projections.apply(cx, "query", x[operands.query], 1);
         let key = projections.apply(cx, "key", x[operands.key], 1);

@@ -7,6 +7,7 @@
 
 mod accuracy;
 mod confusion;
+mod correlation;
 mod curve;
 mod fscore;
 mod iou;
@@ -22,6 +23,7 @@ pub use accuracy::{
     SparseTopKCategoricalAccuracy, TopKCategoricalAccuracy,
 };
 pub use confusion::{FalseNegatives, FalsePositives, Precision, Recall, TrueNegatives, TruePositives};
+pub use correlation::{ConcordanceCorrelation, PearsonCorrelation};
 pub use curve::{
     AUC, Curve, MeanAveragePrecision, PrecisionAtRecall, RecallAtPrecision, SensitivityAtSpecificity,
     SpecificityAtSensitivity, SummationMethod,

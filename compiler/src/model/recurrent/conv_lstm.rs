@@ -18,7 +18,6 @@ use crate::model::initializer::Initializer;
 use crate::model::layer::{BuildCx, CallForm, Layer, LayerDef};
 use crate::model::regularizer::Regularizer;
 use crate::model::saved::Part;
-use crate::model::setters::setters;
 use crate::model::window::{DataFormat, Extents, Padding, Windows, ranked};
 
 const GATES: usize = 4;
@@ -64,7 +63,6 @@ pub struct ConvLSTM<const N: usize> {
     cell: ConvLSTMCell<N>,
     #[serde(flatten)]
     sequence: SequenceArguments,
-    activity_regularizer: Option<Regularizer>,
 }
 
 pub type ConvLSTM1D = ConvLSTM<1>;
@@ -74,7 +72,7 @@ pub type ConvLSTM3D = ConvLSTM<3>;
 impl<const N: usize> Default for ConvLSTM<N> {
     fn default() -> ConvLSTM<N> {
         let (cell, sequence) = (ConvLSTMCell::default(), SequenceArguments::default());
-        ConvLSTM { cell, sequence, activity_regularizer: None }
+        ConvLSTM { cell, sequence }
     }
 }
 
@@ -85,13 +83,7 @@ impl<const N: usize> ConvLSTM<N> {
     }
 
     fn recurrence(&self) -> Recurrence<'_> {
-        Recurrence {
-            cell: &self.cell,
-            name: "conv_lstm_cell",
-            layer: None,
-            sequence: &self.sequence,
-            activity_regularizer: &self.activity_regularizer,
-        }
+        Recurrence { cell: &self.cell, name: "conv_lstm_cell", layer: None, sequence: &self.sequence }
     }
 }
 
@@ -141,11 +133,6 @@ impl<const N: usize> Layer<ConvLSTM<N>> {
         stateful: bool => sequence;
         /// Whether the output of a masked step is zero instead of the output before.
         zero_output_for_mask: bool => sequence;
-    }
-
-    setters! {
-        /// A penalty on the result, averaged over the batch.
-        activity_regularizer: into Option<Regularizer>;
     }
 
     /// For how many rows a stateful layer keeps states. Rows beyond them are NaN.
