@@ -279,7 +279,9 @@ impl Reader<'_> {
                 }
                 None => {
                     let message = format!("the input `{input}` leaves the extent of axis {} open", axis + 1);
-                    let problem = Problem::shape(message).help("give the shape of an item: `.shape(\"x\", [100, 8])`");
+                    let problem = Problem::shape(message).help(
+                        "give the shape of an item: `.shape(\"x\", [100, 8])`, or to the command `--shape x=100,8`",
+                    );
                     self.problem(path, problem);
                     return None;
                 }

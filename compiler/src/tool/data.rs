@@ -90,6 +90,18 @@ pub fn bind(npz: &Npz, inputs: &[OpenInput], shapes: &mut Shapes) {
     }
 }
 
+/// Fails where an input has no array at all.
+pub fn check_inputs(npz: &Npz, inputs: &[OpenInput]) -> Result<(), Diagnostics> {
+    let lacking = inputs.iter().filter(|input| find_input(npz, inputs, &input.name).is_none());
+    let list: Vec<Diagnostic> = lacking
+        .map(|input| {
+            let key = format!("`x:{}`", input.name);
+            missing(npz, Role::Input, &input.name, if inputs.len() == 1 { format!("`x` or {key}") } else { key })
+        })
+        .collect();
+    if list.is_empty() { Ok(()) } else { Err(Diagnostics { model: String::new(), list }) }
+}
+
 /// The array for an input: under its name, or whatever stands for a model's only input.
 fn find_input<'a>(npz: &'a Npz, inputs: &[OpenInput], name: &str) -> Option<&'a Array> {
     let only = || match npz.arrays() {
@@ -212,7 +224,7 @@ impl Columns {
             let argument = format!("{}{}", column.name, column.role.suffix());
             match arguments.iter().find(|input| input.name == argument) {
                 Some(input) => match fits(column, &input.ty) {
-                    Ok(()) => fitting.push((column, input.ty.dtype)),
+                    Ok(()) => fitting.push((column, &input.ty)),
                     Err(problem) => problems.push(Diagnostic::new(problem, "", Some(npz.source()))),
                 },
                 None if column.role == Role::Weight => {
@@ -238,8 +250,12 @@ impl Columns {
             return Err(Diagnostics { model: module.name.clone(), list: problems });
         }
         let mut data = Data::new();
-        for (column, dtype) in fitting {
-            let values = npz.values(&column.array, runtime_type(dtype))?;
+        for (column, ty) in fitting {
+            let values = npz.values(&column.array, runtime_type(ty.dtype)).map_err(|mut diagnostics| {
+                let help = format!("the {} `{}` is {ty}, from {}", column.role, column.name, column.text());
+                diagnostics.list.iter_mut().for_each(|d| d.help = Some(help.clone()));
+                diagnostics
+            })?;
             data = match column.role {
                 Role::Input => data.input(&column.name, values),
                 Role::Target => data.target(&column.name, values),

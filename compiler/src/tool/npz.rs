@@ -190,7 +190,7 @@ pub fn write(path: &Path, arrays: &[(&str, Vec<usize>, &Values<'_>)]) -> Result<
     })
 }
 
-fn buffered(into: impl Write, shape: &[usize], values: &Values<'_>) -> io::Result<()> {
+fn buffered(into: &mut impl Write, shape: &[usize], values: &Values<'_>) -> io::Result<()> {
     let mut into = BufWriter::with_capacity(1 << 20, into);
     npy::write(&mut into, shape, values)?;
     into.flush()

@@ -6,6 +6,7 @@
 //! Described::start    lowered, compiled, opened, weights in place     Running
 //! ```
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
@@ -22,7 +23,8 @@ use crate::build::internal;
 use crate::compile::{Compiled, Options, compile};
 use crate::diag::{Code, Diagnostic, Diagnostics, Problem};
 use crate::emit::select::select;
-use crate::import::{KerasModel, OpenInput};
+use crate::export::save_keras;
+use crate::import::{KerasFile, KerasModel, OpenInput};
 use crate::ir::parse::parse_module;
 use crate::ir::verify::verify_module;
 use crate::ir::{Module, SourceLine};
@@ -41,6 +43,7 @@ pub struct Source {
 }
 
 enum Form {
+    Keras(Box<KerasFile>),
     Json(Box<KerasModel>),
     Graph(Box<Module>),
 }
@@ -94,12 +97,19 @@ impl Source {
             })
         };
         let form = match lead.as_slice() {
+            lead if lead.starts_with(b"PK") || lead.starts_with(b"\x89HDF") => {
+                Form::Keras(Box::new(KerasFile::open(path)?))
+            }
             lead if lead.trim_ascii_start().starts_with(b"{") => {
                 let model = KerasModel::parse(&text()?).map_err(|d| at(path, d))?;
                 Form::Json(Box::new(model))
             }
             _ => {
-                let module = parse_module(&text()?).map_err(|e| wrong(path, "", e.to_string()))?;
+                let text = text()?;
+                if !text.split_whitespace().any(|word| word == "module") {
+                    return Err(wrong(path, "", "this is neither a .keras file nor a saved graph"));
+                }
+                let module = parse_module(&text).map_err(|e| wrong(path, "", e.to_string()))?;
                 verify_module(&module).map_err(|violations| {
                     let list = violations.iter().map(|v| diagnostic(path, "", v.to_string())).collect();
                     Diagnostics { model: module.name.clone(), list }
@@ -117,21 +127,31 @@ impl Source {
 
     /// Whether the model is a chain of layers in Keras, which does not count its input among them.
     pub fn is_sequential(&self) -> bool {
-        matches!(&self.form, Form::Json(model) if model.class() == "Sequential")
+        self.keras().is_some_and(|model| model.class() == "Sequential")
+    }
+
+    /// Keras's description, if there is one.
+    fn keras(&self) -> Option<KerasModel> {
+        match &self.form {
+            Form::Keras(file) => Some(file.model()),
+            Form::Json(model) => Some(KerasModel::clone(model)),
+            Form::Graph(_) => None,
+        }
     }
 
     /// The layers and what flows between them.
     pub fn diagram(&self, described: &Described) -> Diagram {
-        match (described, &self.form) {
-            (Described::Layers(model), Form::Json(keras)) => Diagram::of_layers(model, &keras.layer_classes()),
-            (Described::Layers(model), Form::Graph(_)) => Diagram::of_layers(model, &BTreeMap::new()),
-            (Described::Graph(module), _) => Diagram::of_graph(module),
+        let classes = self.keras().map(|keras| keras.layer_classes()).unwrap_or_default();
+        match described {
+            Described::Layers(model) => Diagram::of_layers(model, &classes),
+            Described::Graph(module) => Diagram::of_graph(module),
         }
     }
 
     /// The inputs in order, with the extents of an item as far as the file fixes them.
     pub fn inputs(&self) -> Vec<OpenInput> {
         match &self.form {
+            Form::Keras(file) => file.model().inputs(),
             Form::Json(model) => model.inputs(),
             Form::Graph(module) => {
                 let inputs = module.entry("predict").map_or(&[][..], |predict| &predict.inputs);
@@ -158,8 +178,8 @@ impl Source {
             return Err(Diagnostics { model: String::new(), list });
         }
         match &self.form {
-            Form::Json(model) => {
-                let mut model = KerasModel::clone(model);
+            Form::Keras(_) | Form::Json(_) => {
+                let Some(mut model) = self.keras() else { return Err(wrong(&self.path, "", "no description")) };
                 for (name, item) in shapes {
                     model = model.shape(name, item.clone());
                 }
@@ -217,6 +237,10 @@ impl Source {
             model.init(run.seed).map_err(failed)?;
         }
         let mut initial = true;
+        if let (Form::Keras(file), Described::Layers(layers)) = (&self.form, described) {
+            file.restore(layers, &mut model).map_err(|d| at(&self.path, d))?;
+            initial = false;
+        }
         if let Some(weights) = &run.weights {
             model.load(weights).map_err(|e| runtime(&name, weights, &e))?;
             initial = false;
@@ -227,16 +251,25 @@ impl Source {
     /// Hands on the weights that a library of the model begins with.
     pub fn with_weights<T>(
         &self,
-        _described: &Described,
+        described: &Described,
         run: &Run,
         build: impl FnOnce(Weights<'_>) -> Result<T, Diagnostics>,
     ) -> Result<T, Diagnostics> {
-        match &run.weights {
-            None => build(Weights::Seed(run.seed)),
-            Some(path) => build(Weights::Set(&|model: &mut bakelite::Model| {
-                model.init(run.seed)?;
-                model.load(path)
-            })),
+        let failure = RefCell::new(None);
+        let set = |model: &mut bakelite::Model| {
+            model.init(run.seed)?;
+            if let (Form::Keras(file), Described::Layers(layers)) = (&self.form, described) {
+                *failure.borrow_mut() = file.restore(layers, model).err();
+            }
+            run.weights.as_ref().map_or(Ok(()), |path| model.load(path))
+        };
+        let built = build(match (&self.form, &run.weights) {
+            (Form::Json(_) | Form::Graph(_), None) => Weights::Seed(run.seed),
+            _ => Weights::Set(&set),
+        });
+        match failure.take() {
+            Some(failure) => Err(at(&self.path, failure)),
+            None => built,
         }
     }
 
@@ -244,7 +277,8 @@ impl Source {
     pub fn check_output(&self, output: &Path) -> Result<(), Diagnostics> {
         let extension = output.extension().and_then(|e| e.to_str()).unwrap_or_default();
         let kinds: &[&str] = match &self.form {
-            Form::Json(_) | Form::Graph(_) => &["safetensors"],
+            Form::Keras(_) | Form::Json(_) => &["keras", "safetensors"],
+            Form::Graph(_) => &["safetensors"],
         };
         if !kinds.contains(&extension) {
             let names: Vec<String> = kinds.iter().map(|kind| format!("OUT.{kind}")).collect();
@@ -262,7 +296,13 @@ impl Source {
     }
 
     /// Writes a trained model: weights, moving statistics and the optimizer's state, all at once or not at all.
-    pub fn save(&self, output: &Path, _described: &Described, model: &bakelite::Model) -> Result<(), Diagnostics> {
+    pub fn save(&self, output: &Path, described: &Described, model: &bakelite::Model) -> Result<(), Diagnostics> {
+        if let (Described::Layers(layers), Some("keras")) = (described, output.extension().and_then(|e| e.to_str())) {
+            return match &self.form {
+                Form::Keras(file) => file.save(output, layers, model),
+                _ => save_keras(output, layers, model),
+            };
+        }
         model.save_with(output, Contents::Training).map_err(|e| runtime(model.name(), output, &e))
     }
 }

@@ -124,6 +124,7 @@ impl Steps {
     ) -> Result<Steps, Diagnostics> {
         let _stage = progress.stage("compiling");
         let inputs = source.inputs();
+        files.iter().try_for_each(|file| data::check_inputs(file, &inputs))?;
         let mut shapes = shapes.clone();
         files.iter().for_each(|file| data::bind(file, &inputs, &mut shapes));
         let largest = files.iter().flat_map(|file| file.arrays()).filter_map(|array| array.shape().first()).max();

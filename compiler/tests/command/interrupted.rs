@@ -1,0 +1,76 @@
+//! Whatever ends a training, the file that it was to replace stays whole until the new one is.
+#![cfg(unix)]
+
+use std::fs;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use bakelite_compiler::import::KerasFile;
+
+use crate::run::Folder;
+
+const TRAIN: [&str; 9] = ["train", "digits.keras", "-d", "digits.npz", "-o", "out.keras", "-q", "--history", "h.json"];
+
+/// The file parses, and has weights that its own description takes.
+fn whole(folder: &Folder) {
+    let file = KerasFile::open(folder.path("out.keras")).unwrap_or_else(|d| panic!("{d}"));
+    assert!(file.model().build().is_ok());
+    let output = folder.run(&["evaluate", "out.keras", "--data", "digits.npz"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn a_kill_at_any_moment_leaves_a_whole_file() {
+    let folder = Folder::new();
+    let start = Instant::now();
+    folder.ok(&TRAIN);
+    let takes = start.elapsed();
+    let old = fs::read(folder.path("out.keras")).unwrap();
+    let (mut before, mut after) = (0, 0);
+    for i in 0..14u32 {
+        fs::write(folder.path("out.keras"), &old).unwrap();
+        let mut child = folder.command(&TRAIN).stderr(Stdio::null()).spawn().unwrap();
+        // More and more of the time that it takes, and a little more than all of it.
+        std::thread::sleep(takes * i / 12 + Duration::from_millis(1));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let new = fs::read(folder.path("out.keras")).unwrap();
+        if new == old {
+            before += 1
+        } else {
+            after += 1
+        }
+        KerasFile::open(folder.path("out.keras")).unwrap_or_else(|d| panic!("killed after {i}/12: {d}"));
+        if let Ok(text) = fs::read_to_string(folder.path("h.json")) {
+            assert!(serde_json::from_str::<serde_json::Value>(&text).is_ok(), "{text}");
+        }
+    }
+    assert!(before > 0, "every training ended before it was killed: {after}");
+    whole(&folder);
+}
+
+/// A limit on the size of files stands for a full disk: the write fails after a part of the file.
+#[test]
+fn a_full_disk_leaves_the_old_file() {
+    let folder = Folder::new();
+    folder.ok(&TRAIN);
+    let old = fs::read(folder.path("out.keras")).unwrap();
+    let before = folder.files();
+    for (ignore, killed) in [("trap '' XFSZ; ", false), ("", true)] {
+        let line = format!("{ignore}ulimit -f 4; exec \"$0\" \"$@\"");
+        let program = env!("CARGO_BIN_EXE_bakelite");
+        let mut command = Command::new("sh");
+        command.args(["-c", &line, program]).args(TRAIN).current_dir(folder.path(""));
+        let output = command.output().unwrap();
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        if killed {
+            assert_eq!(output.status.code(), None, "{told}");
+        } else {
+            assert_eq!(output.status.code(), Some(1), "{told}");
+            assert!(told.contains("out.keras") && told.contains("error["), "{told}");
+            assert_eq!(folder.files(), before);
+        }
+        assert_eq!(fs::read(folder.path("out.keras")).unwrap(), old);
+    }
+    whole(&folder);
+}

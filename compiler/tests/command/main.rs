@@ -1,0 +1,9 @@
+//! The `bakelite` command, used as its users do: real processes over real files.
+
+mod data;
+mod interrupted;
+mod mistakes;
+mod models;
+mod npz;
+mod run;
+mod work;

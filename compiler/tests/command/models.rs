@@ -1,0 +1,153 @@
+//! Commands that look at models.
+
+use std::process::Stdio;
+
+use crate::run::Folder;
+
+#[test]
+fn summaries() {
+    let folder = Folder::new();
+    let chain = folder.ok(&["summary", "digits.keras"]);
+    for line in [
+        "Model: \"digits\"",
+        "│ conv (Conv2D)             │ (None, 4, 4, 4) │      40 │",
+        "│ norm (BatchNormalization) │ (None, 4, 4, 4) │      16 │",
+        "│ digit (Dense)             │ (None, 4)       │     260 │   516 │",
+        " Trainable params: 308 (1.20 KB)",
+        " Non-trainable params: 8 (32.00 B)",
+        " Flops a sample: ",
+    ] {
+        assert!(chain.contains(line), "{line}\n{chain}");
+    }
+    assert!(!chain.contains("Connected") && !chain.contains("InputLayer"), "{chain}");
+    let graph = folder.ok(&["summary", "pair.keras"]);
+    for line in ["left (InputLayer)", "left[0][0], right[0][0]", "both[0][0], add[0][0]", "shared[1][0]"] {
+        assert!(graph.contains(line), "{line}\n{graph}");
+    }
+    assert_eq!(graph.matches("shared (Dense)").count(), 1);
+    let saved = folder.ok(&["summary", "digits.bk"]);
+    assert!(saved.contains("│ conv (Graph)") && saved.contains(" Trainable params: 308 (1.20 KB)"), "{saved}");
+}
+
+#[test]
+fn plots() {
+    let folder = Folder::new();
+    for model in ["pair.keras", "digits.bk"] {
+        assert_eq!(folder.ok(&["plot", model, "-o", "graph.svg"]), "");
+        folder.ok(&["plot", model, "-o", "graph.dot"]);
+        let read = |name: &str| std::fs::read_to_string(folder.path(name)).unwrap();
+        let (svg, dot) = (read("graph.svg"), read("graph.dot"));
+        assert!(svg.starts_with("<svg ") && svg.ends_with("</svg>\n"));
+        assert!(dot.starts_with("digraph ") && dot.ends_with("}\n"));
+        let shape = if model == "pair.keras" { "(None, 8)" } else { "(None, 4, 4, 4)" };
+        assert!(svg.contains(shape) && dot.contains(shape), "{dot}");
+    }
+}
+
+#[test]
+fn levels_of_the_compiler() {
+    let folder = Folder::new();
+    for (stage, part) in [
+        ("graph", "entry \"train_step\""),
+        ("grad", "entry \"train_step\""),
+        ("program", "k0_"),
+        ("clif", "function "),
+        ("asm", "; digits.predict"),
+        ("cuda", "__global__"),
+    ] {
+        let text = folder.ok(&["inspect", "digits.keras", "--stage", stage]);
+        assert!(text.contains(part), "{stage}: {:.300}", text);
+    }
+    let one = folder.ok(&["inspect", "digits.bk", "--stage", "graph", "--entry", "train"]);
+    assert!(one.contains("train_step") && !one.contains("evaluate_step"));
+    assert!(folder.ok(&["report", "digits.keras"]).contains("entry train_step"));
+    let report: serde_json::Value = serde_json::from_str(&folder.ok(&["report", "digits.bk", "--json"])).unwrap();
+    assert_eq!(report["parameters"], 308);
+}
+
+#[test]
+fn speed() {
+    let folder = Folder::new();
+    let text =
+        folder.ok(&["bench", "digits.keras", "--batch-size", "8", "--seconds", "0.02", "--json", "--threads", "1"]);
+    assert_eq!(text.lines().count(), 1);
+    let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+    for key in ["train_step_ms", "predict_ms", "predict1_us", "compile_s", "arena_bytes", "flops"] {
+        assert!(json[key].as_f64().is_some_and(|x| x > 0.0), "{key}: {text}");
+    }
+    // A step does the work of the prediction and more; the time of eight rows is more than that of one.
+    assert!(json["predict_ms"].as_f64().unwrap() * 1e3 > json["predict1_us"].as_f64().unwrap(), "{text}");
+    let table = folder.ok(&["bench", "pair.keras", "--seconds", "0.02", "--profile", "--threads", "1"]);
+    let report: serde_json::Value = serde_json::from_str(&folder.ok(&["report", "pair.keras", "--json"])).unwrap();
+    let entries = report["entries"].as_array().unwrap();
+    let step = entries.iter().find(|e| e["name"] == "train_step").unwrap();
+    for kernel in step["kernels"].as_array().unwrap() {
+        assert!(table.contains(kernel["name"].as_str().unwrap()), "{kernel}\n{table}");
+    }
+}
+
+#[test]
+fn libraries_carry_the_weights_of_the_file() {
+    let folder = Folder::new();
+    if std::process::Command::new("cc").arg("--version").stdout(Stdio::null()).status().is_err() {
+        eprintln!("skipped: no cc");
+        return;
+    }
+    let library =
+        folder.ok(&["compile", "digits.keras", "-o", "lib", "--name", "net", "--entry", "predict", "--max-batch", "9"]);
+    assert!(library.trim().ends_with("libnet.a") && folder.path("lib/net.h").exists());
+    // The weights are those that predictions of the file come from.
+    folder.ok(&["predict", "digits.keras", "--input", "digits.npz", "--output", "a.npz"]);
+    folder.ok(&[
+        "predict",
+        "digits.bk",
+        "--input",
+        "digits.npz",
+        "--output",
+        "b.npz",
+        "--weights",
+        "lib/net.safetensors",
+    ]);
+    assert_eq!(folder.floats("a.npz", "digit"), folder.floats("b.npz", "digit"));
+}
+
+#[test]
+fn help_and_the_readme_agree() {
+    let folder = Folder::new();
+    let help = folder.ok(&["--help"]);
+    let readme = include_str!("../../../README.md");
+    let commands = ["summary", "plot", "predict", "train", "evaluate", "bench", "compile", "inspect", "report"];
+    for command in commands.into_iter().chain(["completions", "man"]) {
+        assert!(help.contains(&format!("\n  {command} ")), "{command}\n{help}");
+        assert!(readme.contains(&format!("bakelite {command} ")), "{command}");
+        let page = folder.ok(&["man", command]);
+        assert!(
+            page.contains(&format!("bakelite\\-{command}")) || page.contains(&format!("bakelite-{command}")),
+            "{page}"
+        );
+        let own = folder.ok(&[command, "--help"]);
+        // Whatever option the README shows for a command, the command has.
+        for line in readme.lines().filter(|line| line.trim_start().starts_with(&format!("bakelite {command} "))) {
+            for option in line.split_whitespace().filter_map(|word| word.trim_start_matches('[').strip_prefix("--")) {
+                let option = option.trim_end_matches(']');
+                assert!(own.contains(&format!("--{option}")), "{command} --{option}\n{own}");
+            }
+        }
+    }
+    for code in ["Exit codes:", "0  done", "1  a model", "2  the command line"] {
+        assert!(help.contains(code), "{code}");
+    }
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(folder.ok(&["completions", shell]).contains("evaluate"));
+    }
+}
+
+#[test]
+fn a_reader_that_stops_early_is_no_error() {
+    let folder = Folder::new();
+    let mut child = folder.command(&["inspect", "digits.keras", "--stage", "asm"]);
+    let mut child = child.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success() && output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+}
