@@ -5,8 +5,7 @@
 //!
 //! Operations such as `x + y` are listed among the layers, and become layers ([`super::operations`]) where a layer or an
 //! output needs them. Masks that layers make for each other are in the description as operations, too (`x != 0`), and
-//! as arguments of calls. Here they travel by themselves, so such an operation is left out, and the call must have found
-//! the mask at its input.
+//! as arguments of calls. Here they travel by themselves; where one has not come with the tensor, the operation is made.
 
 use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
@@ -128,12 +127,27 @@ impl Reader<'_> {
         }
     }
 
-    /// Keeps the calls of those operations that layers and outputs need; the others belong to masks.
+    /// Keeps the calls of those operations that layers and outputs need, and of those that make masks where they are
+    /// all known; the others are left out.
     fn operations(&mut self, entries: &mut [Entry], index: &HashMap<String, usize>, outputs: &[History], path: &str) {
         let find = |history: &History| index.get(&history.layer).copied();
         let of = |entry: &Entry| entry.calls.iter().flat_map(|c| &c.tensors).filter_map(find).collect::<Vec<_>>();
-        let layers = entries.iter().filter(|entry| entry.operation.is_none());
-        let mut open: Vec<usize> = layers.flat_map(of).chain(outputs.iter().filter_map(find)).collect();
+        let known = |entry: &Entry| !entry.calls.is_empty() && entry.calls.iter().all(|call| call.operation.is_some());
+        // Operations that are not known, and who builds on them.
+        let operations = || entries.iter().enumerate().filter(|(_, entry)| entry.operation.is_some());
+        let mut users: HashMap<usize, Vec<usize>> = HashMap::new();
+        operations().for_each(|(at, entry)| of(entry).iter().for_each(|from| users.entry(*from).or_default().push(at)));
+        let mut open: Vec<usize> = operations().filter(|(_, entry)| !known(entry)).map(|(at, _)| at).collect();
+        let mut unknown = BTreeSet::new();
+        while let Some(at) = open.pop() {
+            if unknown.insert(at) {
+                open.extend(users.remove(&at).unwrap_or_default());
+            }
+        }
+        let layers = || entries.iter().filter(|entry| entry.operation.is_none());
+        let masks = layers().flat_map(|entry| entry.calls.iter().filter_map(|call| find(call.mask.as_ref()?)));
+        let masks = masks.filter(|at| !unknown.contains(at));
+        let mut open: Vec<usize> = layers().flat_map(of).chain(outputs.iter().filter_map(find)).chain(masks).collect();
         let mut needed = BTreeSet::new();
         while let Some(at) = open.pop() {
             if entries[at].operation.is_some() && needed.insert(at) {
@@ -144,7 +158,7 @@ impl Reader<'_> {
             let Some((object, module)) = &entry.operation else { continue };
             if !needed.contains(&at) {
                 entry.calls.clear();
-            } else if entry.calls.is_empty() || entry.calls.iter().any(|call| call.operation.is_none()) {
+            } else if !known(entry) {
                 let class = object.class.escape_debug();
                 self.malformed(&join(path, &entry.name), format!("the operation {class} of {module} is not supported"));
             }
@@ -161,7 +175,7 @@ impl Reader<'_> {
         for (at, entry) in entries.iter().enumerate() {
             for (node, arguments) in entry.calls.iter().enumerate() {
                 let mut open = BTreeSet::new();
-                let mask = arguments.mask.iter().filter(|mask| !is_operation(entries, index, mask));
+                let mask = arguments.mask.iter().filter(|mask| !left_out(entries, index, mask));
                 for history in arguments.tensors.iter().chain(mask) {
                     match index.get(&history.layer) {
                         Some(&from) if history.node < entries[from].results.len() => {
@@ -217,10 +231,11 @@ impl Reader<'_> {
                 continue;
             };
             match (&call.mask, arguments.first_mut()) {
-                (Some(mask), Some(first)) if is_operation(entries, index, mask) => {
-                    let carried = first.is_masked() || first.port.is_none();
-                    if !carried {
-                        self.malformed(&here, "is called with a mask that is computed, which is not supported");
+                // Most masks have come with the tensor.
+                (Some(mask), Some(first)) if is_operation(entries, index, mask) && first.is_masked() => {}
+                (Some(mask), Some(first)) if left_out(entries, index, mask) => {
+                    if first.port.is_some() {
+                        self.malformed(&here, "is called with a mask that is computed in a way that is not supported");
                     }
                 }
                 (Some(mask), Some(first)) => match tensor(mask) {
@@ -369,6 +384,11 @@ fn argument(value: &Value, tensors: &mut Vec<History>) -> Option<Argument> {
 /// Whether a tensor is the result of an operation.
 fn is_operation(entries: &[Entry], index: &HashMap<String, usize>, history: &History) -> bool {
     index.get(&history.layer).is_some_and(|&at| entries[at].operation.is_some())
+}
+
+/// Whether a tensor is the result of an operation that is not made.
+fn left_out(entries: &[Entry], index: &HashMap<String, usize>, history: &History) -> bool {
+    index.get(&history.layer).is_some_and(|&at| entries[at].operation.is_some() && entries[at].calls.is_empty())
 }
 
 /// `["layer", node, tensor]`

@@ -166,7 +166,7 @@ fn masks_of_embeddings_travel_by_themselves() {
         functional("masked", layers, json!(["x", 0, 0]), json!([output, 0, 0]))
     };
     assert_eq!(mistakes(&describe(true, "mean")), Vec::<String>::new());
-    assert!(mistakes(&describe(false, "mean"))[0].contains("mask"));
+    assert_eq!(mistakes(&describe(false, "mean")), Vec::<String>::new());
     assert_eq!(mistakes(&describe(true, "not_equal")), Vec::<String>::new());
 }
 

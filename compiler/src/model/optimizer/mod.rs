@@ -173,6 +173,8 @@ pub struct StepCx<'a> {
     learning_rate: NodeId,
     iterations: NodeId,
     scalars: Vec<NodeId>,
+    /// The parameter that is updated, as it is stored.
+    stored: Option<NodeId>,
 }
 
 impl Deref for StepCx<'_> {
@@ -192,7 +194,12 @@ impl DerefMut for StepCx<'_> {
 impl<'a> StepCx<'a> {
     /// From the scalars `learning_rate` in `f32` and `iterations` in `u32`, the number of updates before this one.
     pub fn new(graph: &'a mut Graph, learning_rate: NodeId, iterations: NodeId) -> StepCx<'a> {
-        StepCx { graph, learning_rate, iterations, scalars: Vec::new() }
+        StepCx { graph, learning_rate, iterations, scalars: Vec::new(), stored: None }
+    }
+
+    /// The parameter before weight decay, which comes before the rule.
+    pub fn before_decay(&self, weight: NodeId) -> NodeId {
+        self.stored.unwrap_or(weight)
     }
 
     /// The learning rate, a scalar.

@@ -85,7 +85,8 @@ impl Optimizer for ScheduleFreeAdamW {
         let one = cx.lit_like(step, 1.0);
         let first = cx.le(step, one);
         let first = cx.broadcast_like(first, weight);
-        let copy = cx.select(first, weight, slots[0]);
+        let begun = cx.before_decay(weight);
+        let copy = cx.select(first, begun, slots[0]);
         let square = cx.square(gradient);
         let velocity = cx.approach(slots[1], square, self.beta_2);
         let bias = cx.bias(self.beta_2);

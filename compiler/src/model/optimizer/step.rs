@@ -190,6 +190,7 @@ impl Step<'_> {
             let old: Vec<NodeId> = slots.iter().map(|&slot| store.read(g, slot)).collect();
             let mut cx = StepCx::new(g, rate, updates);
             cx.scalars.clone_from(&scalars);
+            cx.stored = Some(p.old);
             let Update { weight, slots: new } = optimizer.update(&mut cx, weight, gradient, &old);
             p.new = due(g, weight, p.old);
             for ((slot, new), old) in slots.into_iter().zip(new).zip(old) {
