@@ -3,6 +3,8 @@
 mod common;
 
 use bakelite_compiler::ir::eval::Tensor as Value;
+use bakelite_compiler::model::config::Config;
+use bakelite_compiler::model::registry::LAYERS;
 use bakelite_compiler::prelude::*;
 use common::Interpreted;
 
@@ -36,6 +38,45 @@ fn layers_pass_masks_or_end_them() {
     assert_eq!(after(&|x| Flatten.apply(x)), None);
     assert_eq!(after(&|x| Reshape::new([4, 3]).apply(x)), None);
     assert_eq!(after(&|x| x + 1.0), None);
+}
+
+/// Keras's layers with `supports_masking` and the `compute_mask` that hands the mask on. The others end masks or make
+/// masks of their own, and so do layers of them here.
+const PASSING: &[&str] = &[
+    "Activation",
+    "ActivityRegularization",
+    "AlphaDropout",
+    "BatchNormalization",
+    "Dense",
+    "Dropout",
+    "ELU",
+    "GaussianDropout",
+    "GaussianNoise",
+    "GroupNormalization",
+    "Identity",
+    "LayerNormalization",
+    "LeakyReLU",
+    "Normalization",
+    "PReLU",
+    "ReLU",
+    "Rescaling",
+    "Softmax",
+    "SpatialDropout1D",
+    "SpatialDropout2D",
+    "SpatialDropout3D",
+    "TimeDistributed",
+    "UnitNormalization",
+];
+
+#[test]
+fn the_layers_that_pass_masks_are_those_of_keras() {
+    let passes = |class: &str| PASSING.contains(&class);
+    let known = |name: &&&str| LAYERS.iter().any(|class| class.name == **name);
+    assert_eq!(PASSING.iter().filter(known).count(), PASSING.len());
+    for class in LAYERS {
+        let layer = (class.read)(&Config::new()).unwrap_or_else(|e| panic!("{}: {e:?}", class.name));
+        assert_eq!(layer.supports_masking(), passes(class.name), "{}", class.name);
+    }
 }
 
 #[test]

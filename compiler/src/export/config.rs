@@ -9,7 +9,7 @@ use crate::diag::{Code, Diagnostics, Problem};
 use crate::ir::{DType, TensorType};
 use crate::model::config;
 use crate::model::graph::{Call, LayerGraph, Port, Role};
-use crate::model::registry::{self, LAYERS};
+use crate::model::registry;
 use crate::model::{AnyLayer, CallForm, Model};
 
 /// `config.json` of a model: its layers and how they are applied, and how it is trained.
@@ -186,12 +186,11 @@ impl Writer<'_> {
         if let Some(model) = layer.def.submodel() {
             return self.model(&model.graph, &call.name, layer.is_trainable(), &here);
         }
-        let Some((class, mut arguments)) = registry::write(LAYERS, layer.definition()) else {
+        let Some((class, mut arguments)) = registry::write_layer(layer) else {
             self.wrong(&here, call, format!("{} has no counterpart in Keras", layer.def.kind()));
             return Value::Null;
         };
         arguments["name"] = json!(call.name);
-        arguments["trainable"] = json!(layer.is_trainable());
         config::object("keras.layers", class, arguments)
     }
 }

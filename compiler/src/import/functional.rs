@@ -22,6 +22,9 @@ use crate::model::{AnyLayer, Model, Tensor, tensor};
 /// Arguments of calls that are tensors, in the order in which layers take them after the positional ones.
 const TENSOR_ARGUMENTS: &[&str] = &["value", "key", "initial_state", "attention_mask"];
 
+/// Arguments of calls that are true or false, which layers take themselves here.
+const FLAGS: &[&str] = &["use_causal_mask", "return_attention_scores"];
+
 /// A tensor by its history.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 struct History {
@@ -50,6 +53,8 @@ struct Arguments {
     tensors: Vec<History>,
     /// The mask of the first of them, where the call names it.
     mask: Option<History>,
+    /// Flags of this call that are not false.
+    flags: Vec<String>,
     /// The operation with the other arguments of this call, where it is one.
     operation: Option<Rc<Operation>>,
 }
@@ -194,8 +199,21 @@ impl Reader<'_> {
                 }
                 (None, made) => made.as_ref().map(Made::layer),
             };
+            let layer = layer.and_then(|layer| {
+                let flagged = |layer: AnyLayer, flag: &String| {
+                    let def = layer.def.called_with(flag, true)?;
+                    Some(AnyLayer { def, ..layer })
+                };
+                call.flags.iter().try_fold(layer, flagged)
+            });
             let (Some(mut arguments), Some(layer)) = (arguments, layer) else {
-                self.malformed(&here, "is applied to a tensor that does not exist");
+                self.malformed(
+                    &here,
+                    match call.flags.first() {
+                        None => "is applied to a tensor that does not exist".to_string(),
+                        Some(flag) => format!("is called with {flag}, which it does not take"),
+                    },
+                );
                 continue;
             };
             match (&call.mask, arguments.first_mut()) {
@@ -251,18 +269,19 @@ impl Reader<'_> {
             self.malformed(path, format!("{} is no call of a layer in the format of Keras 3", excerpt(node)));
             return arguments;
         };
-        let tensors = &mut arguments.tensors;
-        self.collect(args, path, tensors);
+        self.collect(args, path, &mut arguments.tensors);
         for (key, value) in kwargs {
             let known = TENSOR_ARGUMENTS.contains(&key.as_str()) || ["training", "mask"].contains(&key.as_str());
-            if !value.is_null() && !known {
+            if FLAGS.contains(&key.as_str()) && value.is_boolean() {
+                arguments.flags.extend((*value == Value::Bool(true)).then(|| key.clone()));
+            } else if !value.is_null() && !known {
                 self.malformed(path, format!("is called with {key} {}, which is not supported", excerpt(value)));
             }
         }
         for value in TENSOR_ARGUMENTS.iter().filter_map(|key| kwargs.get(*key)) {
-            self.collect(value, path, tensors);
+            self.collect(value, path, &mut arguments.tensors);
         }
-        if tensors.is_empty() && self.problems.is_empty() {
+        if arguments.tensors.is_empty() && self.problems.is_empty() {
             self.malformed(path, "is applied to no tensor");
         }
         if let Some(value) = kwargs.get("mask") {
@@ -327,7 +346,7 @@ fn operation_calls(value: &Value, object: &Object) -> Vec<Arguments> {
         let class = operations::find(&object.class).filter(|_| !tensors.is_empty());
         let count = tensors.len();
         let operation = class.map(|class| Operation::new(class, object.config.clone(), positional, named, count));
-        Some(Arguments { tensors, mask: None, operation })
+        Some(Arguments { tensors, operation, ..Arguments::default() })
     };
     let nodes = value.get("inbound_nodes").and_then(Value::as_array);
     nodes.into_iter().flatten().map(|node| call(node).unwrap_or_default()).collect()

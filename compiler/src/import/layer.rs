@@ -86,15 +86,11 @@ impl<'de> Deserialize<'de> for AnyLayer {
 
 impl Serialize for AnyLayer {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Some((class, mut arguments)) = registry::write(LAYERS, self.definition()) else {
+        let Some((class, mut arguments)) = registry::write_layer(self) else {
             return Err(S::Error::custom(format!("{} is no class of layers in Keras", self.definition().kind())));
         };
         if let Some(name) = self.name() {
             arguments["name"] = json!(name);
-        }
-        arguments["trainable"] = json!(self.is_trainable());
-        if let Some(penalty) = self.activity_regularizer() {
-            arguments["activity_regularizer"] = serde_json::to_value(penalty).map_err(S::Error::custom)?;
         }
         config::object("keras.layers", class, arguments).serialize(serializer)
     }

@@ -33,7 +33,7 @@ impl Graph {
     unaries! {
         neg Neg, abs Abs, sign Sign, floor Floor, ceil Ceil, round Round, trunc Trunc, sqrt Sqrt, rsqrt Rsqrt,
         recip Recip, square Square, exp Exp, expm1 Expm1, log Log, log1p Log1p, tanh Tanh, sigmoid Sigmoid, erf Erf,
-        sin Sin, cos Cos, relu Relu, softplus Softplus, not Not, is_nan IsNan, to_bits ToBits, from_bits FromBits,
+        sin Sin, cos Cos, tan Tan, relu Relu, softplus Softplus, not Not, is_nan IsNan, to_bits ToBits, from_bits FromBits,
         stop_gradient StopGradient,
     }
 

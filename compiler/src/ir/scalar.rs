@@ -292,6 +292,13 @@ unary_table! {
     Cos "cos" { takes: Float, gives: Same, eval: f64::cos, int: None,
         grad: Some(|e, x, _, d| { let s = e.unary(UnaryFn::Sin, x); let p = e.mul(d, s); e.neg(p) }),
         cuda: "cos({0})", lower: Strip, domain: (-6.0, 6.0) }
+    /// Tangent.
+    Tan "tan" { takes: Float, gives: Same, eval: f64::tan, int: None,
+        grad: Some(|e, _, y, d| { let q = e.mul(y, y); let s = e.offset(q, 1.0); e.mul(d, s) }), cuda: "tan({0})",
+        lower: Expand(|e, x| {
+            let (s, c) = (e.unary(UnaryFn::Sin, x), e.unary(UnaryFn::Cos, x));
+            e.div(s, c)
+        }), domain: (-1.4, 1.4) }
     /// `max(x, 0)`; its derivative at zero is zero. NaN stays NaN.
     Relu "relu" { takes: Float, gives: Same, eval: |x| if x < 0.0 { 0.0 } else { x }, int: None,
         grad: Some(|e, _, y, d| {

@@ -84,6 +84,13 @@ pub trait LayerDef: fmt::Debug + Any {
         None
     }
 
+    /// The layer as it is called with a flag that Keras takes with the call, such as `use_causal_mask`; nothing where it
+    /// has no such flag.
+    #[doc(hidden)]
+    fn called_with(&self, _flag: &str, _value: bool) -> Option<Rc<dyn LayerDef>> {
+        None
+    }
+
     /// Checks arguments and input types, and declares the weights for them. Everything that a user can get wrong is
     /// a [`Problem`] here; [`LayerDef::call`] may rely on it.
     fn build(&self, cx: &mut BuildCx<'_>) -> Result<(), Problem>;

@@ -102,8 +102,8 @@ pub use norm::{
     SpectralNormalization, UnitNormalization,
 };
 pub use optimizer::{
-    Adadelta, Adafactor, Adagrad, Adam, AdamW, Adamax, Ftrl, Lamb, Lion, Nadam, Optimizer, Options, RMSprop, SGD, Slot,
-    StepCx, Update,
+    Adadelta, Adafactor, Adagrad, Adam, AdamW, Adamax, Ftrl, Lamb, Lion, Nadam, Optimizer, Options, RMSprop, SGD,
+    ScheduleFreeAdamW, Slot, StepCx, Update,
 };
 pub use pool::{
     AveragePooling1D, AveragePooling2D, AveragePooling3D, GlobalAveragePooling1D, GlobalAveragePooling2D,
@@ -111,8 +111,8 @@ pub use pool::{
     MaxPooling3D,
 };
 pub use preprocessing::{
-    CategoryEncoding, Discretization, Factor, FillMode, FlipMode, Normalization, OutputMode, RandomBrightness,
-    RandomContrast, RandomCrop, RandomFlip, RandomRotation, RandomTranslation, RandomZoom, Sampling,
+    CategoryEncoding, CenterCrop, Discretization, Factor, FillMode, FlipMode, Normalization, OutputMode,
+    RandomBrightness, RandomContrast, RandomCrop, RandomFlip, RandomRotation, RandomTranslation, RandomZoom, Sampling,
 };
 pub use random::Key;
 pub use recurrent::{

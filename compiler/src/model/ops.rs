@@ -176,6 +176,7 @@ functions! {
     log Log "The natural logarithm, element by element.";
     sin Sin "The sine, element by element.";
     cos Cos "The cosine, element by element.";
+    tan Tan "The tangent, element by element.";
     tanh Tanh "The hyperbolic tangent, element by element.";
     sigmoid Sigmoid "The logistic function, element by element.";
     stop_gradient StopGradient "The same values, through which no gradient goes.";

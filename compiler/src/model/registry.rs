@@ -65,6 +65,7 @@ classes! {
         BatchNormalization,
         Bidirectional with BidirectionalArguments,
         CategoryEncoding,
+        CenterCrop,
         Concatenate,
         Conv1D,
         Conv1DTranspose,
@@ -232,6 +233,7 @@ classes! {
         Nadam,
         RMSprop,
         SGD,
+        ScheduleFreeAdamW,
     }
 }
 
@@ -298,6 +300,16 @@ pub fn read<T: ?Sized>(table: &[Class<T>], what: &str, class: &str, arguments: &
 /// The class and arguments of a definition, if it is of one of the classes of a table.
 pub fn write<T: ?Sized>(table: &[Class<T>], def: &T) -> Option<(&'static str, Value)> {
     table.iter().find_map(|class| Some((class.name, (class.write)(def)?)))
+}
+
+/// The class and the arguments of a layer, with those that all layers have but for the name.
+pub fn write_layer(layer: &AnyLayer) -> Option<(&'static str, Value)> {
+    let (class, mut arguments) = write(LAYERS, layer.definition())?;
+    arguments["trainable"] = layer.is_trainable().into();
+    if let Some(penalty) = layer.activity_regularizer() {
+        arguments["activity_regularizer"] = serde_json::to_value(penalty).ok()?;
+    }
+    Some((class, arguments))
 }
 
 #[cfg(test)]

@@ -222,6 +222,8 @@ pub const ROWS: &[Row] = &[
     Row("random rotation nearest", &[&[4, 3, 1]], &[4, 3, 1], |x| {
         RandomRotation::new(0.3).fill_mode(FillMode::Wrap).interpolation(Sampling::Nearest).apply(&x[0])
     }),
+    Row("center crop", &[&[5, 6, 2]], &[2, 5, 2], |x| CenterCrop::new(2, 5).apply(&x[0])),
+    Row("center crop larger", &[&[5, 6, 2]], &[4, 7, 2], |x| CenterCrop::new(4, 7).apply(&x[0])),
     Row("random crop", &[&[5, 6, 2]], &[3, 4, 2], |x| RandomCrop::new(3, 4).apply(&x[0])),
     Row("random crop larger", &[&[3, 6, 2]], &[5, 4, 2], |x| RandomCrop::new(5, 4).apply(&x[0])),
     Row("random zoom", &[&[3, 5, 2]], &[3, 5, 2], |x| RandomZoom::new((-0.4, 0.8)).width_factor(0.3).apply(&x[0])),

@@ -46,6 +46,7 @@ pub(super) const CLASSES: &[Class] = &[
     ("Log10", |c| c.logarithm(std::f64::consts::LOG10_E)),
     ("Sin", |c| c.of_real(UnaryFn::Sin)),
     ("Cos", |c| c.of_real(UnaryFn::Cos)),
+    ("Tan", |c| c.of_real(UnaryFn::Tan)),
     ("Tanh", |c| c.of_real(UnaryFn::Tanh)),
     ("Erf", |c| c.of_real(UnaryFn::Erf)),
     ("Sign", |c| c.of_real(UnaryFn::Sign)),

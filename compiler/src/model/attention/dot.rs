@@ -2,7 +2,7 @@ use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
-use super::{all, causal};
+use super::{all, call_flags, causal};
 use crate::diag::{Code, Problem};
 use crate::ir::{Dim, NodeId, Shape};
 use crate::model::CallCx;
@@ -192,6 +192,8 @@ impl LayerDef for Attention {
         "Attention"
     }
 
+    call_flags!();
+
     fn arity(&self) -> RangeInclusive<usize> {
         2..=3
     }
@@ -247,6 +249,8 @@ impl LayerDef for AdditiveAttention {
     fn kind(&self) -> &'static str {
         "AdditiveAttention"
     }
+
+    call_flags!();
 
     fn arity(&self) -> RangeInclusive<usize> {
         2..=3

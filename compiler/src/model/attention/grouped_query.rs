@@ -2,6 +2,7 @@ use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
+use super::call_flags;
 use super::heads::{
     Layout, Limits, Operands, Projections, Weighting, attend, check_masks, check_window, features, mask,
     projection_parts,
@@ -141,6 +142,8 @@ impl LayerDef for GroupQueryAttention {
     fn kind(&self) -> &'static str {
         "GroupedQueryAttention"
     }
+
+    call_flags!();
 
     fn arity(&self) -> RangeInclusive<usize> {
         2..=4

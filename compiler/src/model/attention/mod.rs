@@ -11,6 +11,24 @@ pub use multi_head::{MultiHeadAttention, Sizes};
 
 use crate::ir::{DType, Dim, Graph, NodeId, Shape};
 
+/// [`LayerDef::called_with`](super::layer::LayerDef::called_with) of a layer with the flags that Keras's layers of
+/// attention are called with.
+macro_rules! call_flags {
+    () => {
+        fn called_with(&self, flag: &str, value: bool) -> Option<std::rc::Rc<dyn LayerDef>> {
+            let mut called = self.clone();
+            match flag {
+                "use_causal_mask" => called.use_causal_mask = value,
+                "return_attention_scores" => called.return_attention_scores = value,
+                _ => return None,
+            }
+            Some(std::rc::Rc::new(called))
+        }
+    };
+}
+
+use call_flags;
+
 /// Whether a position, an element of the axis `query`, comes no earlier than another, one of the axis `key`.
 fn causal(g: &mut Graph, shape: &Shape, query: usize, key: usize) -> NodeId {
     let (row, column) = positions(g, shape, query, key);

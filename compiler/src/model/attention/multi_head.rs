@@ -2,6 +2,7 @@ use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
+use super::call_flags;
 use super::heads::{
     Layout, Limits, Operands, Projections, Weighting, attend, check_masks, check_window, features, mask,
     projection_parts,
@@ -183,6 +184,8 @@ impl LayerDef for MultiHeadAttention {
     fn kind(&self) -> &'static str {
         "MultiHeadAttention"
     }
+
+    call_flags!();
 
     fn arity(&self) -> RangeInclusive<usize> {
         2..=4

@@ -17,6 +17,7 @@ mod nadam;
 pub(crate) mod options;
 mod rmsprop;
 pub(crate) mod saved;
+mod schedule_free_adamw;
 mod sgd;
 pub(crate) mod step;
 
@@ -38,6 +39,7 @@ pub use nadam::Nadam;
 pub use options::Options;
 use options::common;
 pub use rmsprop::RMSprop;
+pub use schedule_free_adamw::ScheduleFreeAdamW;
 pub use sgd::SGD;
 
 use super::schedule::LearningRate;

@@ -2,6 +2,7 @@
 
 mod augment;
 mod category;
+mod center_crop;
 mod color;
 mod crop;
 mod normalization;
@@ -10,6 +11,7 @@ mod rotation;
 
 pub use augment::{FlipMode, RandomFlip, RandomTranslation, RandomZoom};
 pub use category::{CategoryEncoding, Discretization, OutputMode};
+pub use center_crop::CenterCrop;
 pub use color::{RandomBrightness, RandomContrast};
 pub use crop::RandomCrop;
 pub use normalization::Normalization;
