@@ -319,7 +319,7 @@ mod tests {
     fn pictures_hold_every_name_and_shape() {
         let diagram = inception();
         let svg = svg(&diagram);
-        for text in ["image &lt;&amp;&gt;", "digit", "concatenate", "(None, 8, 8, 15)", "(None, 10)", "Conv2D"] {
+        for text in ["image &lt;&amp;&gt;", "digit", "concatenate", "(None, 8, 8, 14)", "(None, 10)", "Conv2D"] {
             assert!(svg.contains(text), "{text}");
             assert!(text.contains('&') || diagram.dot().contains(text), "{text}");
         }

@@ -259,7 +259,7 @@ mod tests {
 
     #[test]
     fn long_cells_are_broken_after_commas() {
-        assert_eq!(broken("aaa, bbb, ccc", 8), ["aaa, bbb,", "ccc"].map(String::from));
+        assert_eq!(broken("aaa, bbb, ccc", 9), ["aaa, bbb,", "ccc"].map(String::from));
         assert_eq!(broken("aaaaaaaaaaaa", 8), ["aaaaaaaaaaaa"].map(String::from));
         assert_eq!(broken("", 8), [""].map(String::from));
     }
