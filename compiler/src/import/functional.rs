@@ -11,9 +11,10 @@ use std::collections::{BTreeSet, HashMap};
 use serde_json::Value;
 
 use super::layer::{Made, name_of};
+use super::operations::Operation;
 use super::{InputSpec, Reader, join};
 use crate::model::config::{Config, Object, excerpt};
-use crate::model::{Model, Tensor, tensor};
+use crate::model::{AnyLayer, Model, Tensor, tensor};
 
 /// Arguments of calls that are tensors, in the order in which layers take them after the positional ones.
 const TENSOR_ARGUMENTS: &[&str] = &["value", "key", "initial_state", "attention_mask"];
@@ -33,8 +34,8 @@ struct Entry {
     made: Option<Made>,
     /// Whether the layer is a functional model, whose outputs count its own description as application 0.
     functional: bool,
-    /// The class and module of an operation such as `x + y`, which is no layer.
-    operation: Option<String>,
+    /// An operation such as `x + y`, which is no layer.
+    operation: Option<Operation>,
     calls: Vec<Arguments>,
     /// The results of each application, once it has been made.
     results: Vec<Option<Vec<Tensor>>>,
@@ -46,6 +47,10 @@ struct Arguments {
     tensors: Vec<History>,
     /// The mask of the first of them, where the call names it.
     mask: Option<History>,
+    /// Other arguments.
+    flags: Config,
+    /// Whether it is in the format of Keras 2, where models count their own description as application 0.
+    counted: bool,
 }
 
 impl Reader<'_> {
@@ -67,7 +72,7 @@ impl Reader<'_> {
             if index.insert(name.clone(), entries.len()).is_some() {
                 self.malformed(&here, format!("two layers are called `{}`", name.escape_debug()));
             }
-            let operation = operation(value).map(|module| format!("{} of {module}", object.class));
+            let operation = Operation::of(value, &object);
             let mut entry =
                 Entry { name, made: None, functional: false, operation, calls: Vec::new(), results: Vec::new() };
             if object.class == "InputLayer" {
@@ -77,19 +82,19 @@ impl Reader<'_> {
                 entry.made = self.layer(&object, &entry.name, path);
                 entry.functional = object.class != "Sequential" && super::layer::is_model(&object.class);
                 entry.calls = self.calls(value, &here);
+                self.call_arguments(&mut entry, &here);
                 entry.results.resize(entry.calls.len(), None);
             }
             entries.push(entry);
         }
+        let functional: BTreeSet<String> = entries.iter().filter(|e| e.functional).map(|e| e.name.clone()).collect();
+        let counted = entries.iter_mut().flat_map(|e| &mut e.calls).filter(|call| call.counted);
+        for history in counted.flat_map(|call| &mut call.tensors).filter(|h| functional.contains(&h.layer)) {
+            history.node = history.node.saturating_sub(1);
+        }
         let input_layers = self.endpoints(config, "input_layers", path);
         let output_layers = self.endpoints(config, "output_layers", path);
-        let used = entries.iter().flat_map(|e| e.calls.iter().flat_map(|c| &c.tensors)).chain(&output_layers);
-        let used: BTreeSet<usize> = used.filter_map(|history| index.get(&history.layer).copied()).collect();
-        for entry in used.into_iter().map(|at| &entries[at]) {
-            if let Some(operation) = &entry.operation {
-                self.malformed(&join(path, &entry.name), format!("the operation {operation} is not supported"));
-            }
-        }
+        self.operations(&mut entries, &index, &output_layers, path);
         if !self.problems.is_empty() {
             return;
         }
@@ -101,6 +106,7 @@ impl Reader<'_> {
                 self.malformed(path, format!("the input `{}` is no InputLayer", history.layer.escape_debug()));
                 continue;
             };
+            model.net.borrow_mut().graph.rows = input.rows;
             let x = model.input_at(&input.name, &input.item, input.dtype, self.source.clone());
             entries[at].results[0] = Some(vec![x]);
         }
@@ -118,6 +124,31 @@ impl Reader<'_> {
                 }
                 None => {}
             }
+        }
+    }
+
+    /// Reads the calls of the operations that some layer or output depends on. The others compute masks.
+    fn operations(&mut self, entries: &mut [Entry], index: &HashMap<String, usize>, outputs: &[History], path: &str) {
+        let of_layers = entries.iter().flat_map(|e| e.calls.iter().flat_map(|c| &c.tensors)).chain(outputs);
+        let mut open: BTreeSet<usize> = of_layers.filter_map(|history| index.get(&history.layer).copied()).collect();
+        let mut seen = BTreeSet::new();
+        while let Some(at) = open.pop_first() {
+            let Some(operation) = entries[at].operation.as_ref().filter(|_| seen.insert(at)) else { continue };
+            let here = join(path, &entries[at].name);
+            if !operation.is_known() {
+                self.malformed(&here, format!("the operation {} is not supported", operation.text()));
+            }
+            let mut calls = Vec::new();
+            for node in operation.nodes() {
+                let mut found = Vec::new();
+                let arguments = [node.get("args"), node.get("kwargs")];
+                arguments.into_iter().flatten().for_each(|value| tensors_in(value, &mut found));
+                calls.push(Arguments { tensors: found, ..Arguments::default() });
+            }
+            let needed = calls.iter().flat_map(|call| &call.tensors);
+            open.extend(needed.filter_map(|history| index.get(&history.layer).copied()));
+            entries[at].results.resize(calls.len(), None);
+            entries[at].calls = calls;
         }
     }
 
@@ -160,6 +191,20 @@ impl Reader<'_> {
             let call = &entries[at].calls[node];
             let here = join(path, &entries[at].name);
             let arguments: Option<Vec<Tensor>> = call.tensors.iter().map(tensor).collect();
+            if let (Some(arguments), Some(operation)) = (&arguments, &entries[at].operation) {
+                match self.operate(&entries[at].name, operation, node, arguments) {
+                    Ok(Some(result)) => entries[at].results[node] = Some(vec![result]),
+                    // What it is applied to was refused, and that has been reported.
+                    Ok(None) => entries[at].results[node] = Some(vec![arguments[0].clone()]),
+                    Err(why) => {
+                        let what = operation.text();
+                        self.malformed(&here, format!("the operation {what} is not supported so: {why}"));
+                        continue;
+                    }
+                }
+                release(&mut users, &mut waits, &mut ready, (at, node));
+                continue;
+            }
             let (Some(mut arguments), Some(made)) = (arguments, &entries[at].made) else {
                 self.malformed(&here, "is applied to a tensor that does not exist");
                 continue;
@@ -180,15 +225,7 @@ impl Reader<'_> {
             let arguments: Vec<&Tensor> = arguments.iter().collect();
             let results = tensor::apply_at(&made.layer(), &arguments, self.source.clone());
             entries[at].results[node] = Some(results);
-            for user in users.remove(&(at, node)).unwrap_or_default() {
-                if let Some(count) = waits.get_mut(&user) {
-                    *count -= 1;
-                    if *count == 0 {
-                        waits.remove(&user);
-                        ready.insert(user);
-                    }
-                }
-            }
+            release(&mut users, &mut waits, &mut ready, (at, node));
         }
         if !waits.is_empty() && self.problems.is_empty() {
             let names: BTreeSet<&str> = waits.keys().map(|(at, _)| entries[*at].name.as_str()).collect();
@@ -213,6 +250,10 @@ impl Reader<'_> {
     /// Keras does when it runs the model: a graph trains or predicts as a whole.
     fn arguments(&mut self, node: &Value, path: &str) -> Arguments {
         let mut arguments = Arguments::default();
+        if let Some(list) = node.as_array() {
+            self.older(list, path, &mut arguments);
+            return arguments;
+        }
         let (Some(args), Some(kwargs)) = (node.get("args"), node.get("kwargs").and_then(Value::as_object)) else {
             self.malformed(path, format!("{} is no call of a layer in the format of Keras 3", excerpt(node)));
             return arguments;
@@ -222,7 +263,7 @@ impl Reader<'_> {
         for (key, value) in kwargs {
             let known = TENSOR_ARGUMENTS.contains(&key.as_str()) || ["training", "mask"].contains(&key.as_str());
             if !value.is_null() && !known {
-                self.malformed(path, format!("is called with {key} {}, which is not supported", excerpt(value)));
+                arguments.flags.insert(key.clone(), value.clone());
             }
         }
         for value in TENSOR_ARGUMENTS.iter().filter_map(|key| kwargs.get(*key)) {
@@ -238,6 +279,55 @@ impl Reader<'_> {
             arguments.mask = masks.pop().filter(|_| masks.is_empty());
         }
         arguments
+    }
+
+    /// An application in the format of Keras 2: `[["layer", node, tensor, {arguments}], ...]`.
+    fn older(&mut self, list: &[Value], path: &str, arguments: &mut Arguments) {
+        arguments.counted = true;
+        // A lone tensor may stand without a list around it.
+        let lone = list.first().is_some_and(Value::is_string);
+        let tensors = if lone { vec![Value::Array(list.to_vec())] } else { list.to_vec() };
+        for tensor in &tensors {
+            let parts = tensor.as_array().map(Vec::as_slice).unwrap_or_default();
+            let found = history(&Value::Array(parts.iter().take(3).cloned().collect()));
+            match (found, parts.get(3)) {
+                (Some(history), None | Some(Value::Null)) => arguments.tensors.push(history),
+                (Some(history), Some(Value::Object(kwargs))) => {
+                    arguments.tensors.push(history);
+                    let given = kwargs.iter().filter(|(key, value)| !value.is_null() && *key != "training");
+                    arguments.flags.extend(given.map(|(key, value)| (key.clone(), value.clone())));
+                }
+                _ => self.malformed(path, format!("{} is no tensor with a history", excerpt(tensor))),
+            }
+        }
+        if arguments.tensors.is_empty() && self.problems.is_empty() {
+            self.malformed(path, "is applied to no tensor");
+        }
+    }
+
+    /// Gives a layer the arguments that it has here, and that Keras gives with every call.
+    fn call_arguments(&mut self, entry: &mut Entry, path: &str) {
+        let off = |value: &Value| *value == Value::Bool(false);
+        let flags: Vec<Config> = entry
+            .calls
+            .iter_mut()
+            .map(|call| std::mem::take(&mut call.flags).into_iter().filter(|(_, value)| !off(value)).collect())
+            .collect();
+        let Some(first) = flags.first().filter(|_| flags.iter().any(|f| !f.is_empty())) else { return };
+        let taken = match &entry.made {
+            Some(Made::Layer(layer)) if flags.iter().all(|f| f == first) => {
+                layer.def.with_call_arguments(first).map(|def| AnyLayer { def, core: layer.core.clone() })
+            }
+            _ => None,
+        };
+        match taken {
+            Some(layer) => entry.made = Some(Made::Layer(layer)),
+            None => {
+                for (key, value) in flags.iter().flatten() {
+                    self.malformed(path, format!("is called with {key} {}, which is not supported", excerpt(value)));
+                }
+            }
+        }
     }
 
     /// The tensors in an argument, which may be a structure of them.
@@ -281,9 +371,37 @@ impl Reader<'_> {
     }
 }
 
-/// Whether a tensor is the result of an operation.
+/// An application of an entry.
+type At = (usize, usize);
+
+/// Tells the users of an application that it has been made.
+fn release(users: &mut HashMap<At, Vec<At>>, waits: &mut HashMap<At, usize>, ready: &mut BTreeSet<At>, made: At) {
+    for user in users.remove(&made).unwrap_or_default() {
+        if let Some(count) = waits.get_mut(&user) {
+            *count -= 1;
+            if *count == 0 {
+                waits.remove(&user);
+                ready.insert(user);
+            }
+        }
+    }
+}
+
+/// The tensors in the arguments of an operation, whatever else is there.
+fn tensors_in(value: &Value, found: &mut Vec<History>) {
+    match value {
+        Value::Array(items) => items.iter().for_each(|item| tensors_in(item, found)),
+        Value::Object(object) => match value.pointer("/config/keras_history").and_then(history) {
+            Some(history) => found.push(history),
+            None => object.values().for_each(|item| tensors_in(item, found)),
+        },
+        _ => {}
+    }
+}
+
+/// Whether a tensor is the result of an operation that only masks are computed by.
 fn is_operation(entries: &[Entry], index: &HashMap<String, usize>, history: &History) -> bool {
-    index.get(&history.layer).is_some_and(|&at| entries[at].operation.is_some())
+    index.get(&history.layer).is_some_and(|&at| entries[at].operation.is_some() && entries[at].calls.is_empty())
 }
 
 /// `["layer", node, tensor]`
@@ -291,9 +409,4 @@ fn history(value: &Value) -> Option<History> {
     let [Value::String(layer), node, tensor] = value.as_array()?.as_slice() else { return None };
     let number = |v: &Value| usize::try_from(v.as_u64()?).ok();
     Some(History { layer: layer.clone(), node: number(node)?, tensor: number(tensor)? })
-}
-
-/// The module of an operation such as `x + y`, which is no layer.
-fn operation(value: &Value) -> Option<&str> {
-    value.get("module")?.as_str().filter(|module| module.starts_with("keras.src.ops"))
 }

@@ -66,6 +66,11 @@ pub trait LayerDef: fmt::Debug + Any {
         Config::new()
     }
 
+    /// The layer with such arguments, if it takes them.
+    fn with_call_arguments(&self, _arguments: &Config) -> Option<Rc<dyn LayerDef>> {
+        None
+    }
+
     /// The objects inside the layer that Keras saves apart from it, in the order in which it lists their weights. Weights
     /// that are in none of them are the layer's own.
     fn parts(&self) -> Vec<Part> {

@@ -9,11 +9,13 @@ mod cc;
 mod cmake;
 mod header;
 mod source;
+mod verify;
 
 pub use cc::{CcError, Compiler};
 pub use cmake::cmake;
 pub use header::header;
 pub use source::{Kernels, source};
+pub use verify::{Parity, ParityElement, verify_header, verify_source, verify_symbol};
 
 use super::bindings::{EntryInterface, Interface, PortInterface};
 use super::names::{Scope, screaming, snake};
@@ -54,7 +56,7 @@ const ERRORS: &[(&str, &str)] = &[
 #[rustfmt::skip]
 const FUNCTIONS: &[&str] = &[
     "open", "share", "close", "set_threads", "level", "error_text", "param_name", "param_find", "param_dtype",
-    "param_shape", "param_bytes", "param_get", "param_set", "save", "load", "fault", "t", "error", "dtype", "contents",
+    "param_shape", "param_bytes", "param_get", "param_set", "save", "load", "fault", "t", "error", "dtype", "contents", "verify",
 ];
 
 /// Words of C++ that are names in C and Rust.

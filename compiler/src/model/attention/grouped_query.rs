@@ -1,4 +1,5 @@
 use std::ops::RangeInclusive;
+use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
 
@@ -164,6 +165,18 @@ impl LayerDef for GroupedQueryAttention {
         let flags =
             [("use_causal_mask", self.use_causal_mask), ("return_attention_scores", self.return_attention_scores)];
         flags.into_iter().filter(|(_, on)| *on).map(|(name, on)| (name.to_string(), on.into())).collect()
+    }
+
+    fn with_call_arguments(&self, arguments: &Config) -> Option<Rc<dyn LayerDef>> {
+        let mut layer = self.clone();
+        for (name, value) in arguments {
+            match name.as_str() {
+                "use_causal_mask" => layer.use_causal_mask = value.as_bool()?,
+                "return_attention_scores" => layer.return_attention_scores = value.as_bool()?,
+                _ => return None,
+            }
+        }
+        Some(Rc::new(layer))
     }
 
     fn parts(&self) -> Vec<Part> {
