@@ -16,6 +16,7 @@ use crate::compile::{Options, compile};
 use crate::diag::{Code, Diagnostics, Problem};
 use crate::emit::image::ModelImage;
 use crate::emit::library::{self, CcError, Kernels};
+pub use crate::emit::library::{Parity, ParityElement};
 use crate::emit::names::snake;
 use crate::emit::select::select;
 use crate::emit::{archive, bindings, object};
@@ -65,6 +66,8 @@ pub struct LibraryOptions<'a> {
     pub target: String,
     pub target_cpu: TargetCpu,
     pub weights: Weights<'a>,
+    /// Answers of the program that the model comes from, for the library to check itself against: `NAME_verify`.
+    pub parity: Option<Parity>,
     pub compile: Options,
 }
 
@@ -79,6 +82,7 @@ impl<'a> LibraryOptions<'a> {
             target: env!("BAKELITE_KERNELS_TARGET").to_string(),
             target_cpu: TargetCpu::Portable,
             weights: Weights::Seed(0),
+            parity: None,
             compile: Options::default(),
         }
     }
@@ -157,9 +161,20 @@ pub fn build_library(mut module: Module, options: &LibraryOptions<'_>) -> Result
         },
     };
     let header_name = format!("{stem}.h");
-    let text = library::header(&interface, &options.target, &object.levels);
+    let parity = match &options.parity {
+        Some(parity) => Some((parity, parity.check(&interface).map_err(|problem| failed(&name, problem))?)),
+        None => None,
+    };
+    let mut text = library::header(&interface, &options.target, &object.levels);
+    let mut code = library::source(&interface, &header_name, kernels);
+    let mut symbols = library::symbols(&interface);
+    if let Some((parity, predict)) = parity {
+        text = library::verify_header(&text, parity, &interface);
+        code += &library::verify_source(parity, &interface, predict);
+        symbols.push(library::verify_symbol(&interface));
+    }
     write(&name, &built.header, text.as_bytes())?;
-    write(&name, &built.source, library::source(&interface, &header_name, kernels).as_bytes())?;
+    write(&name, &built.source, code.as_bytes())?;
     write(&name, &built.cmake, library::cmake(&interface).as_bytes())?;
     write(&name, &built.bindings, bindings::rust(&interface).as_bytes())?;
     write(&name, &built.graph, graph_text.as_bytes())?;
@@ -172,7 +187,6 @@ pub fn build_library(mut module: Module, options: &LibraryOptions<'_>) -> Result
     if kernels == Kernels::Object {
         parts.push(KERNELS);
     }
-    let symbols = library::symbols(&interface);
     let whole = compiler.object(&options.out_dir, &stem, &parts, &symbols).map_err(|e| no_glue(&name, e))?;
     let symbols: Vec<&str> = symbols.iter().map(String::as_str).collect();
     write(&name, &built.library, &archive::write(&[(&format!("{stem}.o"), &whole, &symbols)]))?;

@@ -10,7 +10,7 @@ use bakelite_compiler::backend::cranelift::TargetCpu;
 use bakelite_compiler::compile::compile;
 use bakelite_compiler::ir::{BinaryFn, Dim, Graph, Module, Op, Shape, TensorType, UnaryFn};
 use bakelite_compiler::jit::JitModel;
-use bakelite_compiler::library::{BuiltLibrary, LibraryOptions, build_library};
+use bakelite_compiler::library::{BuiltLibrary, LibraryOptions, Parity, build_library};
 use bakelite_compiler::prelude::*;
 
 const ROWS: usize = 32;
@@ -462,4 +462,43 @@ fn mistakes_in_options_are_reported() {
     assert!(text(LibraryOptions { target: "vax".into(), ..options() }).contains("vax"));
     let wrong = text(LibraryOptions { target: "riscv64gc-unknown-linux-gnu".into(), ..options() });
     assert!(wrong.contains("x86-64 and aarch64"), "{wrong}");
+}
+
+#[test]
+fn a_library_checks_itself_against_stored_answers() {
+    let folder = tempfile::tempdir().unwrap();
+    let m = Sequential::new("net").input("x", 5, F32).add(Dense::new(7).activation(Tanh)).add(Dense::new(3));
+    m.max_batch(4);
+    let mut numbers = Numbers(7);
+    let x: Vec<f32> = (0..3 * 5).map(|_| numbers.float()).collect();
+    let compiled = compile(m.lower().unwrap(), &Default::default()).unwrap();
+    let image = JitModel::new(&compiled, TargetCpu::Portable).unwrap();
+    let mut run = bakelite::Model::open(image).unwrap();
+    run.init(0).unwrap();
+    let mut y = vec![0.0f32; 3 * 3];
+    run.predict_into(3, &[Input::new(&x)], &mut [Port::new(&mut y)]).unwrap();
+    // Answers with a rounding of their own, and one that is no number.
+    y[4] *= 1.0 + 1e-5;
+    let options = |parity| LibraryOptions { parity: Some(parity), ..LibraryOptions::new(folder.path()) };
+    let built = library(&m, &options(Parity::new(3).input(&x).output(&y)));
+    let deviations = |built: &BuiltLibrary| {
+        let program = program("gcc", folder.path(), "verify", &[], &[built.library.to_str().unwrap()])?;
+        let weights = built.weights.as_ref().unwrap().to_str().unwrap();
+        let output = tool(program.to_str().unwrap(), &[weights], &[])?;
+        let text = succeeded("verify", &output);
+        Some(text.lines().map(|line| line.parse().unwrap()).collect::<Vec<f64>>())
+    };
+    let Some(found) = deviations(&built) else { return };
+    let largest = y.iter().map(|y| f64::from(y.abs()) / (1.0 + f64::from(y.abs()))).fold(0.0, f64::max);
+    assert!((found[0] - largest).abs() < 1e-6, "all zero: {found:?}, {largest} expected");
+    assert!(found[1] > 0.0 && found[1] < 1.1e-5, "{found:?}");
+    y[0] = f32::NAN;
+    let built = library(&m, &options(Parity::new(3).input(&x).output(&y)));
+    assert_eq!(deviations(&built).unwrap()[1], f64::INFINITY);
+    let wrong = |parity| m.build_library(&options(parity)).unwrap_err().to_string();
+    assert!(wrong(Parity::new(5).input(&x).output(&y)).contains("5 rows"));
+    assert!(wrong(Parity::new(3).input(&x[1..]).output(&y)).contains("`x`"));
+    assert!(wrong(Parity::new(3).input(&x).output(&y[1..])).contains("9 f32 in 3 rows"));
+    assert!(wrong(Parity::new(3).input(&[1i32; 15]).output(&y)).contains("i32"));
+    assert!(wrong(Parity::new(3).output(&y)).contains("0 inputs"));
 }

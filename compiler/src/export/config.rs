@@ -19,13 +19,26 @@ pub(super) fn document(model: &Model, from: &bakelite::Model) -> Result<Value, D
         let net = model.net.borrow();
         (net.graph.clone(), net.core.trainable.get())
     };
+    let rows = rows(model);
     let mut document = writer.model(&graph, &graph.name, trainable, "");
     writer.problems.finish()?;
+    if let (Some(rows), Some(layers)) = (rows, document.pointer_mut("/config/layers").and_then(Value::as_array_mut)) {
+        // States are kept for the rows of a batch, so that Keras must know it.
+        layers.iter_mut().filter_map(|layer| layer.pointer_mut("/config/batch_shape/0")).for_each(|n| *n = json!(rows));
+    }
     let compiled = model.net.borrow().compiled.clone();
     if let (Some(compiled), Some(document)) = (compiled, document.as_object_mut()) {
         document.insert("compile_config".into(), compile_config(model, &compiled, from)?);
     }
     Ok(document)
+}
+
+/// The batch that inputs have to be fixed to: stateful layers keep states for its rows.
+fn rows(model: &Model) -> Option<usize> {
+    let net = model.net.borrow();
+    let stateful = |layer: &AnyLayer| layer.def.recurrent().is_some_and(|def| def.sequence().stateful);
+    let any = net.graph.layers().iter().any(|(_, layer)| stateful(layer));
+    any.then(|| net.graph.rows.unwrap_or(net.max_batch))
 }
 
 struct Writer<'m> {

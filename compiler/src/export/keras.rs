@@ -32,7 +32,7 @@ pub fn save_weights(path: impl AsRef<Path>, model: &Model, from: &bakelite::Mode
     let path = path.as_ref();
     let failed = |problem: Problem| mistake(path, model, problem);
     let saved = model.saved()?;
-    let bytes = weights::weights(&saved, from, None).map_err(failed)?;
+    let bytes = weights::weights(&saved, from).map_err(failed)?;
     bakelite::write_atomically(path, |file| file.write_all(&bytes)).map_err(|e| failed(cannot(path, &e)))
 }
 
@@ -60,7 +60,7 @@ fn write(
 ) -> Result<(), Diagnostics> {
     let failed = |problem: Problem| mistake(path, model, problem);
     let saved = model.saved()?;
-    let weights = weights::weights(&saved, from, rows(&document)).map_err(failed)?;
+    let weights = weights::weights(&saved, from).map_err(failed)?;
     let metadata = json!({ "keras_version": version, "date_saved": date(SystemTime::now()) });
     let members = [
         ("metadata.json", metadata.to_string().into_bytes()),
@@ -87,17 +87,6 @@ fn cannot(path: &Path, error: &io::Error) -> Problem {
 fn mistake(path: &Path, model: &Model, problem: Problem) -> Diagnostics {
     let source = SourceLine { file: path.display().to_string(), line: 0 };
     Diagnostics { model: model.name(), list: vec![Diagnostic::new(problem, "", Some(source))] }
-}
-
-/// The batch that the first input of a description is fixed to.
-fn rows(document: &Value) -> Option<usize> {
-    let layers = document.pointer("/config/layers")?.as_array()?;
-    let fixed = |layer: &Value| {
-        let config = layer.get("config")?;
-        let shape = config.get("batch_shape").or_else(|| config.get("batch_input_shape"))?;
-        usize::try_from(shape.get(0)?.as_u64()?).ok()
-    };
-    layers.iter().find_map(fixed)
 }
 
 /// `2024-05-01@12:30:00`, in universal time.

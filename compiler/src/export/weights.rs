@@ -6,8 +6,8 @@ use crate::ir::{DType, TensorType};
 use crate::model::optimizer::saved::{Kept, Role};
 use crate::model::saved::{Saved, Variable};
 
-/// The bytes of `model.weights.h5`. `rows` is the batch that stateful layers keep states for.
-pub(super) fn weights(saved: &Saved, from: &bakelite::Model, rows: Option<usize>) -> Result<Vec<u8>, Problem> {
+/// The bytes of `model.weights.h5`.
+pub(super) fn weights(saved: &Saved, from: &bakelite::Model) -> Result<Vec<u8>, Problem> {
     let failed = |why: String| Problem::new(Code::Build, why);
     let missing =
         |e: bakelite::Error| failed(e.to_string()).help("give the model that was compiled from this description");
@@ -17,7 +17,7 @@ pub(super) fn weights(saved: &Saved, from: &bakelite::Model, rows: Option<usize>
         let node = root.at(&object.path).at("vars");
         node.attribute("name", object.name.rsplit('/').next().unwrap_or(&object.name));
         for (number, variable) in object.variables.iter().enumerate() {
-            let (shape, values) = variable_of(variable, from, rows).map_err(missing)?;
+            let (shape, values) = variable_of(variable, from).map_err(missing)?;
             node.tensor(number.to_string(), &shape, values);
         }
     }
@@ -38,18 +38,9 @@ fn extents(ty: &TensorType) -> Vec<usize> {
     ty.shape.iter().map(|d| d.scale).collect()
 }
 
-fn variable_of(
-    variable: &Variable,
-    from: &bakelite::Model,
-    rows: Option<usize>,
-) -> Result<(Vec<usize>, Values), bakelite::Error> {
-    let mut shape = extents(&variable.ty);
-    let mut values: Vec<f32> = from.param(&variable.cell)?.to_vec()?;
-    if let Some(rows) = rows.filter(|_| variable.is_kept_state()) {
-        let row = shape[1..].iter().product::<usize>();
-        values.resize(rows * row, 0.0);
-        shape[0] = rows;
-    }
+fn variable_of(variable: &Variable, from: &bakelite::Model) -> Result<(Vec<usize>, Values), bakelite::Error> {
+    let shape = extents(&variable.ty);
+    let values: Vec<f32> = from.param(&variable.cell)?.to_vec()?;
     // Keras counts batches in an integer, when a normalisation is adapted.
     let counts = variable.cell.ends_with("/count") && shape.is_empty();
     let values = if counts { Values::Int(values.iter().map(|x| *x as i32).collect()) } else { Values::Float(values) };

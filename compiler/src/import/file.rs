@@ -48,7 +48,7 @@ pub struct KerasFile {
 
 /// The first bytes of a zip archive and of an HDF5 file.
 const ZIP: &[u8] = b"PK";
-const HDF5: &[u8] = b"\x89HDF\r\n\x1a\n";
+pub(super) const HDF5: &[u8] = b"\x89HDF\r\n\x1a\n";
 
 /// The place that mistakes of a file are reported at.
 pub(super) fn place(path: &Path) -> SourceLine {

@@ -16,6 +16,7 @@ use super::layer::{Made, name_of};
 use super::operations::{self, Argument, Operation};
 use super::{InputSpec, Reader, join};
 use crate::model::config::{Config, Object, excerpt};
+use crate::model::registry::{self, LAYERS};
 use crate::model::{AnyLayer, Model, Tensor, tensor};
 
 /// Arguments of calls that are tensors, in the order in which layers take them after the positional ones.
@@ -56,6 +57,8 @@ struct Arguments {
     flags: Vec<String>,
     /// The operation with the other arguments of this call, where it is one.
     operation: Option<Rc<Operation>>,
+    /// Whether it is in the format of Keras 2, where models count their own description as application 0.
+    counted: bool,
 }
 
 impl Reader<'_> {
@@ -77,7 +80,7 @@ impl Reader<'_> {
             if index.insert(name.clone(), entries.len()).is_some() {
                 self.malformed(&here, format!("two layers are called `{}`", name.escape_debug()));
             }
-            let operation = operation(value).map(|module| (object.clone(), module.to_string()));
+            let operation = operation(value, &object).map(|module| (object.clone(), module.to_string()));
             let mut entry =
                 Entry { name, made: None, functional: false, operation, calls: Vec::new(), results: Vec::new() };
             if object.class == "InputLayer" {
@@ -93,6 +96,11 @@ impl Reader<'_> {
             }
             entries.push(entry);
         }
+        let functional: BTreeSet<String> = entries.iter().filter(|e| e.functional).map(|e| e.name.clone()).collect();
+        let counted = entries.iter_mut().flat_map(|e| &mut e.calls).filter(|call| call.counted);
+        for history in counted.flat_map(|call| &mut call.tensors).filter(|h| functional.contains(&h.layer)) {
+            history.node = history.node.saturating_sub(1);
+        }
         let input_layers = self.endpoints(config, "input_layers", path);
         let output_layers = self.endpoints(config, "output_layers", path);
         self.operations(&mut entries, &index, &output_layers, path);
@@ -107,6 +115,7 @@ impl Reader<'_> {
                 self.malformed(path, format!("the input `{}` is no InputLayer", history.layer.escape_debug()));
                 continue;
             };
+            model.net.borrow_mut().graph.rows = input.rows;
             let x = model.input_at(&input.name, &input.item, input.dtype, self.source.clone());
             entries[at].results[0] = Some(vec![x]);
         }
@@ -280,19 +289,17 @@ impl Reader<'_> {
     /// Keras does when it runs the model: a graph trains or predicts as a whole.
     fn arguments(&mut self, node: &Value, path: &str) -> Arguments {
         let mut arguments = Arguments::default();
+        if let Some(list) = node.as_array() {
+            self.older(list, path, &mut arguments);
+            return arguments;
+        }
         let (Some(args), Some(kwargs)) = (node.get("args"), node.get("kwargs").and_then(Value::as_object)) else {
             self.malformed(path, format!("{} is no call of a layer in the format of Keras 3", excerpt(node)));
             return arguments;
         };
         self.collect(args, path, &mut arguments.tensors);
-        for (key, value) in kwargs {
-            let known = TENSOR_ARGUMENTS.contains(&key.as_str()) || ["training", "mask"].contains(&key.as_str());
-            if FLAGS.contains(&key.as_str()) && value.is_boolean() {
-                arguments.flags.extend((*value == Value::Bool(true)).then(|| key.clone()));
-            } else if !value.is_null() && !known {
-                self.malformed(path, format!("is called with {key} {}, which is not supported", excerpt(value)));
-            }
-        }
+        let others = kwargs.iter().filter(|(key, _)| *key != "mask" && !TENSOR_ARGUMENTS.contains(&key.as_str()));
+        others.for_each(|(key, value)| self.call_argument(key, value, path, &mut arguments));
         for value in TENSOR_ARGUMENTS.iter().filter_map(|key| kwargs.get(*key)) {
             self.collect(value, path, &mut arguments.tensors);
         }
@@ -306,6 +313,38 @@ impl Reader<'_> {
             arguments.mask = masks.pop().filter(|_| masks.is_empty());
         }
         arguments
+    }
+
+    /// An argument of a call that is no tensor.
+    fn call_argument(&mut self, key: &str, value: &Value, path: &str, arguments: &mut Arguments) {
+        if FLAGS.contains(&key) && value.is_boolean() {
+            arguments.flags.extend((*value == Value::Bool(true)).then(|| key.to_string()));
+        } else if !value.is_null() && key != "training" {
+            self.malformed(path, format!("is called with {key} {}, which is not supported", excerpt(value)));
+        }
+    }
+
+    /// An application in the format of Keras 2: `[["layer", node, tensor, {arguments}], ...]`.
+    fn older(&mut self, list: &[Value], path: &str, arguments: &mut Arguments) {
+        arguments.counted = true;
+        // A lone tensor may stand without a list around it.
+        let lone = list.first().is_some_and(Value::is_string);
+        let tensors = if lone { vec![Value::Array(list.to_vec())] } else { list.to_vec() };
+        for tensor in &tensors {
+            let parts = tensor.as_array().map(Vec::as_slice).unwrap_or_default();
+            let found = history(&Value::Array(parts.iter().take(3).cloned().collect()));
+            match (found, parts.get(3)) {
+                (Some(history), None | Some(Value::Null)) => arguments.tensors.push(history),
+                (Some(history), Some(Value::Object(kwargs))) => {
+                    arguments.tensors.push(history);
+                    kwargs.iter().for_each(|(key, value)| self.call_argument(key, value, path, arguments));
+                }
+                _ => self.malformed(path, format!("{} is no tensor with a history", excerpt(tensor))),
+            }
+        }
+        if arguments.tensors.is_empty() && self.problems.is_empty() {
+            self.malformed(path, "is applied to no tensor");
+        }
     }
 
     /// The tensors in an argument, which may be a structure of them.
@@ -398,7 +437,15 @@ fn history(value: &Value) -> Option<History> {
     Some(History { layer: layer.clone(), node: number(node)?, tensor: number(tensor)? })
 }
 
-/// The module of an operation such as `x + y`, which is no layer.
-fn operation(value: &Value) -> Option<&str> {
-    value.get("module")?.as_str().filter(|module| module.starts_with("keras.src.ops"))
+/// The module of an operation such as `x + y`, which is no layer. Older files name none: what has the name of an
+/// operation and of no layer is one there.
+fn operation<'v>(value: &'v Value, object: &Object) -> Option<&'v str> {
+    match value.get("module").and_then(Value::as_str) {
+        Some(module) => Some(module).filter(|module| module.starts_with("keras.src.ops")),
+        None => {
+            let layer = registry::find(LAYERS, &object.class).is_some() || super::layer::is_model(&object.class);
+            let operation = !layer && object.class != "InputLayer" && operations::find(&object.class).is_some();
+            operation.then_some("keras.ops")
+        }
+    }
 }

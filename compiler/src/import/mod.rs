@@ -33,6 +33,8 @@ mod restore;
 mod sequential;
 #[cfg(test)]
 mod tests;
+#[cfg(feature = "keras")]
+mod weights;
 
 use std::collections::BTreeMap;
 
@@ -42,6 +44,8 @@ pub use archive::{MAX_CONFIG, MAX_EXPANSION, MAX_WEIGHTS};
 pub use file::KerasFile;
 #[cfg(feature = "keras")]
 pub use restore::Restored;
+#[cfg(feature = "keras")]
+pub use weights::load_weights;
 
 use serde_json::Value;
 
@@ -189,6 +193,8 @@ struct Reader<'a> {
 struct InputSpec {
     name: String,
     item: Vec<usize>,
+    /// The batch, where it is fixed.
+    rows: Option<usize>,
     dtype: DType,
 }
 
@@ -247,8 +253,9 @@ impl Reader<'_> {
             return None;
         };
         let item = self.item(&name, shape, &path)?;
+        let rows = shape.first().and_then(Value::as_u64).and_then(|rows| usize::try_from(rows).ok());
         let dtype = self.dtype(config.get("dtype"), &path)?;
-        Some(InputSpec { name, item, dtype })
+        Some(InputSpec { name, item, rows, dtype })
     }
 
     /// The extents of an item. Open ones are bound by the user, at the outermost model; or they are a mistake.

@@ -113,11 +113,6 @@ impl Reading<'_> {
         let shape = extents(&variable.ty);
         match self.store.read(path, &shape) {
             Ok(values) => self.writes.push(Write { cell: variable.cell.clone(), shape, values }),
-            // How many rows of states a stateful layer keeps is not part of the description.
-            Err(_) if variable.is_kept_state() => {
-                self.left_out
-                    .push(format!("the states of `{}`, which are kept for other numbers of rows", object.name));
-            }
             Err(why) => self.wrong(&object.name, why),
         }
     }
@@ -263,8 +258,10 @@ impl Reading<'_> {
 fn spellings(path: &str) -> Vec<String> {
     let private = path.rsplit_once('/').map(|(head, last)| format!("{head}/_{last}"));
     let plain: Vec<String> = std::iter::once(path.to_string()).chain(private).collect();
-    let older: Vec<String> = plain.iter().map(|p| p.replace("layers", "_layer_checkpoint_dependencies")).collect();
-    [plain, older].concat()
+    let renamed = |from: &str, to: &str| plain.iter().map(|p| p.replace(from, to)).collect::<Vec<_>>();
+    let class = renamed("grouped_query_attention", "group_query_attention");
+    let dependencies = renamed("layers", "_layer_checkpoint_dependencies");
+    [plain, class, dependencies].concat()
 }
 
 fn join(group: &str, name: &str) -> String {

@@ -31,7 +31,7 @@ impl Reader<'_> {
             (Some(input), _) => input,
             (None, Some(Value::Array(shape))) => self.item("input", shape, path).map(|item| {
                 let (name, dtype) = ("input".to_string(), crate::ir::DType::F32);
-                InputSpec { name, item, dtype }
+                InputSpec { name, item, rows: None, dtype }
             }),
             (None, _) => {
                 self.malformed(
@@ -44,6 +44,7 @@ impl Reader<'_> {
         model.net.borrow_mut().graph.chain = true;
         // Whatever was refused has been reported; what is left of the chain says nothing about shapes.
         let (Some(input), true) = (input, self.problems.is_empty()) else { return };
+        model.net.borrow_mut().graph.rows = input.rows;
         let mut x: Tensor = model.input_at(&input.name, &input.item, input.dtype, self.source.clone());
         for made in layers {
             x = tensor::apply_at(&made.layer(), &[&x], self.source.clone()).swap_remove(0);

@@ -77,6 +77,8 @@ pub struct LayerGraph {
     pub losses: Vec<Port>,
     /// The names of its layers in the order of a description that it was read from.
     pub listed: Option<Vec<String>>,
+    /// The batch that a description fixes the inputs to: stateful layers keep states for so many rows in Keras.
+    pub rows: Option<usize>,
     /// Whether it is a chain: Keras's `Sequential`.
     pub chain: bool,
 }

@@ -15,7 +15,7 @@ use crate::ir::{DType, NodeId, Number, Op, ReduceFn, Shape};
 
 /// One operation on tensors as a layer without weights.
 #[derive(Clone, Debug)]
-enum Expression {
+pub(crate) enum Expression {
     Unary(UnaryFn),
     Binary(BinaryFn),
     /// With a number on the right.
@@ -35,7 +35,7 @@ enum Expression {
 
 /// The axes of a reduction.
 #[derive(Clone, Debug)]
-enum Axes {
+pub(crate) enum Axes {
     All,
     Some(Vec<isize>),
 }

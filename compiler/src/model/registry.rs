@@ -259,6 +259,8 @@ impl From<Activation> for ActivationArguments {
 /// Short names of losses and metrics.
 const ALIASES: &[(&str, &str)] = &[
     ("bce", "BinaryCrossentropy"),
+    // Keras's public name, which older versions wrote.
+    ("groupqueryattention", "GroupedQueryAttention"),
     ("kld", "KLDivergence"),
     ("mae", "MeanAbsoluteError"),
     ("mape", "MeanAbsolutePercentageError"),

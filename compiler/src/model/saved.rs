@@ -57,6 +57,9 @@ impl Part {
     }
 }
 
+/// How the names of states begin that stateful recurrent layers keep between batches. Keras does not save them.
+const KEPT_STATE: &str = "rnn_state";
+
 /// A variable of an object, which is a cell of the model.
 #[derive(Clone, Debug)]
 pub(crate) struct Variable {
@@ -65,14 +68,6 @@ pub(crate) struct Variable {
     pub kind: StorageKind,
     /// Whether training changes it.
     pub trainable: bool,
-}
-
-impl Variable {
-    /// Whether it is the state that a stateful recurrent layer keeps for each row.
-    pub fn is_kept_state(&self) -> bool {
-        self.kind == StorageKind::State
-            && self.cell.rsplit('/').next().is_some_and(|name| name.starts_with("rnn_state"))
-    }
 }
 
 /// An object with its variables, in the order of their numbers.
@@ -94,12 +89,6 @@ pub(crate) struct Saved {
     pub objects: Vec<SavedObject>,
     /// The optimizer's variables, if the model is compiled.
     pub optimizer: Option<Vec<Kept>>,
-}
-
-impl Saved {
-    pub fn variables(&self) -> impl Iterator<Item = &Variable> {
-        self.objects.iter().flat_map(|object| &object.variables)
-    }
 }
 
 impl Model {
@@ -169,7 +158,9 @@ impl Walk<'_> {
             .collect();
         let own = |name: &String| name.starts_with(prefix) && !scopes.iter().any(|scope| name.starts_with(scope));
         let declared = layer.weights();
-        let cells = declared.iter().filter(|w| own(&w.name)).filter_map(|w| self.store.find(layer.core.id, &w.name));
+        let kept = |name: &str| name.rsplit('/').next().is_some_and(|name| name.starts_with(KEPT_STATE));
+        let own = declared.iter().filter(|w| own(&w.name) && !kept(&w.name));
+        let cells = own.filter_map(|w| self.store.find(layer.core.id, &w.name));
         let variables = cells.map(|id| {
             let cell = self.store.cell(id);
             Variable { cell: cell.name.clone(), ty: cell.ty.clone(), kind: cell.kind, trainable: cell.trainable }

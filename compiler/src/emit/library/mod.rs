@@ -9,6 +9,7 @@ mod cc;
 mod cmake;
 mod header;
 mod source;
+mod verify;
 
 pub use cc::{CcError, Compiler};
 pub use cmake::cmake;
@@ -16,6 +17,7 @@ pub use header::header;
 #[cfg(test)]
 pub(super) use source::TYPES;
 pub use source::{Kernels, source};
+pub use verify::{Parity, ParityElement, verify_header, verify_source, verify_symbol};
 
 use super::bindings::{EntryInterface, Interface, PortInterface};
 use super::names::{Scope, screaming, snake};
@@ -56,7 +58,7 @@ const ERRORS: &[(&str, &str)] = &[
 #[rustfmt::skip]
 const FUNCTIONS: &[&str] = &[
     "open", "share", "close", "set_threads", "level", "error_text", "param_name", "param_find", "param_dtype",
-    "param_shape", "param_bytes", "param_get", "param_set", "save", "load", "fault", "t", "error", "dtype", "contents",
+    "param_shape", "param_bytes", "param_get", "param_set", "save", "load", "fault", "t", "error", "dtype", "contents", "verify",
 ];
 
 /// Words of C++ that are names in C and Rust.

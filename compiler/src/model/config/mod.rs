@@ -97,6 +97,11 @@ const SHARED: &[(&str, Option<&str>)] = &[
     ("batch_input_shape", None),
     ("batch_shape", None),
     ("unroll", None),
+    // Of Keras 2.
+    ("time_major", Some("false")),
+    ("decay", None),
+    ("is_legacy_optimizer", None),
+    ("jit_compile", None),
     ("use_cudnn", None),
     ("implementation", None),
     ("synchronized", None),

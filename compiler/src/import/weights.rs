@@ -1,0 +1,40 @@
+//! Weights alone, for a model that is there already.
+
+use std::path::Path;
+
+use super::file::{HDF5, place, read};
+use super::h5::Store;
+use super::restore::{Layout, Restored, restore};
+use super::single;
+use crate::diag::{Code, Diagnostics, Problem};
+use crate::model::Model;
+
+/// Writes the weights of a file into an opened model; which format it has is told from its contents:
+///
+/// - `.weights.h5`, Keras's `save_weights`: by the place in the model, with the optimizer's state;
+/// - `.h5` of older versions, weights or a whole model: by the names of layers, as Keras's
+///   `load_weights(by_name=True)`. Layers that only one side has are left out;
+/// - safetensors: by the paths of parameters, as in `encoder/fc/kernel`; see [`bakelite::Model::load`].
+///
+/// Nothing is written if anything is wrong.
+pub fn load_weights(
+    path: impl AsRef<Path>,
+    model: &Model,
+    into: &mut bakelite::Model,
+) -> Result<Restored, Diagnostics> {
+    let path = path.as_ref();
+    let source = place(path);
+    let failed = |why: String| single("", Problem::new(Code::Import, why), &source);
+    let bytes = read(path)?;
+    if !bytes.starts_with(HDF5) {
+        drop(bytes);
+        let had = |into: &bakelite::Model| into.param("optimizer/iterations").and_then(|p| p.to_vec::<u32>()).ok();
+        let before = had(into);
+        into.load(path).map_err(|e| failed(e.to_string()))?;
+        return Ok(Restored { optimizer: before.is_some() && had(into) != before, left_out: Vec::new() });
+    }
+    let store = Store::open(bytes).map_err(failed)?;
+    let by_layer = store.has("model_weights") || store.texts("", "layer_names").is_ok_and(|names| names.is_some());
+    let layout = if by_layer { Layout::ByLayer } else { Layout::Numbered };
+    restore(&store, layout, model, into, &source, layout == Layout::Numbered)
+}
