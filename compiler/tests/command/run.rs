@@ -1,8 +1,9 @@
 //! A folder of models and data, and the command in it.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Output};
+use std::sync::LazyLock;
 
 use bakelite::Values;
 use bakelite_compiler::backend::cranelift::TargetCpu;
@@ -21,10 +22,12 @@ pub struct Folder(TempDir);
 
 impl Folder {
     pub fn new() -> Folder {
+        static MODELS: LazyLock<[(&str, Vec<u8>); 3]> = LazyLock::new(|| {
+            let graph = digits().lower().unwrap().to_string().into_bytes();
+            [("digits.keras", saved(&digits())), ("pair.keras", saved(&pair())), ("digits.bk", graph)]
+        });
         let folder = Folder(tempfile::tempdir().unwrap());
-        save(&digits(), &folder.path("digits.keras"));
-        fs::write(folder.path("digits.bk"), digits().lower().unwrap().to_string()).unwrap();
-        save(&pair(), &folder.path("pair.keras"));
+        MODELS.iter().for_each(|(name, bytes)| fs::write(folder.path(name), bytes).unwrap());
         let images = numbers(ROWS * 36, 1);
         let labels: Vec<i32> = (0..ROWS as i32).map(|i| i * 7 % 4).collect();
         folder.arrays("digits.npz", &[("x", &[ROWS, 6, 6, 1], images.into()), ("y", &[ROWS], labels.into())]);
@@ -83,11 +86,15 @@ impl Folder {
     }
 }
 
-fn save(model: &Model, path: &Path) {
+/// The `.keras` file of a model.
+fn saved(model: &Model) -> Vec<u8> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.keras");
     let compiled = compile(model.lower().unwrap(), &Default::default()).unwrap();
     let mut run = bakelite::Model::open(JitModel::new(&compiled, TargetCpu::Portable).unwrap()).unwrap();
     run.init(5).unwrap();
-    save_keras(path, model, &run).unwrap_or_else(|d| panic!("{d}"));
+    save_keras(&path, model, &run).unwrap_or_else(|d| panic!("{d}"));
+    fs::read(path).unwrap()
 }
 
 /// A chain with statistics of its own.
