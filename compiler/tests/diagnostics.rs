@@ -29,6 +29,7 @@ cases! {
     arguments_of_convolutions
     arguments_of_layers
     arguments_of_more_layers
+    arguments_of_newer_layers
     arguments_of_training
     arguments_of_resizing
     axis_is_the_batch
