@@ -10,6 +10,7 @@ use crate::ir::{DType, TensorType};
 use crate::model::config;
 use crate::model::graph::{Call, LayerGraph, Port, Role};
 use crate::model::registry;
+use crate::model::saved::Held;
 use crate::model::{AnyLayer, CallForm, Model};
 
 /// `config.json` of a model: its layers and how they are applied, and how it is trained.
@@ -203,6 +204,15 @@ impl Writer<'_> {
             self.wrong(&here, call, format!("{} has no counterpart in Keras", layer.def.kind()));
             return Value::Null;
         };
+        // A model inside a wrapper has no arguments of its own; it is described as models are.
+        for part in layer.def.parts() {
+            if let Held::Layer(inner) = &part.held
+                && let Some(model) = inner.def.submodel()
+            {
+                let name = inner.name().unwrap_or_else(|| model.graph.name.clone());
+                arguments[part.attribute] = self.model(&model.graph, &name, inner.is_trainable(), &here);
+            }
+        }
         arguments["name"] = json!(call.name);
         config::object("keras.layers", class, arguments)
     }
