@@ -7,7 +7,7 @@ use crate::ir::{BinaryFn, DType, Dim, Graph, Literal, Node, NodeId, Number, Op, 
 use super::index::{Obstacle, address, flatten, unflatten};
 use super::program::{
     Acc, AccId, Access, Affine, AxisId, BufferId, ContractRoles, Expr, ExprId, Indirect, Kernel, Stage, Store,
-    StoreMode,
+    StoreMode, TypedExpr,
 };
 use super::select::{Selection, lives_in_memory};
 
@@ -104,6 +104,8 @@ struct Lowering<'a> {
     stages: HashMap<(usize, Vec<Dim>), (usize, Vec<Affine>)>,
     stage_levels: Vec<usize>,
     memo: HashMap<(NodeId, Vec<Affine>, usize), ExprId>,
+    /// Every expression of the kernel.
+    exprs: HashMap<TypedExpr, ExprId>,
 }
 
 impl<'a> Lowering<'a> {
@@ -137,7 +139,17 @@ impl<'a> Lowering<'a> {
             stages: HashMap::new(),
             stage_levels: Vec::new(),
             memo: HashMap::new(),
+            exprs: HashMap::new(),
         }
+    }
+
+    /// Adds an expression, or finds the equal one.
+    fn push(&mut self, expr: Expr, dtype: DType) -> ExprId {
+        let exprs = &mut self.kernel.exprs;
+        *self.exprs.entry(TypedExpr { expr, dtype }).or_insert_with_key(|typed| {
+            exprs.push(typed.clone());
+            ExprId(exprs.len() as u32 - 1)
+        })
     }
 
     fn node(&self, id: NodeId) -> &'a Node {
@@ -425,7 +437,7 @@ impl<'a> Lowering<'a> {
         n_index.iter().zip(&right_free).for_each(|(form, a)| right_index[*a] = form.clone());
         let a = self.operand(left, &left_index)?;
         let b = self.operand(right, &right_index)?;
-        let product = self.kernel.push(Expr::Binary(BinaryFn::Mul, a, b), node.ty.dtype);
+        let product = self.push(Expr::Binary(BinaryFn::Mul, a, b), node.ty.dtype);
         let acc = self.accumulate(stage, ReduceFn::Sum, product, node.ty.dtype);
         let among = |forms: &[Affine]| -> Vec<AxisId> {
             let used = |axis: &&AxisId| forms.iter().any(|f| f.coefficient(**axis) != 0);
@@ -567,7 +579,7 @@ impl<'a> Lowering<'a> {
         let dims: Vec<Dim> = axes.iter().map(|&a| ty.shape[a]).collect();
         let (stage, inner) = self.new_stage(0, &dims);
         let index = spread(ty.shape.rank(), axes, outer, &inner);
-        let value = self.kernel.push(Expr::Const(Number(number)), ty.dtype);
+        let value = self.push(Expr::Const(Number(number)), ty.dtype);
         self.put(id, stage, &index, value, StoreMode::Set);
         Ok(())
     }
@@ -597,7 +609,7 @@ impl<'a> Lowering<'a> {
             self.member(id, index, level)?
         } else if self.cx.selection.stored[id.index()] {
             let access = self.access(id, self.cx.buffer[&id], index);
-            self.kernel.push(Expr::Load(access), node.ty.dtype)
+            self.push(Expr::Load(access), node.ty.dtype)
         } else {
             self.expression(id, index, level)?
         };
@@ -611,18 +623,16 @@ impl<'a> Lowering<'a> {
         match (&node.op, self.homes.get(&id).cloned()) {
             (Op::Contract(_), None) => {
                 let acc = self.contract(id, index.to_vec())?;
-                Ok(self.kernel.push(Expr::Acc(acc), node.ty.dtype))
+                Ok(self.push(Expr::Acc(acc), node.ty.dtype))
             }
             (Op::Contract(_) | Op::Reduce { .. }, Some(home)) => match home.acc {
-                Some(acc) if home.index == index && level > home.level => {
-                    Ok(self.kernel.push(Expr::Acc(acc), node.ty.dtype))
-                }
+                Some(acc) if home.index == index && level > home.level => Ok(self.push(Expr::Acc(acc), node.ty.dtype)),
                 _ => Err(Failure::Unfusable.into()),
             },
             (Op::Reduce { .. }, None) => Err(Failure::Unfusable.into()),
             (_, Some(home)) if home.stored && level > home.level && self.same_row(&home.index, index) => {
                 let access = self.access(id, self.cx.buffer[&id], index);
-                Ok(self.kernel.push(Expr::Load(access), node.ty.dtype))
+                Ok(self.push(Expr::Load(access), node.ty.dtype))
             }
             _ => self.expression(id, index, level),
         }
@@ -705,7 +715,7 @@ impl<'a> Lowering<'a> {
                 return Err(Failure::Unfusable.into());
             }
         };
-        Ok(self.kernel.push(expr, dtype))
+        Ok(self.push(expr, dtype))
     }
 
     fn reshape(&mut self, id: NodeId, index: &[Affine], level: usize) -> Lowered<ExprId> {
@@ -723,7 +733,7 @@ impl<'a> Lowering<'a> {
                 at.add_scaled(&flat, step);
             }
             let access = Access { buffer: self.cx.buffer[&operand], index: at, indirect: None };
-            return Ok(self.kernel.push(Expr::Load(access), self.node(id).ty.dtype));
+            return Ok(self.push(Expr::Load(access), self.node(id).ty.dtype));
         }
         let mut inner = vec![Affine::default(); from.rank()];
         for (a, b) in groups {
@@ -754,7 +764,7 @@ impl<'a> Lowering<'a> {
                 let stride = one.index.base - zero.index.base;
                 let extent = self.node(data).ty.shape[axis].scale;
                 let access = Access { indirect: Some(Indirect { index: at, stride, extent }), ..zero };
-                Ok(self.kernel.push(Expr::Load(access), node.ty.dtype))
+                Ok(self.push(Expr::Load(access), node.ty.dtype))
             }
             _ => Err(Failure::MustStore(data).into()),
         }
