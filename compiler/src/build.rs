@@ -11,7 +11,6 @@ use crate::backend::cranelift::{Products, TargetCpu};
 use crate::compile::{Compiled, Options, compile};
 use crate::diag::{Code, Diagnostic, Diagnostics, Problem};
 use crate::emit::bindings::{self, CellInterface, EntryInterface, Interface, PortInterface};
-use crate::emit::header;
 use crate::emit::image::ModelImage;
 use crate::emit::object;
 use crate::ir::StorageKind;
@@ -60,8 +59,6 @@ pub struct Built {
     pub library: PathBuf,
     /// The Rust module, for `bakelite::include_model!`.
     pub bindings: PathBuf,
-    /// The C header.
-    pub header: PathBuf,
     /// The tensor graphs in text form, for `bakelite inspect`.
     pub graph: PathBuf,
     pub report: Report,
@@ -117,13 +114,11 @@ impl Model {
         let built = Built {
             library: options.out_dir.join(format!("lib{}.a", object.symbol)),
             bindings: file(".rs"),
-            header: file(".h"),
             graph: file(".bk"),
             report,
         };
         write(&name, &built.library, &object.archive())?;
         write(&name, &built.bindings, bindings::rust(&interface).as_bytes())?;
-        write(&name, &built.header, header::c(&interface).as_bytes())?;
         write(&name, &built.graph, graph_text.as_bytes())?;
         write(&name, &file(".report.txt"), built.report.to_string().as_bytes())?;
         let json = serde_json::to_string_pretty(&built.report).map_err(|e| internal(&name, e))?;

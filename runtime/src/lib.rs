@@ -38,7 +38,7 @@ pub use model::{EntryId, Model, Options};
 pub use params::{LEARNING_RATE, Param};
 pub use signature::{Cell, CellKind, Entry, Extent, Port};
 #[cfg(feature = "safetensors")]
-pub use weights::Contents;
+pub use weights::{Contents, write_atomically};
 
 /// Includes the bindings that `bakelite-compiler` wrote for a model while the build script ran: a module of the
 /// model's name.

@@ -182,15 +182,14 @@ impl Workload {
         }
     }
 
-    /// A batch of data as bytes: the input, and what a training step is given besides.
-    pub fn batch_bytes(&self) -> [Vec<u8>; 2] {
-        [self.data().bytes(), self.targets().bytes()]
-    }
-
     /// The network as machine code, with fresh weights and a batch of data.
     pub fn prepare(&'static self, pipeline: Pipeline, threads: usize) -> Result<Ready, String> {
         let compiled = self.compiled(pipeline)?;
-        let code = JitModel::new(&compiled, TargetCpu::Portable).map_err(|e| e.to_string())?;
+        self.open(JitModel::new(&compiled, TargetCpu::Portable).map_err(|e| e.to_string())?, threads)
+    }
+
+    /// Opens the network's code.
+    pub fn open(&'static self, code: JitModel, threads: usize) -> Result<Ready, String> {
         let open = || {
             let mut model = Model::open_with(code, Options::new().threads(threads))?;
             model.init(1)?;
@@ -223,13 +222,6 @@ impl Column {
         match self {
             Column::Real(x) => x.len(),
             Column::Whole(x) => x.len(),
-        }
-    }
-
-    fn bytes(&self) -> Vec<u8> {
-        match self {
-            Column::Real(x) => x.iter().flat_map(|x| x.to_ne_bytes()).collect(),
-            Column::Whole(x) => x.iter().flat_map(|x| x.to_ne_bytes()).collect(),
         }
     }
 

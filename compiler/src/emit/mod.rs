@@ -2,7 +2,6 @@
 
 pub mod archive;
 pub mod bindings;
-pub mod header;
 pub mod image;
 pub mod library;
 pub(crate) mod names;

@@ -8,22 +8,44 @@
 //!   Reader::layer       one layer, by the registry            layer.rs
 //!   Reader::sequential  a chain of layers                     sequential.rs
 //!   Reader::functional  layers, and who is applied to what    functional.rs
+//!   Operation           what lies between layers: `x + y`     operations/
 //!   Reader::compile     optimizer, losses, metrics            compile.rs
 //! ```
 //!
 //! The text is not trusted. Everything in it that cannot be honoured is reported at once, by the path of the layer
 //! that it belongs to.
 
+#[cfg(feature = "keras")]
+mod archive;
 mod compile;
+#[cfg(feature = "keras")]
+mod file;
 mod functional;
+#[cfg(feature = "keras")]
+mod h5;
+mod inputs;
 mod layer;
+#[cfg(feature = "keras")]
+mod legacy;
+mod operations;
+#[cfg(feature = "keras")]
+mod restore;
 mod sequential;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
 
+#[cfg(feature = "keras")]
+pub use archive::{MAX_CONFIG, MAX_EXPANSION, MAX_WEIGHTS};
+#[cfg(feature = "keras")]
+pub use file::KerasFile;
+#[cfg(feature = "keras")]
+pub use restore::Restored;
+
 use serde_json::Value;
+
+pub use inputs::OpenInput;
 
 use crate::diag::{Code, Diagnostic, Diagnostics, Problem};
 use crate::ir::{DType, SourceLine};
@@ -44,12 +66,15 @@ use crate::model::{DEFAULT_MAX_BATCH, Model};
 /// # Ok(())
 /// # }
 /// ```
+#[derive(Clone)]
 pub struct KerasModel {
     object: Object,
     compile: Option<Value>,
     name: String,
     shapes: BTreeMap<String, Vec<usize>>,
     max_batch: usize,
+    /// The file that it was read from; without one, mistakes are reported at the line that builds the model.
+    file: Option<SourceLine>,
 }
 
 impl KerasModel {
@@ -59,14 +84,27 @@ impl KerasModel {
         let source = SourceLine::caller();
         let failed = |why: String| single("", Problem::new(Code::Import, why), &source);
         let value: Value = serde_json::from_str(json).map_err(|e| failed(format!("this is no JSON: {e}")))?;
-        let object = Object::parse(&value).map_err(failed)?;
+        Ok(KerasModel { file: None, ..KerasModel::from_value(&value, source)? })
+    }
+
+    /// Reads a configuration that mistakes are reported of at a place.
+    pub(crate) fn from_value(value: &Value, source: SourceLine) -> Result<KerasModel, Diagnostics> {
+        let failed = |why: String| single("", Problem::new(Code::Import, why), &source);
+        let object = Object::parse(value).map_err(failed)?;
         if !layer::is_model(&object.class) {
             return Err(failed(format!("`{}` is no class of models", object.class.escape_debug())));
         }
         let compile = value.get("compile_config").filter(|c| c.as_object().is_some_and(|c| !c.is_empty())).cloned();
         let name = object.config.get("name").and_then(Value::as_str).unwrap_or("model");
         let name = identifier(name);
-        Ok(KerasModel { object, compile, name, shapes: BTreeMap::new(), max_batch: DEFAULT_MAX_BATCH })
+        Ok(KerasModel {
+            object,
+            compile,
+            name,
+            shapes: BTreeMap::new(),
+            max_batch: DEFAULT_MAX_BATCH,
+            file: Some(source),
+        })
     }
 
     /// The name of the model, an identifier; by default Keras's name with other characters replaced.
@@ -95,14 +133,20 @@ impl KerasModel {
     /// The model, compiled where the description says so; or everything that is wrong with it.
     #[track_caller]
     pub fn build(&self) -> Result<Model, Diagnostics> {
-        let source = SourceLine::caller();
+        let source = match &self.file {
+            Some(file) => file.clone(),
+            None => SourceLine::caller(),
+        };
         self.read(self.compile.as_ref(), source)
     }
 
     /// The model, trained as another compile configuration says.
     #[track_caller]
     pub fn build_with(&self, compile: &Value) -> Result<Model, Diagnostics> {
-        let source = SourceLine::caller();
+        let source = match &self.file {
+            Some(file) => file.clone(),
+            None => SourceLine::caller(),
+        };
         self.read(Some(compile), source)
     }
 
@@ -244,25 +288,31 @@ impl Reader<'_> {
         Some(item)
     }
 
-    /// An element type; floats of other widths are computed as `f32`.
+    /// An element type.
     fn dtype(&mut self, dtype: Option<&Value>, path: &str) -> Option<DType> {
         let name = match dtype {
             None | Some(Value::Null) => "float32",
             Some(Value::String(name)) => name,
             Some(policy) => policy.pointer("/config/name").and_then(Value::as_str).unwrap_or("?"),
         };
-        match name {
-            "int8" | "int16" | "int32" | "int64" => Some(DType::I32),
-            "uint16" | "uint32" => Some(DType::U32),
-            "uint8" => Some(DType::U8),
-            "bool" => Some(DType::Bool),
-            name if name.contains("float") => Some(DType::F32),
-            other => {
-                let message = format!("tensors of type `{}` do not exist", other.escape_debug());
-                self.problem(path, Problem::new(Code::DType, message));
-                None
-            }
+        let dtype = dtype_called(name);
+        if dtype.is_none() {
+            let message = format!("tensors of type `{}` do not exist", name.escape_debug());
+            self.problem(path, Problem::new(Code::DType, message));
         }
+        dtype
+    }
+}
+
+/// The element type for one of Keras's; floats of other widths are computed as `f32`.
+fn dtype_called(name: &str) -> Option<DType> {
+    match name {
+        "int8" | "int16" | "int32" | "int64" | "int" => Some(DType::I32),
+        "uint16" | "uint32" => Some(DType::U32),
+        "uint8" => Some(DType::U8),
+        "bool" => Some(DType::Bool),
+        name if name.contains("float") => Some(DType::F32),
+        _ => None,
     }
 }
 

@@ -41,6 +41,7 @@ impl Reader<'_> {
                 None
             }
         };
+        model.net.borrow_mut().graph.chain = true;
         // Whatever was refused has been reported; what is left of the chain says nothing about shapes.
         let (Some(input), true) = (input, self.problems.is_empty()) else { return };
         let mut x: Tensor = model.input_at(&input.name, &input.item, input.dtype, self.source.clone());

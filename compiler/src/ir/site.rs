@@ -4,10 +4,11 @@ use std::borrow::Cow;
 use std::fmt;
 use std::panic::Location;
 
-/// A position in the user's source, usually a line of `build.rs`.
+/// A position in the user's source, usually a line of `build.rs`; or a file as a whole, with line 0.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct SourceLine {
     pub file: String,
+    /// Counted from 1; 0 for the file as a whole.
     pub line: u32,
 }
 
@@ -18,11 +19,19 @@ impl SourceLine {
         let at = Location::caller();
         SourceLine { file: at.file().to_string(), line: at.line() }
     }
+
+    /// A file without lines.
+    pub fn file(path: impl AsRef<std::path::Path>) -> SourceLine {
+        SourceLine { file: path.as_ref().display().to_string(), line: 0 }
+    }
 }
 
 impl fmt::Display for SourceLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.file, self.line)
+        match self.line {
+            0 => f.write_str(&self.file),
+            line => write!(f, "{}:{line}", self.file),
+        }
     }
 }
 

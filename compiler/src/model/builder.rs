@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use super::call::{CallCx, Masked};
+use super::check;
 use super::compile::{Compiled, Losses, Metrics, TargetDecl, Tracked};
 use super::entry::{Entry, EntrySpec};
 use super::graph::{Call, LayerGraph, Output, Port, Role};
@@ -464,6 +465,13 @@ impl Model {
     /// The names of its outputs, in order.
     pub fn output_names(&self) -> Vec<String> {
         self.net.borrow().graph.outputs.iter().map(|o| o.name.clone()).collect()
+    }
+
+    /// The outputs that training asks for, each with the type of its target; nothing for a model without
+    /// [`Model::compile`]. What is wrong with the model is left for [`Model::lower`].
+    pub fn targets(&self) -> Vec<(String, TensorType)> {
+        let objectives = check::check(&self.net.borrow(), &mut Vec::new());
+        objectives.into_iter().map(|objective| (objective.name, objective.target)).collect()
     }
 
     /// The layer graph in Graphviz's language.

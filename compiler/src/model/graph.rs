@@ -1,6 +1,6 @@
 //! The layer graph: calls of layers as nodes, tensors as edges.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Write;
 
 use petgraph::algo::{has_path_connecting, toposort};
@@ -75,6 +75,10 @@ pub struct LayerGraph {
     pub outputs: Vec<Output>,
     /// Terms of the loss besides those of the outputs.
     pub losses: Vec<Port>,
+    /// The names of its layers in the order of a description that it was read from.
+    pub listed: Option<Vec<String>>,
+    /// Whether it is a chain: Keras's `Sequential`.
+    pub chain: bool,
 }
 
 /// The calls that lie on a cycle cannot be ordered.
@@ -184,6 +188,79 @@ impl LayerGraph {
             let _ = writeln!(dot, "  n{} -> o{i} [label=\"{}\"];", output.port.call.index(), self.ty(output.port));
         }
         dot + "}\n"
+    }
+
+    /// Keras's class: what was begun as a chain is one as long as each call takes the result of the one before.
+    pub fn class(&self) -> &'static str {
+        let calls: Vec<&Call> = self.calls().collect();
+        let one = |i: usize| matches!(calls[i].args[..], [port] if port.call.index() == i - 1 && port.output == 0);
+        let linear = self.inputs.len() == 1 && (1..calls.len()).all(one) && self.layers().len() + 1 == calls.len();
+        let ends = matches!(&self.outputs[..], [output] if output.port.call.index() + 1 == calls.len());
+        if self.chain && linear && ends { "Sequential" } else { "Functional" }
+    }
+
+    /// The distinct layers in the order in which Keras lists them.
+    pub fn saved_layers(&self) -> Vec<(&str, &AnyLayer)> {
+        let layers = self.layers();
+        match &self.listed {
+            Some(names) => {
+                let find = |name: &String| layers.iter().find(|(n, _)| n == name).copied();
+                names.iter().filter_map(find).collect()
+            }
+            None => self.by_depth(layers),
+        }
+    }
+
+    /// Layers sorted as Keras sorts those of a graph: by the longest way from them to an output, then by the turn at
+    /// which a depth-first walk from the outputs meets them.
+    fn by_depth<'l>(&self, layers: Vec<(&'l str, &'l AnyLayer)>) -> Vec<(&'l str, &'l AnyLayer)> {
+        if self.class() == "Sequential" {
+            return layers;
+        }
+        let identity = |index: NodeIndex| match &self.graph[index].role {
+            Role::Layer(layer) => Some(layer.core.id),
+            Role::Input => None,
+        };
+        let (mut met, mut finished, mut order) = (HashMap::new(), HashSet::new(), Vec::new());
+        for output in &self.outputs {
+            // What is being visited, with the number of operands that have been.
+            let mut stack = vec![(output.port.call, 0)];
+            while let Some((index, operand)) = stack.pop() {
+                if finished.contains(&index) {
+                    continue;
+                }
+                if let (0, Some(layer)) = (operand, identity(index)) {
+                    let turn = met.len();
+                    met.entry(layer).or_insert(turn);
+                }
+                match self.graph[index].args.get(operand) {
+                    Some(port) => stack.extend([(index, operand + 1), (port.call, 0)]),
+                    None => {
+                        finished.insert(index);
+                        order.push(index);
+                    }
+                }
+            }
+        }
+        let (mut depths, mut of_layer): (HashMap<NodeIndex, usize>, HashMap<u64, usize>) = Default::default();
+        for &index in order.iter().rev() {
+            let mut depth = depths.get(&index).copied().unwrap_or(0);
+            if let Some(layer) = identity(index) {
+                let known = of_layer.entry(layer).or_default();
+                depth = depth.max(*known);
+                *known = depth;
+            }
+            for port in &self.graph[index].args {
+                let before = depths.entry(port.call).or_default();
+                *before = (*before).max(depth + 1);
+            }
+        }
+        let mut layers: Vec<_> = layers.into_iter().filter(|(_, layer)| met.contains_key(&layer.core.id)).collect();
+        layers.sort_by_key(|(_, layer)| {
+            let id = layer.core.id;
+            (std::cmp::Reverse(of_layer.get(&id).copied().unwrap_or(0)), met[&id])
+        });
+        layers
     }
 
     /// The distinct layers in order of their first call, by name.

@@ -17,7 +17,7 @@ use crate::grad;
 use crate::ir::{DType, Graph, Module, NodeId, Shape, Site, SourceLine, StorageId, TensorType};
 
 /// The path of the cells of the optimizer of `compile`.
-const OPTIMIZER: &str = "optimizer";
+pub(crate) const OPTIMIZER: &str = "optimizer";
 /// The path of the cells of metrics.
 const METRICS: &str = "metrics/";
 
@@ -62,6 +62,18 @@ pub(crate) fn lower(net: &Net) -> Result<Module, Diagnostics> {
         entries,
         ..Module::default()
     })
+}
+
+/// The cells of the weights, under the names that [`lower`] gives them; or everything that is wrong with the model.
+pub(crate) fn declared(net: &Net) -> Result<Store, Diagnostics> {
+    let mut list = net.problems.clone();
+    check::check(net, &mut list);
+    if !list.is_empty() {
+        return Err(Diagnostics { model: net.graph.name.clone(), list });
+    }
+    let mut store = Store::default();
+    declare(net, &mut store);
+    Ok(store)
 }
 
 /// Gives every weight that some entry point needs its cell, in the order of the layers.

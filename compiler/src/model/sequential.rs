@@ -37,7 +37,9 @@ pub(crate) struct Chain {
 impl Sequential {
     #[track_caller]
     pub fn new(name: impl Into<String>) -> Sequential {
-        Sequential { model: Model::new(name) }
+        let model = Model::new(name);
+        model.net.borrow_mut().graph.chain = true;
+        Sequential { model }
     }
 
     /// Declares the input by the shape of one item. It comes before the layers.

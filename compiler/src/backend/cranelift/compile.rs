@@ -105,7 +105,8 @@ pub struct Compiler<'m, M: Module> {
     fctx: FunctionBuilderContext,
     prefix: String,
     listings: Option<Vec<Listing>>,
-    traced: bool,
+    /// The address of a function that entry points tell about their kernels.
+    clock: Option<usize>,
 }
 
 impl<'m, M: Module> Compiler<'m, M> {
@@ -113,18 +114,17 @@ impl<'m, M: Module> Compiler<'m, M> {
     pub fn new(module: &'m mut M, prefix: &str) -> Compiler<'m, M> {
         let prefix = prefix.to_string();
         let (constants, fctx) = (HashMap::new(), FunctionBuilderContext::new());
-        Compiler { module, constants, fctx, prefix, listings: None, traced: false }
+        Compiler { module, constants, fctx, prefix, listings: None, clock: None }
+    }
+
+    /// Has entry points call a function of this process after every kernel: see [`crate::profile`].
+    pub fn tell(&mut self, clock: usize) {
+        self.clock = Some(clock);
     }
 
     /// The module that is compiled into.
     pub fn module(&mut self) -> &mut M {
         self.module
-    }
-
-    /// Lets entry points from here on wait at the barrier before every kernel, on one thread too, so that whoever owns
-    /// the barrier sees each kernel begin.
-    pub fn trace(&mut self) {
-        self.traced = true;
     }
 
     /// Keeps the texts of all functions from here on.
@@ -161,15 +161,11 @@ impl<'m, M: Module> Compiler<'m, M> {
         }
         let kernels: Vec<&Kernel> = entry.kernels.iter().map(Planned::kernel).collect();
         let parallel: Vec<bool> = entry.kernels.iter().map(Planned::parallel).collect();
-        let mut slots = entry::order(program, &kernels, &parallel);
-        if self.traced {
-            slots.iter_mut().for_each(|slot| slot.barrier = true);
-        }
+        let slots = entry::order(program, &kernels, &parallel);
         let steps: Vec<(FuncId, entry::Slot)> = functions.into_iter().zip(slots).collect();
 
         let mut ctx = Context::new();
-        let alone = if self.traced { entry::Alone::Waits } else { entry::Alone::Passes };
-        entry::build(self.module, variant, program, &steps, scratch_bytes, alone, &mut ctx, &mut self.fctx)?;
+        entry::build(self.module, variant, program, &steps, scratch_bytes, self.clock, &mut ctx, &mut self.fctx)?;
         self.define(&name, &mut ctx, variant)
     }
 

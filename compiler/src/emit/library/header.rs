@@ -5,7 +5,6 @@ use std::fmt::Write;
 use bakelite::abi::ALIGN;
 
 use super::super::bindings::Interface;
-use super::super::header::comment;
 use super::super::names::{Scope, screaming, snake};
 use super::{
     C_TYPES, ERRORS, Function, MAX_THREADS, POOL_BYTES, WORKER_BYTES, functions, is_batched, is_init, named, port_type,
@@ -137,4 +136,9 @@ fn params(interface: &Interface) -> String {
         let _ = writeln!(text, "    {prefix}_PARAM_{name} = {index}{comma} /* {doc} */");
     }
     text + "};\n"
+}
+
+/// Text that cannot end the comment that it stands in.
+fn comment(text: &str) -> String {
+    text.replace("*/", "* /").replace("/*", "/ *").replace(|c: char| c.is_control(), " ")
 }

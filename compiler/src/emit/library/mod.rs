@@ -13,6 +13,8 @@ mod source;
 pub use cc::{CcError, Compiler};
 pub use cmake::cmake;
 pub use header::header;
+#[cfg(test)]
+pub(super) use source::TYPES;
 pub use source::{Kernels, source};
 
 use super::bindings::{EntryInterface, Interface, PortInterface};

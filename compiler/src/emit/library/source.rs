@@ -6,10 +6,11 @@ use bakelite::abi::{ABI_VERSION, CellKind, DTYPE_SIZES, LEVELS};
 use bakelite_kernels::manifest::{Level, SLOTS};
 
 use super::super::bindings::Interface;
-use super::super::header::TYPES;
 use super::super::names::{screaming, snake};
 use super::{ERRORS, Function, POOL_BYTES, WORKER_BYTES, functions, is_batched, is_init, named};
 
+/// The types of the binary interface, the same for every model.
+pub(in crate::emit) const TYPES: &str = include_str!("c/abi.h");
 const THREADS: &str = include_str!("c/threads.c");
 const MODEL: &str = include_str!("c/model.c");
 const WEIGHTS: &str = include_str!("c/weights.c");

@@ -10,9 +10,10 @@ use crate::model::activation::masked_softmax;
 use crate::model::constraint::Constraint;
 use crate::model::dropout::dropout;
 use crate::model::initializer::Initializer;
-use crate::model::layer::{BuildCx, Weight};
+use crate::model::layer::BuildCx;
 use crate::model::merge::broadcast_shape;
 use crate::model::regularizer::Regularizer;
+use crate::model::saved::Part;
 
 /// Initializers, penalties and constraints of every projection.
 pub struct Projections {
@@ -26,16 +27,30 @@ pub struct Projections {
     pub bias_constraint: Option<Constraint>,
 }
 
+/// The projections of query, key, value and result as Keras saves them, under the attributes that hold them. That of the
+/// gate is always private.
+pub fn projection_parts(attributes: [&'static str; 4], gate: bool) -> Vec<Part> {
+    let [query, key, value, output] = attributes;
+    let gate = gate.then_some(("_gate_dense", "gate"));
+    let rest = [(value, "value"), (output, "attention_output")];
+    let all = [(query, "query"), (key, "key")].into_iter().chain(gate).chain(rest);
+    all.map(|(attribute, name)| Part::scope(attribute, name)).collect()
+}
+
 impl Projections {
     /// Declares the kernel `[from..., to...]` and the bias `[to...]` of one projection.
     pub fn declare(&self, cx: &mut BuildCx<'_>, name: &str, from: &[usize], to: &[usize]) -> Result<(), Problem> {
         let size = |extents: &[usize]| extents.iter().fold(1usize, |n, d| n.saturating_mul(*d));
         let initializer = self.kernel_initializer.with_fans(size(from), size(to));
-        let kernel = Weight::new(format!("{name}/kernel"), [from, to].concat(), initializer);
-        cx.weight(kernel.regularizer(self.kernel_regularizer).constraint(self.kernel_constraint.clone()))?;
+        cx.param(
+            format!("{name}/kernel"),
+            [from, to].concat(),
+            initializer,
+            self.kernel_regularizer,
+            &self.kernel_constraint,
+        )?;
         if self.use_bias {
-            let bias = Weight::new(format!("{name}/bias"), to, self.bias_initializer);
-            cx.weight(bias.regularizer(self.bias_regularizer).constraint(self.bias_constraint.clone()))?;
+            cx.param(format!("{name}/bias"), to, self.bias_initializer, self.bias_regularizer, &self.bias_constraint)?;
         }
         Ok(())
     }
@@ -43,7 +58,7 @@ impl Projections {
     /// Projects the last `axes` axes of a tensor.
     pub fn apply(&self, cx: &mut CallCx<'_>, name: &str, x: NodeId, axes: usize) -> NodeId {
         let y = self.linear(cx, name, x, axes);
-        cx.penalize_activity(&self.activity_regularizer, y);
+        cx.penalize_activity(self.activity_regularizer, y);
         y
     }
 
@@ -51,7 +66,7 @@ impl Projections {
     pub fn gate(&self, cx: &mut CallCx<'_>, name: &str, x: NodeId) -> NodeId {
         let y = self.linear(cx, name, x, 1);
         let y = cx.sigmoid(y);
-        cx.penalize_activity(&self.activity_regularizer, y);
+        cx.penalize_activity(self.activity_regularizer, y);
         y
     }
 

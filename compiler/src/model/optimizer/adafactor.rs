@@ -92,6 +92,10 @@ impl Optimizer for Adafactor {
         }
     }
 
+    fn placeholders(&self, weight: &TensorType) -> usize {
+        if factors(weight).is_none() { 2 } else { 0 }
+    }
+
     fn update(&self, cx: &mut StepCx<'_>, weight: NodeId, gradient: NodeId, slots: &[NodeId]) -> Update {
         let ty = cx.ty(weight).clone();
         let step = cx.step();

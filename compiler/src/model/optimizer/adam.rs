@@ -70,8 +70,8 @@ impl Optimizer for Adam {
     }
 
     fn slots(&self, _weight: &TensorType) -> Vec<Slot> {
-        let hat = self.amsgrad.then_some("velocity_hat");
-        ["momentum", "velocity"].into_iter().chain(hat).map(Slot::zeros).collect()
+        let hat = self.amsgrad.then_some(Slot::zeros("velocity_hat").in_group(1));
+        ["momentum", "velocity"].map(Slot::zeros).into_iter().chain(hat).collect()
     }
 
     fn update(&self, cx: &mut StepCx<'_>, weight: NodeId, gradient: NodeId, slots: &[NodeId]) -> Update {

@@ -16,6 +16,7 @@ mod lion;
 mod nadam;
 pub(crate) mod options;
 mod rmsprop;
+pub(crate) mod saved;
 mod sgd;
 pub(crate) mod step;
 
@@ -65,6 +66,17 @@ pub trait Optimizer: fmt::Debug + Any {
         Vec::new()
     }
 
+    /// The optimizer that this one points to.
+    #[doc(hidden)]
+    fn pointed(&self) -> Option<&dyn Optimizer> {
+        None
+    }
+
+    /// How many variables without meaning Keras keeps before the slots of a parameter of a type.
+    fn placeholders(&self, _weight: &TensorType) -> usize {
+        0
+    }
+
     /// The new values of [`Optimizer::scalars`]. Updates of the same step read these at [`StepCx::scalars`].
     fn begin(&self, _cx: &mut StepCx<'_>, scalars: &[NodeId]) -> Vec<NodeId> {
         scalars.to_vec()
@@ -102,6 +114,14 @@ macro_rules! pointers {
                     (**self).scalars()
                 }
 
+                fn pointed(&self) -> Option<&dyn Optimizer> {
+                    Some(&**self)
+                }
+
+                fn placeholders(&self, weight: &TensorType) -> usize {
+                    (**self).placeholders(weight)
+                }
+
                 fn begin(&self, cx: &mut StepCx<'_>, scalars: &[NodeId]) -> Vec<NodeId> {
                     (**self).begin(cx, scalars)
                 }
@@ -123,12 +143,19 @@ pub struct Slot {
     pub shape: Option<Shape>,
     /// Every element at the beginning.
     pub start: f64,
+    /// Keras saves the slots of one group parameter by parameter, and one group after the other.
+    pub group: usize,
 }
 
 impl Slot {
     /// Zeros of the parameter's shape.
     pub const fn zeros(name: &'static str) -> Slot {
-        Slot { name, shape: None, start: 0.0 }
+        Slot { name, shape: None, start: 0.0, group: 0 }
+    }
+
+    /// The same in another group.
+    pub fn in_group(self, group: usize) -> Slot {
+        Slot { group, ..self }
     }
 }
 

@@ -70,9 +70,9 @@ impl Optimizer for RMSprop {
     }
 
     fn slots(&self, _weight: &TensorType) -> Vec<Slot> {
-        let momentum = (self.momentum > 0.0).then_some("momentum");
-        let average = self.centered.then_some("average_gradient");
-        std::iter::once("velocity").chain(momentum).chain(average).map(Slot::zeros).collect()
+        let momentum = (self.momentum > 0.0).then_some(Slot::zeros("momentum").in_group(1));
+        let average = self.centered.then_some(Slot::zeros("average_gradient").in_group(2));
+        std::iter::once(Slot::zeros("velocity")).chain(momentum).chain(average).collect()
     }
 
     fn update(&self, cx: &mut StepCx<'_>, weight: NodeId, gradient: NodeId, slots: &[NodeId]) -> Update {

@@ -8,7 +8,7 @@ use crate::model::schedule::LearningRate;
 use crate::model::store::Store;
 
 /// The name of the slot for moving averages of weights.
-const AVERAGE: &str = "average";
+pub(super) const AVERAGE: &str = "average";
 
 /// Whose step it is.
 pub(crate) struct Step<'a> {

@@ -3,14 +3,18 @@
 mod augment;
 mod category;
 mod color;
+mod crop;
 mod normalization;
 mod resample;
+mod rotation;
 
 pub use augment::{FlipMode, RandomFlip, RandomTranslation, RandomZoom};
 pub use category::{CategoryEncoding, Discretization, OutputMode};
 pub use color::{RandomBrightness, RandomContrast};
+pub use crop::RandomCrop;
 pub use normalization::Normalization;
 pub use resample::{FillMode, Sampling};
+pub use rotation::RandomRotation;
 
 use serde::{Deserialize, Serialize};
 

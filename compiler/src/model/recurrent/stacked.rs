@@ -11,6 +11,7 @@ use crate::ir::{NodeId, Shape, TensorType};
 use crate::model::call::CallCx;
 use crate::model::graph::MaskedType;
 use crate::model::layer::{BuildCx, Layer, LayerDef};
+use crate::model::saved::Part;
 
 /// A cell made of cells: each takes the output of the one before, in every step.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -49,19 +50,19 @@ impl StackedRNNCells {
     }
 
     /// Each cell with its states, and the item that it takes.
-    fn parts(&self, item: &[usize]) -> Vec<Part<'_>> {
+    fn members(&self, item: &[usize]) -> Vec<Member<'_>> {
         let (mut parts, mut state, mut item) = (Vec::new(), 0, item.to_vec());
         for cell in &self.cells {
             let states = cell.cell.states(&item).len();
             let next = cell.cell.output(&item);
-            parts.push(Part { cell, states: state..state + states, item });
+            parts.push(Member { cell, states: state..state + states, item });
             (state, item) = (state + states, next);
         }
         parts
     }
 }
 
-struct Part<'a> {
+struct Member<'a> {
     cell: &'a AnyCell,
     states: std::ops::Range<usize>,
     item: Vec<usize>,
@@ -94,6 +95,10 @@ impl LayerDef for StackedRNNCells {
         Some(self)
     }
 
+    fn parts(&self) -> Vec<Part> {
+        vec![Part::layers("cells", self.cells.iter().map(|cell| &cell.layer))]
+    }
+
     fn build(&self, cx: &mut BuildCx<'_>) -> Result<(), Problem> {
         if self.cells.is_empty() {
             return Err(Problem::value("StackedRNNCells has no cells").help("add one: `.add(LSTMCell::new(8))`"));
@@ -101,7 +106,7 @@ impl LayerDef for StackedRNNCells {
         let step = cx.input().clone();
         let item = item_of(&step);
         check_states(cx, &item, &self.states(&item))?;
-        for part in self.parts(&item) {
+        for part in self.members(&item) {
             let input = Shape(std::iter::once(step.shape[0]).chain(Shape::fixed(&part.item).0).collect());
             let states = cx.inputs()[1..][part.states.clone()].iter().cloned();
             let inputs = std::iter::once(TensorType::new(step.dtype, input)).chain(states);
@@ -117,11 +122,11 @@ impl LayerDef for StackedRNNCells {
 
 impl CellDef for StackedRNNCells {
     fn states(&self, item: &[usize]) -> Vec<Vec<usize>> {
-        self.parts(item).iter().flat_map(|part| part.cell.cell.states(&part.item)).collect()
+        self.members(item).iter().flat_map(|part| part.cell.cell.states(&part.item)).collect()
     }
 
     fn output(&self, item: &[usize]) -> Vec<usize> {
-        self.parts(item).last().map_or(Vec::new(), |part| part.cell.cell.output(&part.item))
+        self.members(item).last().map_or(Vec::new(), |part| part.cell.cell.output(&part.item))
     }
 
     fn output_state(&self) -> Option<usize> {
@@ -140,7 +145,7 @@ impl CellDef for StackedRNNCells {
 
     fn masks(&self, cx: &mut CallCx<'_>, input: &TensorType) -> Vec<NodeId> {
         let mut masks = Vec::new();
-        for part in self.parts(&item_of(input)) {
+        for part in self.members(&item_of(input)) {
             let shape = Shape(std::iter::once(input.shape[0]).chain(Shape::fixed(&part.item).0).collect());
             let ty = TensorType::new(input.dtype, shape);
             masks.extend(cx.within(&part.cell.name, &part.cell.layer, |cx| part.cell.cell.masks(cx, &ty)));

@@ -1,0 +1,134 @@
+//! Keras's files: a description and the weights for it.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::archive::{Archive, MAX_CONFIG, MAX_WEIGHTS};
+use super::h5::Store;
+use super::restore::{Layout, Restored, restore};
+use super::{KerasModel, legacy, single};
+use crate::diag::{Code, Diagnostics, Problem};
+use crate::ir::SourceLine;
+use crate::model::Model;
+
+/// A model as Keras saves it: a `.keras` file, or a whole model in the older `.h5` format.
+///
+/// ```no_run
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use bakelite_compiler::compile::{self, compile};
+/// use bakelite_compiler::import::KerasFile;
+/// use bakelite_compiler::jit::JitModel;
+///
+/// let file = KerasFile::open("digits.keras")?;
+/// let description = file.model().max_batch(64).build()?;
+/// let compiled = compile(description.lower()?, &compile::Options::default())?;
+/// let code = JitModel::new(&compiled, Default::default())?;
+/// let mut model = bakelite::Model::open(code)?;
+/// model.init(42)?;
+/// file.restore(&description, &mut model)?;
+/// // ... train, then hand it back to Keras:
+/// file.save("trained.keras", &description, &model)?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Files are not trusted: sizes are bounded by [`MAX_CONFIG`], [`MAX_WEIGHTS`] and
+/// [`MAX_EXPANSION`](super::MAX_EXPANSION), and whatever is wrong is an error.
+pub struct KerasFile {
+    pub(crate) model: KerasModel,
+    /// The configuration in the form of a `.keras` file, if it is such a file.
+    pub(crate) document: Option<Value>,
+    pub(crate) version: Option<String>,
+    layout: Layout,
+    store: Store,
+    source: SourceLine,
+}
+
+/// The first bytes of a zip archive and of an HDF5 file.
+const ZIP: &[u8] = b"PK";
+const HDF5: &[u8] = b"\x89HDF\r\n\x1a\n";
+
+/// The place that mistakes of a file are reported at.
+pub(super) fn place(path: &Path) -> SourceLine {
+    SourceLine { file: path.display().to_string(), line: 0 }
+}
+
+/// Reads a file of bounded size.
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, Diagnostics> {
+    let failed = |why: String| single("", Problem::new(Code::Import, why), &place(path));
+    let cannot = |e: std::io::Error| failed(format!("cannot read {}: {e}", path.display()));
+    let found = fs::metadata(path).map_err(cannot)?;
+    if !found.is_file() {
+        return Err(failed(format!("{} is no file", path.display())));
+    }
+    if found.len() > MAX_WEIGHTS {
+        return Err(failed(format!("{} has {} bytes, more than {MAX_WEIGHTS}", path.display(), found.len())));
+    }
+    fs::read(path).map_err(cannot)
+}
+
+impl KerasFile {
+    /// Reads a file; which format it has is told from its contents.
+    pub fn open(path: impl AsRef<Path>) -> Result<KerasFile, Diagnostics> {
+        let path = path.as_ref();
+        KerasFile::from_bytes(read(path)?, place(path))
+    }
+
+    /// Reads the bytes of a file.
+    pub fn parse(bytes: &[u8]) -> Result<KerasFile, Diagnostics> {
+        KerasFile::from_bytes(bytes.to_vec(), SourceLine { file: "bytes".into(), line: 0 })
+    }
+
+    fn from_bytes(bytes: Vec<u8>, source: SourceLine) -> Result<KerasFile, Diagnostics> {
+        let failed = |part: &str, why: String| single(part, Problem::new(Code::Import, why), &source);
+        if bytes.starts_with(ZIP) {
+            let mut archive = Archive::open(&bytes).map_err(|why| failed("", why))?;
+            let mut member = |name: &str, most| archive.member(name, most).map_err(|why| failed(name, why));
+            let text = |name: &str, bytes: Vec<u8>| {
+                String::from_utf8(bytes).map_err(|_| failed(name, format!("the member `{name}` is no UTF-8")))
+            };
+            let (config, metadata) = (member("config.json", MAX_CONFIG)?, member("metadata.json", MAX_CONFIG)?);
+            let weights = member("model.weights.h5", MAX_WEIGHTS)?;
+            let lacks = |name: &str| failed("", format!("this is no .keras file: the archive has no `{name}`"));
+            let config = text("config.json", config.ok_or_else(|| lacks("config.json"))?)?;
+            let weights = weights.ok_or_else(|| lacks("model.weights.h5"))?;
+            let store = Store::open(weights).map_err(|why| failed("model.weights.h5", why))?;
+            let document = json(&config).map_err(|why| failed("config.json", why))?;
+            let model = KerasModel::from_value(&document, source.clone())?;
+            let metadata: Option<Value> = metadata.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+            let version = metadata.as_ref().and_then(|m| m.get("keras_version")?.as_str().map(str::to_string));
+            return Ok(KerasFile { model, document: Some(document), version, layout: Layout::Numbered, store, source });
+        }
+        if bytes.starts_with(HDF5) {
+            let store = Store::open(bytes).map_err(|why| failed("", why))?;
+            let version = store.text("", "keras_version");
+            let document = legacy::document(&store).map_err(|why| failed("", why))?;
+            let model = KerasModel::from_value(&document, source.clone())?;
+            return Ok(KerasFile { model, document: None, version, layout: Layout::ByLayer, store, source });
+        }
+        Err(failed("", "this is neither a .keras file nor an HDF5 file".into()))
+    }
+
+    /// The description, as a builder: give shapes that the file leaves open, then build it.
+    pub fn model(&self) -> KerasModel {
+        self.model.clone()
+    }
+
+    /// The version of Keras that wrote the file, where it says so.
+    pub fn version(&self) -> Option<&str> {
+        self.version.as_deref()
+    }
+
+    /// Writes the file's weights and statistics into an opened model of its description, and the optimizer's state if
+    /// both have one. Sums of metrics and the seed stay as they are. Nothing is written if anything is wrong.
+    pub fn restore(&self, model: &Model, into: &mut bakelite::Model) -> Result<Restored, Diagnostics> {
+        restore(&self.store, self.layout, model, into, &self.source, true)
+    }
+}
+
+/// Parses JSON, as far as its nesting is bounded.
+pub(super) fn json(text: &str) -> Result<Value, String> {
+    serde_json::from_str(text).map_err(|e| format!("this is no JSON: {e}"))
+}

@@ -1,0 +1,187 @@
+//! HDF5 files from outside: tensors and texts by path.
+//!
+//! A tensor is read for a shape that the model has already, so that nothing in the file decides how much memory it takes.
+
+use std::fmt::Display;
+
+use hdf5_pure::{AttrValue, Dataset, File, Group};
+
+/// Elements of a list of names.
+const MAX_NAMES: usize = 1 << 20;
+
+/// An open file.
+pub(super) struct Store {
+    file: File,
+    bytes: u64,
+}
+
+/// Numbers of a dataset.
+pub(super) enum Numbers {
+    Float(Vec<f32>),
+    Int(Vec<i64>),
+}
+
+impl Numbers {
+    pub fn floats(self) -> Vec<f32> {
+        match self {
+            Numbers::Float(values) => values,
+            Numbers::Int(values) => values.into_iter().map(|x| x as f32).collect(),
+        }
+    }
+
+    /// The number of a scalar that counts something.
+    pub fn count(&self) -> Option<u32> {
+        match self {
+            Numbers::Float(values) => {
+                values.first().filter(|x| x.fract() == 0.0 && (0.0..4e9).contains(*x)).map(|x| *x as u32)
+            }
+            Numbers::Int(values) => values.first().and_then(|x| u32::try_from(*x).ok()),
+        }
+    }
+}
+
+fn text(e: impl Display) -> String {
+    e.to_string()
+}
+
+impl Store {
+    pub fn open(bytes: Vec<u8>) -> Result<Store, String> {
+        let length = bytes.len() as u64;
+        let file = File::from_bytes(bytes).map_err(|e| format!("this is no readable HDF5 file: {e}"))?;
+        Ok(Store { file, bytes: length })
+    }
+
+    fn group(&self, path: &str) -> Option<Group> {
+        if path.is_empty() { Some(self.file.root()) } else { self.file.group(path).ok() }
+    }
+
+    pub fn has(&self, path: &str) -> bool {
+        self.group(path).is_some()
+    }
+
+    /// How many datasets a group has; none where there is no group.
+    pub fn count(&self, path: &str) -> Result<Option<usize>, String> {
+        match self.group(path) {
+            None => Ok(None),
+            Some(group) => group.datasets().map(|names| Some(names.len())).map_err(text),
+        }
+    }
+
+    fn dataset(&self, path: &str) -> Result<Dataset, String> {
+        self.file.dataset(path).map_err(|e| format!("`{path}`: {e}"))
+    }
+
+    /// The shape of a dataset.
+    pub fn shape(&self, path: &str) -> Result<Vec<usize>, String> {
+        let shape = self.dataset(path)?.shape().map_err(|e| format!("`{path}`: {e}"))?;
+        shape.into_iter().map(|n| usize::try_from(n).map_err(text)).collect()
+    }
+
+    /// The numbers of a dataset, which must have this shape.
+    pub fn read(&self, path: &str, shape: &[usize]) -> Result<Numbers, String> {
+        let found = self.shape(path)?;
+        if found != shape {
+            return Err(format!("`{path}` has the shape {found:?}, the model's has {shape:?}"));
+        }
+        let dataset = self.dataset(path)?;
+        let wrong = |e: &dyn Display| format!("`{path}`: {e}");
+        let width = dataset.element_size().map_err(|e| wrong(&e))?;
+        let count = shape.iter().product::<usize>() as u64;
+        // Deflate, the strongest filter of HDF5, packs less than 1100 bytes into one.
+        let needed = count.checked_mul(width).filter(|n| width <= 16 && *n / 1100 <= self.bytes);
+        if needed.is_none() {
+            return Err(format!("`{path}` has {count} elements of {width} bytes in a file of {} bytes", self.bytes));
+        }
+        if width == 2 && self.attribute(dataset.attrs(), "dtype").as_deref() == Some("bfloat16") {
+            let raw = dataset.read_raw().map_err(|e| wrong(&e))?;
+            let wide = |pair: &[u8]| f32::from_bits(u32::from(u16::from_le_bytes([pair[0], pair[1]])) << 16);
+            return self.whole(path, count, Numbers::Float(raw.chunks_exact(2).map(wide).collect()));
+        }
+        use hdf5_pure::DType::*;
+        let numbers = match dataset.dtype().map_err(|e| wrong(&e))? {
+            I8 | I16 | I32 | I64 | U8 | U16 | U32 | U64 => dataset.read_i64().map(Numbers::Int),
+            _ if width == 2 => {
+                let raw = dataset.read_raw().map_err(|e| wrong(&e))?;
+                let half = |pair: &[u8]| half(u16::from_le_bytes([pair[0], pair[1]]));
+                return self.whole(path, count, Numbers::Float(raw.chunks_exact(2).map(half).collect()));
+            }
+            _ => dataset.read_f32().map(Numbers::Float),
+        };
+        self.whole(path, count, numbers.map_err(|e| wrong(&e))?)
+    }
+
+    /// Fails unless as many numbers were found as the shape has.
+    fn whole(&self, path: &str, count: u64, numbers: Numbers) -> Result<Numbers, String> {
+        let found = match &numbers {
+            Numbers::Float(values) => values.len(),
+            Numbers::Int(values) => values.len(),
+        };
+        match found as u64 == count {
+            true => Ok(numbers),
+            false => Err(format!("`{path}` holds {found} numbers, its shape says {count}")),
+        }
+    }
+
+    fn attribute<E>(
+        &self,
+        attributes: Result<std::collections::HashMap<String, AttrValue>, E>,
+        name: &str,
+    ) -> Option<String> {
+        attributes.ok()?.get(name)?.as_str().map(str::to_string)
+    }
+
+    /// A text that is an attribute of a group.
+    pub fn text(&self, path: &str, name: &str) -> Option<String> {
+        self.attribute(self.group(path)?.attrs(), name)
+    }
+
+    /// A list of texts that is an attribute of a group, or several numbered ones where it is long.
+    pub fn texts(&self, path: &str, name: &str) -> Result<Option<Vec<String>>, String> {
+        let Some(group) = self.group(path) else { return Ok(None) };
+        let attributes = group.attrs().map_err(|e| format!("`{path}`: {e}"))?;
+        // A list without members has no strings to tell it from a list of numbers.
+        let list = |value: &AttrValue| match value.as_strings() {
+            Some(list) => list.to_vec(),
+            None => value.as_str().map(str::to_string).into_iter().collect(),
+        };
+        if let Some(value) = attributes.get(name) {
+            return Ok(Some(list(value)));
+        }
+        let mut all = Vec::new();
+        for number in 0..MAX_NAMES {
+            match attributes.get(&format!("{name}{number}")) {
+                Some(value) => all.extend(list(value)),
+                None if number == 0 => return Ok(None),
+                None => break,
+            }
+        }
+        Ok(Some(all))
+    }
+}
+
+/// A number of IEEE half precision.
+fn half(bits: u16) -> f32 {
+    let (sign, exponent, fraction) = (bits >> 15, (bits >> 10) & 31, bits & 1023);
+    let magnitude = match exponent {
+        0 => f32::from(fraction) * 2f32.powi(-24),
+        31 if fraction == 0 => f32::INFINITY,
+        31 => f32::NAN,
+        e => (1.0 + f32::from(fraction) / 1024.0) * 2f32.powi(i32::from(e) - 15),
+    };
+    if sign == 1 { -magnitude } else { magnitude }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::half;
+
+    #[test]
+    fn half_precision() {
+        let cases =
+            [(0x3c00, 1.0), (0xc000, -2.0), (0x7bff, 65504.0), (0x0001, 5.960_464_5e-8), (0x0400, 6.103_515_6e-5)];
+        for (bits, value) in cases {
+            assert_eq!(half(bits), value);
+        }
+        assert!(half(0x7e00).is_nan() && half(0xfc00) == f32::NEG_INFINITY);
+    }
+}

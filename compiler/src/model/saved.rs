@@ -1,0 +1,215 @@
+//! A model as Keras saves it: a tree of objects, each with variables of its own.
+//!
+//! Keras names no variable in its files. It walks from the model to the objects inside it, by the attributes that hold
+//! them, and numbers the variables of each: `layers/bidirectional/forward_layer/cell/vars/0`. Layers in a list go by
+//! their classes, with a number from the second one on. The walk here gives the same paths. Most layers are one object
+//! with the weights that they declare, in that order; the others say what is inside them with [`LayerDef::parts`].
+//!
+//! [`LayerDef::parts`]: super::layer::LayerDef::parts
+
+use std::collections::{HashMap, HashSet};
+
+use super::builder::Model;
+use super::graph::LayerGraph;
+use super::layer::{AnyLayer, snake_case};
+use super::lower;
+use super::optimizer::saved::{Kept, state};
+use super::store::Store;
+use crate::diag::Diagnostics;
+use crate::ir::{StorageKind, TensorType};
+
+/// Something that a layer keeps inside and that Keras saves as an object of its own.
+#[derive(Clone, Debug)]
+pub struct Part {
+    /// The attribute of Keras's layer that holds it.
+    pub(crate) attribute: &'static str,
+    pub(crate) held: Held,
+}
+
+/// What an attribute holds.
+#[derive(Clone, Debug)]
+pub(crate) enum Held {
+    /// A part of the layer: its weights are those whose names begin with this and a slash. It has parts itself.
+    Scope(String, Vec<Part>),
+    Layer(AnyLayer),
+    Layers(Vec<AnyLayer>),
+}
+
+impl Part {
+    /// The weights that the layer declares under a name, as in `query/kernel`.
+    pub fn scope(attribute: &'static str, name: impl Into<String>) -> Part {
+        Part { attribute, held: Held::Scope(name.into(), Vec::new()) }
+    }
+
+    /// A layer with an identity of its own.
+    pub fn layer(attribute: &'static str, layer: &AnyLayer) -> Part {
+        Part { attribute, held: Held::Layer(layer.clone()) }
+    }
+
+    /// A list of such layers.
+    pub fn layers<'l>(attribute: &'static str, layers: impl IntoIterator<Item = &'l AnyLayer>) -> Part {
+        Part { attribute, held: Held::Layers(layers.into_iter().cloned().collect()) }
+    }
+
+    /// A part with parts.
+    pub(crate) fn nested(attribute: &'static str, name: impl Into<String>, parts: Vec<Part>) -> Part {
+        Part { attribute, held: Held::Scope(name.into(), parts) }
+    }
+}
+
+/// A variable of an object, which is a cell of the model.
+#[derive(Clone, Debug)]
+pub(crate) struct Variable {
+    pub cell: String,
+    pub ty: TensorType,
+    pub kind: StorageKind,
+    /// Whether training changes it.
+    pub trainable: bool,
+}
+
+impl Variable {
+    /// Whether it is the state that a stateful recurrent layer keeps for each row.
+    pub fn is_kept_state(&self) -> bool {
+        self.kind == StorageKind::State
+            && self.cell.rsplit('/').next().is_some_and(|name| name.starts_with("rnn_state"))
+    }
+}
+
+/// An object with its variables, in the order of their numbers.
+#[derive(Clone, Debug)]
+pub(crate) struct SavedObject {
+    /// `layers/dense_1`
+    pub path: String,
+    /// The name that users know it by, as part of its layer: `encoder/fc`.
+    pub name: String,
+    /// The layer of the outermost model that it belongs to.
+    pub layer: String,
+    pub variables: Vec<Variable>,
+}
+
+/// Everything that Keras saves of a model.
+#[derive(Clone, Debug)]
+pub(crate) struct Saved {
+    /// In the order in which Keras lists their variables.
+    pub objects: Vec<SavedObject>,
+    /// The optimizer's variables, if the model is compiled.
+    pub optimizer: Option<Vec<Kept>>,
+}
+
+impl Saved {
+    pub fn variables(&self) -> impl Iterator<Item = &Variable> {
+        self.objects.iter().flat_map(|object| &object.variables)
+    }
+}
+
+impl Model {
+    /// What Keras saves of the model, or why it cannot be compiled.
+    pub(crate) fn saved(&self) -> Result<Saved, Diagnostics> {
+        let net = self.net.borrow();
+        let store = lower::declared(&net)?;
+        let mut walk = Walk { store: &store, seen: HashSet::new(), objects: Vec::new() };
+        walk.graph(&net.graph, "", None, "");
+        let objects = walk.objects;
+        let trained: Vec<&Variable> = objects.iter().flat_map(|o| &o.variables).filter(|v| v.trainable).collect();
+        let optimizer = net.compiled.as_ref().map(|compiled| state(compiled.optimizer.as_ref(), &trained));
+        Ok(Saved { objects, optimizer })
+    }
+}
+
+/// The class that Keras has for a layer.
+pub(crate) fn class_of(layer: &AnyLayer) -> &'static str {
+    layer.def.submodel().map_or(layer.def.kind(), |model| model.graph.class())
+}
+
+struct Walk<'a> {
+    store: &'a Store,
+    /// Layers that have been saved; later ones with the same identity are passed over.
+    seen: HashSet<u64>,
+    objects: Vec<SavedObject>,
+}
+
+/// Where in the tree the walk is.
+#[derive(Clone, Copy)]
+struct Place<'p> {
+    path: &'p str,
+    name: &'p str,
+    layer: &'p str,
+}
+
+impl Walk<'_> {
+    /// The layers of a model at a path that is empty or ends in a slash.
+    fn graph(&mut self, graph: &LayerGraph, path: &str, outermost: Option<&str>, prefix: &str) {
+        let layers = graph.saved_layers();
+        let mut numbers = Numbers::default();
+        for (name, layer) in layers {
+            let path = format!("{path}layers/{}", numbers.next(class_of(layer)));
+            let full = format!("{prefix}{name}");
+            self.layer(layer, Place { path: &path, name: &full, layer: outermost.unwrap_or(name) });
+        }
+    }
+
+    fn layer(&mut self, layer: &AnyLayer, at: Place<'_>) {
+        if !self.seen.insert(layer.core.id) {
+            return;
+        }
+        self.object(layer, "", &layer.def.parts(), at);
+        if let Some(model) = layer.def.submodel() {
+            self.graph(&model.graph, &format!("{}/", at.path), Some(at.layer), &format!("{}/", at.name));
+        }
+    }
+
+    /// A layer, or the part of it whose weights begin with a prefix.
+    fn object(&mut self, layer: &AnyLayer, prefix: &str, parts: &[Part], at: Place<'_>) {
+        let scopes: Vec<String> = parts
+            .iter()
+            .filter_map(|part| match &part.held {
+                Held::Scope(name, _) => Some(format!("{prefix}{name}/")),
+                _ => None,
+            })
+            .collect();
+        let own = |name: &String| name.starts_with(prefix) && !scopes.iter().any(|scope| name.starts_with(scope));
+        let declared = layer.weights();
+        let cells = declared.iter().filter(|w| own(&w.name)).filter_map(|w| self.store.find(layer.core.id, &w.name));
+        let variables = cells.map(|id| {
+            let cell = self.store.cell(id);
+            Variable { cell: cell.name.clone(), ty: cell.ty.clone(), kind: cell.kind, trainable: cell.trainable }
+        });
+        // Keras numbers what it trains first.
+        let mut variables: Vec<Variable> = variables.collect();
+        variables.sort_by_key(|v| v.kind != StorageKind::Param);
+        let (path, name) = (at.path.to_string(), at.name.to_string());
+        self.objects.push(SavedObject { path, name, layer: at.layer.to_string(), variables });
+        for part in parts {
+            let path = format!("{}/{}", at.path, part.attribute);
+            let below = |name: &str| format!("{}/{name}", at.name);
+            match &part.held {
+                Held::Scope(scope, parts) => {
+                    let (name, prefix) = (below(scope), format!("{prefix}{scope}/"));
+                    self.object(layer, &prefix, parts, Place { path: &path, name: &name, ..at });
+                }
+                Held::Layer(inner) => self.layer(inner, Place { path: &path, name: &below(part.attribute), ..at }),
+                Held::Layers(list) => {
+                    let mut numbers = Numbers::default();
+                    for inner in list {
+                        let number = numbers.next(class_of(inner));
+                        let path = format!("{path}/{number}");
+                        self.layer(inner, Place { path: &path, name: &below(&number), ..at });
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Names of the members of a list: their classes, numbered from the second one on.
+#[derive(Default)]
+struct Numbers(HashMap<String, usize>);
+
+impl Numbers {
+    fn next(&mut self, class: &str) -> String {
+        let name = snake_case(class);
+        let count = self.0.entry(name.clone()).or_default();
+        *count += 1;
+        if *count == 1 { name } else { format!("{name}_{}", *count - 1) }
+    }
+}
