@@ -36,16 +36,16 @@ impl Lowering<'_> {
 
     pub(super) fn scatter(&mut self, id: NodeId) -> Lowered<()> {
         let node = self.node(id);
-        let Op::ScatterAdd { axis, shape } = &node.op else { return Err(Failure::Unfusable.into()) };
+        let Op::ScatterAdd { axis, batch, shape } = &node.op else { return Err(Failure::Unfusable.into()) };
         let (indices, updates) = (node.args[0], node.args[1]);
         let outer = self.outer(&shape.without(&[*axis]));
         self.fill(id, &[*axis], &outer, 0.0)?;
-        let dims = self.node(indices).ty.shape.0.clone();
+        let dims = self.node(indices).ty.shape[*batch..].to_vec();
         let (stage, inner) = self.new_stage(1, &dims);
         let mut from = outer[..*axis].to_vec();
         from.extend_from_slice(&inner);
         from.extend_from_slice(&outer[*axis..]);
-        let at = self.value(indices, &inner, 1)?;
+        let at = self.value(indices, &[&outer[..*batch], &inner].concat(), 1)?;
         let value = self.value(updates, &from, 1)?;
         let to = spread(shape.rank(), &[*axis], &outer, &[Affine::default()]);
         for buffer in self.places(id) {
