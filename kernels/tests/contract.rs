@@ -257,6 +257,11 @@ fn deep_sums_and_large_blocks() {
     check(&matrix(20, 40, 1000, true, true));
     check(&matrix(1, 70, 2000, false, false));
     check(&matrix(5, 33, 5000, true, true));
+    // Gradients of weights: rows of A and columns of C go together in few large blocks, rows of B are pages apart.
+    check(&matrix(300, 40, 1700, true, false));
+    check(&matrix(70, 130, 1600, false, false));
+    check(&matrix(129, 512, 100, true, false));
+    check(&matrix(65, 1024, 33, false, false));
     check(&matrix(300, 150, 20, false, true));
     check(&matrix(600, 40, 9, false, false));
     check(&matrix(3, 1000, 9, true, false));

@@ -6,6 +6,8 @@
 //! A sum that reads the same elements for many of its results, such as the gradient of a depthwise kernel, is split so
 //! that what the first step reads for a part stays in cache.
 //!
+//! A sum down the columns of a matrix that no cache holds walks through memory once for every few columns; it is split too.
+//!
 //! The parts are chosen from the shape alone, so that the order of a sum does not depend on the number of threads.
 //!
 //! Precondition: a verified graph. Postcondition: the same reductions up to the order of sums.
@@ -21,6 +23,8 @@ const LONG: usize = 512;
 
 /// Elements that stay in cache while they are read again and again.
 const CACHED: usize = 48 * 1024;
+/// Elements of a matrix that leaves the second-level cache before the next columns are summed.
+const VAST: usize = 512 * 1024;
 
 /// Splits all reductions that profit.
 pub fn run(graph: &Graph, ctx: &mut Ctx) -> Graph {
@@ -52,8 +56,8 @@ fn split(graph: &Graph, id: NodeId, axes: &[usize], max_batch: usize) -> Option<
     })
 }
 
-/// The axes to reduce first where elements are read several times: as many of the last ones as leave what is read in
-/// cache, and at least one.
+/// The axes to reduce first where elements, or the cache lines that they are in, are read several times: as many of the
+/// last ones as leave what is read in cache, and at least one.
 fn localise(graph: &Graph, id: NodeId, axes: &[usize], max_batch: usize) -> Option<Vec<usize>> {
     let operand = graph.node(id).args[0];
     let from = &graph.ty(operand).shape;
@@ -62,7 +66,8 @@ fn localise(graph: &Graph, id: NodeId, axes: &[usize], max_batch: usize) -> Opti
         return None;
     }
     let mut read = reads(graph, operand, max_batch);
-    if read <= CACHED || from.count(max_batch) < 3 * read || results > read / 8 {
+    let again = from.count(max_batch) >= 3 * read || read >= VAST && results >= ENOUGH;
+    if read <= CACHED || !again || results > read / 8 {
         return None;
     }
     let mut parts = 0;

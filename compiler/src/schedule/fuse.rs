@@ -21,14 +21,17 @@ pub(super) type GroupId = usize;
 pub(super) struct Groups<'a> {
     cx: &'a Context<'a>,
     members: Vec<Vec<NodeId>>,
-    group_of: HashMap<NodeId, GroupId>,
+    /// The group of each node that is computed.
+    group_of: Vec<Option<GroupId>>,
     roots: HashSet<NodeId>,
     readers: HashMap<NodeId, Vec<NodeId>>,
-    /// Cells written in place, with the node that is assigned.
-    in_place: HashMap<NodeId, Vec<StorageId>>,
-    /// The groups that read the old value of a cell.
-    cell_readers: HashMap<StorageId, Vec<NodeId>>,
+    /// What each group waits for: the nodes that it reads, and those that read a cell which it overwrites.
+    needs: Vec<Vec<NodeId>>,
 }
+
+/// The most members of a group. Kernels of independent work, such as the streams of random numbers of all weights, would
+/// otherwise grow with the model, and each attempt to add to them takes as long as they are large.
+const MOST_MEMBERS: usize = 48;
 
 impl<'a> Groups<'a> {
     /// Forms groups. `in_place` lists the assignments whose value is stored straight into the cell.
@@ -37,7 +40,7 @@ impl<'a> Groups<'a> {
         cx: &'a Context<'a>,
         in_place: &[(StorageId, NodeId)],
         fuse: bool,
-    ) -> Result<Groups<'a>, Failure> {
+    ) -> Result<Groups<'a>, Vec<Failure>> {
         let graph = cx.graph;
         let roots: HashSet<NodeId> = graph.roots().collect();
         let computed =
@@ -45,7 +48,7 @@ impl<'a> Groups<'a> {
         let nodes: Vec<NodeId> = graph.ids().filter(computed).collect();
         // All results of one scan come from one loop.
         let mut members: Vec<Vec<NodeId>> = Vec::new();
-        let mut group_of = HashMap::new();
+        let mut group_of = vec![None; graph.nodes().len()];
         let mut loops: HashMap<(&Scan, &[NodeId]), GroupId> = HashMap::new();
         for &id in &nodes {
             let node = graph.node(id);
@@ -57,33 +60,31 @@ impl<'a> Groups<'a> {
                 Some(all) => all.push(id),
                 None => members.push(vec![id]),
             }
-            group_of.insert(id, group);
+            group_of[id.index()] = Some(group);
         }
-        let mut groups = Groups {
-            cx,
-            members,
-            group_of,
-            roots,
-            readers: HashMap::new(),
-            in_place: HashMap::new(),
-            cell_readers: HashMap::new(),
-        };
-        for &(cell, node) in in_place {
-            groups.in_place.entry(node).or_default().push(cell);
-        }
+        let mut readers: HashMap<NodeId, Vec<NodeId>> = HashMap::new();
+        let mut cell_readers: HashMap<StorageId, Vec<NodeId>> = HashMap::new();
         for &id in &nodes {
             let own = lives_in_memory(graph, id).then_some(id);
             for &read in cx.selection.reads[id.index()].iter().chain(&own) {
-                groups.readers.entry(read).or_default().push(id);
+                readers.entry(read).or_default().push(id);
                 if let Op::Storage { id: cell, .. } = graph.node(read).op {
-                    groups.cell_readers.entry(cell).or_default().push(id);
+                    cell_readers.entry(cell).or_default().push(id);
                 }
             }
         }
-        for group in groups.ids() {
-            if !groups.is_scan(group) {
-                groups.lower(group)?;
-            }
+        let mut needs = vec![Vec::new(); members.len()];
+        for &id in &nodes {
+            needs[group_of[id.index()].unwrap_or(0)].extend(&cx.selection.reads[id.index()]);
+        }
+        for (cell, node) in in_place {
+            needs[group_of[node.index()].unwrap_or(0)].extend(cell_readers.get(cell).into_iter().flatten());
+        }
+        let mut groups = Groups { cx, members, group_of, roots, readers, needs };
+        let single = groups.ids().into_iter().filter(|group| !groups.is_scan(*group));
+        let failures: Vec<Failure> = single.filter_map(|group| groups.lower(group).err()).collect();
+        if !failures.is_empty() {
+            return Err(failures);
         }
         for &id in nodes.iter().filter(|_| fuse) {
             groups.grow(id);
@@ -121,24 +122,22 @@ impl<'a> Groups<'a> {
 
     /// The groups that must run before one: those it reads, and those that read a cell it overwrites.
     pub(super) fn before(&self, group: GroupId) -> HashSet<GroupId> {
-        let mut before = HashSet::new();
-        for id in &self.members[group] {
-            before.extend(self.cx.selection.reads[id.index()].iter().filter_map(|r| self.group_of.get(r)));
-            for cell in self.in_place.get(id).into_iter().flatten() {
-                before.extend(self.cell_readers.get(cell).into_iter().flatten().map(|r| self.group_of[r]));
-            }
-        }
-        before.remove(&group);
-        before
+        self.waits_for(group).collect()
+    }
+
+    /// [`Self::before`], some of them several times.
+    fn waits_for(&self, group: GroupId) -> impl Iterator<Item = GroupId> + '_ {
+        self.needs[group].iter().filter_map(|node| self.group_of[node.index()]).filter(move |other| *other != group)
     }
 
     /// Merges the group of a node with the groups it reads from.
     fn grow(&mut self, id: NodeId) {
-        let mut candidates: Vec<NodeId> = self.cx.selection.reads[id.index()].clone();
-        candidates.retain(|r| self.group_of.contains_key(r));
-        candidates.sort_by_key(|r| (self.rank(self.group_of[r]), std::cmp::Reverse(*r)));
-        for read in candidates {
-            let (from, into) = (self.group_of[&id], self.group_of[&read]);
+        let reads = &self.cx.selection.reads[id.index()];
+        let mut candidates: Vec<(u32, std::cmp::Reverse<NodeId>)> =
+            reads.iter().filter_map(|r| Some((self.rank(self.group_of[r.index()]?), std::cmp::Reverse(*r)))).collect();
+        candidates.sort();
+        for (_, std::cmp::Reverse(read)) in candidates {
+            let (Some(from), Some(into)) = (self.group_of[id.index()], self.group_of[read.index()]) else { continue };
             if from != into && self.mergeable(into, from) {
                 self.merge(into, from);
             }
@@ -156,7 +155,7 @@ impl<'a> Groups<'a> {
     }
 
     fn mergeable(&self, a: GroupId, b: GroupId) -> bool {
-        if self.is_scan(a) || self.is_scan(b) {
+        if self.is_scan(a) || self.is_scan(b) || self.members[a].len() + self.members[b].len() > MOST_MEMBERS {
             return false;
         }
         let mut members: Vec<NodeId> = self.members[a].iter().chain(&self.members[b]).copied().collect();
@@ -185,17 +184,15 @@ impl<'a> Groups<'a> {
 
     /// Whether a path leads from one of the two groups through another back to one of the two.
     fn cyclic(&self, a: GroupId, b: GroupId) -> bool {
+        let mut seen = vec![false; self.members.len()];
         let mut stack: Vec<GroupId> =
-            self.before(a).into_iter().chain(self.before(b)).filter(|g| *g != a && *g != b).collect();
-        let mut seen: HashSet<GroupId> = stack.iter().copied().collect();
+            self.waits_for(a).chain(self.waits_for(b)).filter(|g| *g != a && *g != b).collect();
         while let Some(g) = stack.pop() {
-            for next in self.before(g) {
-                if next == a || next == b {
-                    return true;
-                }
-                if seen.insert(next) {
-                    stack.push(next);
-                }
+            if g == a || g == b {
+                return true;
+            }
+            if !std::mem::replace(&mut seen[g], true) {
+                stack.extend(self.waits_for(g).filter(|next| !seen[*next]));
             }
         }
         false
@@ -204,8 +201,13 @@ impl<'a> Groups<'a> {
     fn merge(&mut self, into: GroupId, from: GroupId) {
         let moved = std::mem::take(&mut self.members[from]);
         for id in &moved {
-            self.group_of.insert(*id, into);
+            self.group_of[id.index()] = Some(into);
         }
+        let mut needs = std::mem::take(&mut self.needs[from]);
+        needs.append(&mut self.needs[into]);
+        needs.sort();
+        needs.dedup();
+        self.needs[into] = needs;
         self.members[into].extend(moved);
         self.members[into].sort();
     }

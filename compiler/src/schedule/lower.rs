@@ -1,13 +1,15 @@
 //! From a group of graph nodes to one kernel: iteration space, stages, and the expressions in them.
 
+mod own;
+
 use std::collections::HashMap;
 
-use crate::ir::{BinaryFn, DType, Dim, Graph, Literal, Node, NodeId, Number, Op, ReduceFn, Shape};
+use crate::ir::{BinaryFn, DType, Dim, Graph, Literal, Node, NodeId, Op, ReduceFn, Shape};
 
 use super::index::{Obstacle, address, flatten, unflatten};
 use super::program::{
     Acc, AccId, Access, Affine, AxisId, BufferId, ContractRoles, Expr, ExprId, Indirect, Kernel, Stage, Store,
-    StoreMode,
+    StoreMode, TypedExpr,
 };
 use super::select::{Selection, lives_in_memory};
 
@@ -104,6 +106,8 @@ struct Lowering<'a> {
     stages: HashMap<(usize, Vec<Dim>), (usize, Vec<Affine>)>,
     stage_levels: Vec<usize>,
     memo: HashMap<(NodeId, Vec<Affine>, usize), ExprId>,
+    /// Every expression of the kernel.
+    exprs: HashMap<TypedExpr, ExprId>,
 }
 
 impl<'a> Lowering<'a> {
@@ -137,7 +141,17 @@ impl<'a> Lowering<'a> {
             stages: HashMap::new(),
             stage_levels: Vec::new(),
             memo: HashMap::new(),
+            exprs: HashMap::new(),
         }
+    }
+
+    /// Adds an expression, or finds the equal one.
+    fn push(&mut self, expr: Expr, dtype: DType) -> ExprId {
+        let exprs = &mut self.kernel.exprs;
+        *self.exprs.entry(TypedExpr { expr, dtype }).or_insert_with_key(|typed| {
+            exprs.push(typed.clone());
+            ExprId(exprs.len() as u32 - 1)
+        })
     }
 
     fn node(&self, id: NodeId) -> &'a Node {
@@ -150,7 +164,7 @@ impl<'a> Lowering<'a> {
             (Op::Fold { .. }, [id]) => self.fold(*id),
             (Op::ScatterAdd { .. }, [id]) => self.scatter(*id),
             (Op::Pad { .. }, [id]) => self.pad(*id),
-            (Op::Concat { .. }, [id]) => self.concat(*id),
+            (Op::Concat { .. }, [id]) if !self.is_even(*id) => self.concat(*id),
             _ => self.fused(),
         }
     }
@@ -224,11 +238,11 @@ impl<'a> Lowering<'a> {
         let contract = self.members.iter().find(|id| is(id, true)).copied();
         let reduces: Vec<NodeId> = self.members.iter().filter(|id| is(id, false)).copied().collect();
         let contracts = self.members.iter().filter(|id| is(id, true)).count();
-        let structural = |id: &NodeId| {
-            matches!(
-                self.node(*id).op,
-                Op::Fold { .. } | Op::ScatterAdd { .. } | Op::Pad { .. } | Op::Concat { .. } | Op::Scan { .. }
-            )
+        let sums = contracts + reduces.len();
+        let structural = |id: &NodeId| match self.node(*id).op {
+            Op::Concat { .. } => sums > 0 || !self.is_even(*id),
+            Op::Fold { .. } | Op::ScatterAdd { .. } | Op::Pad { .. } | Op::Scan { .. } => true,
+            _ => false,
         };
         if contracts > 1 || contracts == 1 && !reduces.is_empty() || self.members.iter().any(structural) {
             return Err(Failure::Unfusable.into());
@@ -236,7 +250,10 @@ impl<'a> Lowering<'a> {
         // The outer space: what reductions keep, or the shape of the stored values.
         let wanted = self.members.iter().find(|id| Some(**id) != contract && (self.kept)(**id));
         let lead = *reduces.first().or(wanted).or(contract.as_ref()).unwrap_or(&self.members[0]);
-        let space = self.node(lead).ty.shape.clone();
+        let space = match self.node(lead).op {
+            Op::Concat { .. } => self.node(self.node(lead).args[0]).ty.shape.clone(),
+            _ => self.node(lead).ty.shape.clone(),
+        };
         if reduces.iter().any(|r| self.node(*r).ty.shape != space) {
             return Err(Failure::Unfusable.into());
         }
@@ -257,6 +274,7 @@ impl<'a> Lowering<'a> {
                         self.contract(id, outer.clone())?;
                     }
                 }
+                Op::Concat { axis } => self.parts(id, *axis, &space, &outer)?,
                 _ => self.elementwise(id, &space, &outer)?,
             }
         }
@@ -425,7 +443,7 @@ impl<'a> Lowering<'a> {
         n_index.iter().zip(&right_free).for_each(|(form, a)| right_index[*a] = form.clone());
         let a = self.operand(left, &left_index)?;
         let b = self.operand(right, &right_index)?;
-        let product = self.kernel.push(Expr::Binary(BinaryFn::Mul, a, b), node.ty.dtype);
+        let product = self.push(Expr::Binary(BinaryFn::Mul, a, b), node.ty.dtype);
         let acc = self.accumulate(stage, ReduceFn::Sum, product, node.ty.dtype);
         let among = |forms: &[Affine]| -> Vec<AxisId> {
             let used = |axis: &&AxisId| forms.iter().any(|f| f.coefficient(**axis) != 0);
@@ -467,118 +485,6 @@ impl<'a> Lowering<'a> {
         self.kernel.stages.retain(|s| !s.accs.is_empty() || !s.stores.is_empty());
     }
 
-    // ---- operations with a kernel of their own ---------------------------------------------------------------------
-
-    fn fold(&mut self, id: NodeId) -> Lowered<()> {
-        let node = self.node(id);
-        let Op::Fold { axes, shape } = &node.op else { return Err(Failure::Unfusable.into()) };
-        let windowed: Vec<usize> = axes.iter().map(|w| w.axis).collect();
-        let outer = self.outer(&shape.without(&windowed));
-        self.fill(id, &windowed, &outer, 0.0)?;
-        let operand = node.args[0];
-        let rank = shape.rank();
-        let dims: Vec<Dim> =
-            windowed.iter().copied().chain(rank..rank + axes.len()).map(|a| self.node(operand).ty.shape[a]).collect();
-        let (stage, inner) = self.new_stage(1, &dims);
-        let (positions, elements) = inner.split_at(axes.len());
-        let mut from = spread(rank, &windowed, &outer, positions);
-        from.extend_from_slice(elements);
-        let mut to = spread(rank, &windowed, &outer, positions);
-        for (i, w) in axes.iter().enumerate() {
-            let mut target = Affine::default();
-            target.add_scaled(&positions[i], w.stride as i64);
-            target.add_scaled(&elements[i], w.dilation as i64);
-            to[w.axis] = target;
-        }
-        let value = self.value(operand, &from, 1)?;
-        let disjoint = axes.iter().all(|w| w.stride >= w.span());
-        self.put(id, stage, &to, value, if disjoint { StoreMode::Set } else { StoreMode::Add });
-        Ok(())
-    }
-
-    fn scatter(&mut self, id: NodeId) -> Lowered<()> {
-        let node = self.node(id);
-        let Op::ScatterAdd { axis, batch, shape } = &node.op else { return Err(Failure::Unfusable.into()) };
-        let (indices, updates) = (node.args[0], node.args[1]);
-        let outer = self.outer(&shape.without(&[*axis]));
-        self.fill(id, &[*axis], &outer, 0.0)?;
-        let dims = self.node(indices).ty.shape[*batch..].to_vec();
-        let (stage, inner) = self.new_stage(1, &dims);
-        let mut from = outer[..*axis].to_vec();
-        from.extend_from_slice(&inner);
-        from.extend_from_slice(&outer[*axis..]);
-        let at = self.value(indices, &[&outer[..*batch], &inner].concat(), 1)?;
-        let value = self.value(updates, &from, 1)?;
-        let to = spread(shape.rank(), &[*axis], &outer, &[Affine::default()]);
-        for buffer in self.places(id) {
-            let mut access = self.access(id, buffer, &to);
-            let stride = strides(&node.ty.shape, self.cx.max_batch)[*axis];
-            access.indirect = Some(Indirect { index: at, stride, extent: shape[*axis].scale });
-            self.kernel.stages[stage].stores.push(Store { access, value, mode: StoreMode::Add });
-        }
-        Ok(())
-    }
-
-    fn pad(&mut self, id: NodeId) -> Lowered<()> {
-        let node = self.node(id);
-        let Op::Pad { axes, value } = &node.op else { return Err(Failure::Unfusable.into()) };
-        let padded: Vec<usize> = (0..axes.len()).filter(|&a| axes[a] != Default::default()).collect();
-        let outer = self.outer(&node.ty.shape.without(&padded));
-        self.fill(id, &padded, &outer, value.0)?;
-        let operand = node.args[0];
-        let dims: Vec<Dim> = padded.iter().map(|&a| self.node(operand).ty.shape[a]).collect();
-        let (stage, inner) = self.new_stage(1, &dims);
-        let from = spread(axes.len(), &padded, &outer, &inner);
-        let mut to = from.clone();
-        for &a in &padded {
-            let mut target = Affine::constant(axes[a].low as i64);
-            target.add_scaled(&from[a], axes[a].interior as i64 + 1);
-            to[a] = target;
-        }
-        let value = self.value(operand, &from, 1)?;
-        self.put(id, stage, &to, value, StoreMode::Set);
-        Ok(())
-    }
-
-    fn concat(&mut self, id: NodeId) -> Lowered<()> {
-        let node = self.node(id);
-        let Op::Concat { axis } = &node.op else { return Err(Failure::Unfusable.into()) };
-        if node.ty.shape[*axis].batch {
-            return Err(Failure::Unfusable.into());
-        }
-        let outer = self.outer(&node.ty.shape.without(&[*axis]));
-        let mut start = 0;
-        for &operand in &node.args {
-            let dim = self.node(operand).ty.shape[*axis];
-            let (stage, inner) = self.new_stage(0, &[dim]);
-            let from = spread(node.ty.shape.rank(), &[*axis], &outer, &inner);
-            let mut to = from.clone();
-            to[*axis].base += start;
-            start += dim.scale as i64;
-            let value = self.value(operand, &from, 0)?;
-            self.put(id, stage, &to, value, StoreMode::Set);
-        }
-        Ok(())
-    }
-
-    /// A first stage that fills the result with a number, looping over the given axes.
-    fn fill(&mut self, id: NodeId, axes: &[usize], outer: &[Affine], number: f64) -> Lowered<()> {
-        let ty = &self.node(id).ty;
-        let dims: Vec<Dim> = axes.iter().map(|&a| ty.shape[a]).collect();
-        let (stage, inner) = self.new_stage(0, &dims);
-        let index = spread(ty.shape.rank(), axes, outer, &inner);
-        let value = self.kernel.push(Expr::Const(Number(number)), ty.dtype);
-        self.put(id, stage, &index, value, StoreMode::Set);
-        Ok(())
-    }
-
-    fn put(&mut self, id: NodeId, stage: usize, index: &[Affine], value: ExprId, mode: StoreMode) {
-        for buffer in self.places(id) {
-            let access = self.access(id, buffer, index);
-            self.kernel.stages[stage].stores.push(Store { access, value, mode });
-        }
-    }
-
     // ---- expressions ------------------------------------------------------------------------------------------------
 
     fn access(&self, id: NodeId, buffer: BufferId, index: &[Affine]) -> Access {
@@ -597,7 +503,7 @@ impl<'a> Lowering<'a> {
             self.member(id, index, level)?
         } else if self.cx.selection.stored[id.index()] {
             let access = self.access(id, self.cx.buffer[&id], index);
-            self.kernel.push(Expr::Load(access), node.ty.dtype)
+            self.push(Expr::Load(access), node.ty.dtype)
         } else {
             self.expression(id, index, level)?
         };
@@ -611,18 +517,16 @@ impl<'a> Lowering<'a> {
         match (&node.op, self.homes.get(&id).cloned()) {
             (Op::Contract(_), None) => {
                 let acc = self.contract(id, index.to_vec())?;
-                Ok(self.kernel.push(Expr::Acc(acc), node.ty.dtype))
+                Ok(self.push(Expr::Acc(acc), node.ty.dtype))
             }
             (Op::Contract(_) | Op::Reduce { .. }, Some(home)) => match home.acc {
-                Some(acc) if home.index == index && level > home.level => {
-                    Ok(self.kernel.push(Expr::Acc(acc), node.ty.dtype))
-                }
+                Some(acc) if home.index == index && level > home.level => Ok(self.push(Expr::Acc(acc), node.ty.dtype)),
                 _ => Err(Failure::Unfusable.into()),
             },
             (Op::Reduce { .. }, None) => Err(Failure::Unfusable.into()),
             (_, Some(home)) if home.stored && level > home.level && self.same_row(&home.index, index) => {
                 let access = self.access(id, self.cx.buffer[&id], index);
-                Ok(self.kernel.push(Expr::Load(access), node.ty.dtype))
+                Ok(self.push(Expr::Load(access), node.ty.dtype))
             }
             _ => self.expression(id, index, level),
         }
@@ -705,7 +609,7 @@ impl<'a> Lowering<'a> {
                 return Err(Failure::Unfusable.into());
             }
         };
-        Ok(self.kernel.push(expr, dtype))
+        Ok(self.push(expr, dtype))
     }
 
     fn reshape(&mut self, id: NodeId, index: &[Affine], level: usize) -> Lowered<ExprId> {
@@ -723,7 +627,7 @@ impl<'a> Lowering<'a> {
                 at.add_scaled(&flat, step);
             }
             let access = Access { buffer: self.cx.buffer[&operand], index: at, indirect: None };
-            return Ok(self.kernel.push(Expr::Load(access), self.node(id).ty.dtype));
+            return Ok(self.push(Expr::Load(access), self.node(id).ty.dtype));
         }
         let mut inner = vec![Affine::default(); from.rank()];
         for (a, b) in groups {
@@ -754,17 +658,11 @@ impl<'a> Lowering<'a> {
                 let stride = one.index.base - zero.index.base;
                 let extent = self.node(data).ty.shape[axis].scale;
                 let access = Access { indirect: Some(Indirect { index: at, stride, extent }), ..zero };
-                Ok(self.kernel.push(Expr::Load(access), node.ty.dtype))
+                Ok(self.push(Expr::Load(access), node.ty.dtype))
             }
             _ => Err(Failure::MustStore(data).into()),
         }
     }
-}
-
-/// An index of `rank` components: `inner` at the given axes, `outer` elsewhere, both in order.
-fn spread(rank: usize, axes: &[usize], outer: &[Affine], inner: &[Affine]) -> Vec<Affine> {
-    let (mut outer, mut inner) = (outer.iter(), inner.iter());
-    (0..rank).filter_map(|a| if axes.contains(&a) { inner.next() } else { outer.next() }.cloned()).collect()
 }
 
 /// Row-major strides of a shape at the largest batch.

@@ -86,15 +86,14 @@ fn assemble(graph: &Graph, cells: &[Storage], max_batch: usize, options: Options
         let selection = select::select(graph, &demands.stored, options.fuse);
         match attempt(graph, cells, max_batch, options, &selection, &demands)? {
             Attempt::Done(program) => return Ok(program),
-            Attempt::Store(node) => demands.stored.push(node),
-            Attempt::Detour(cell) => {
-                demands.detours.insert(cell);
-            }
+            Attempt::Store(nodes) => demands.stored.extend(nodes),
+            Attempt::Detour(cells) => demands.detours.extend(cells),
         }
     }
 }
 
-/// What earlier attempts found out. Each attempt adds one demand, so that there are at most as many as nodes and cells.
+/// What earlier attempts found out. Each attempt adds a demand at least, so that there are at most as many as nodes and
+/// cells.
 #[derive(Default)]
 struct Demands {
     /// Nodes that have to be stored.
@@ -105,8 +104,8 @@ struct Demands {
 
 enum Attempt {
     Done(Program),
-    Store(NodeId),
-    Detour(StorageId),
+    Store(Vec<NodeId>),
+    Detour(Vec<StorageId>),
 }
 
 fn attempt(
@@ -121,7 +120,7 @@ fn attempt(
     let cx = Context { graph, selection, max_batch, buffer: &places.buffer, copies: &places.copies };
     let groups = match Groups::form(&cx, &places.in_place, options.fuse) {
         Ok(groups) => groups,
-        Err(failure) => return refused(graph, demands, failure),
+        Err(failures) => return refused(graph, demands, &failures),
     };
     let order = match order::order(&groups, &cx) {
         Ok(order) => order,
@@ -129,7 +128,7 @@ fn attempt(
         Err(stuck) => {
             let cell = places.in_place.iter().find(|(_, node)| stuck.contains(node)).map(|(cell, _)| *cell);
             return match cell {
-                Some(cell) => Ok(Attempt::Detour(cell)),
+                Some(cell) => Ok(Attempt::Detour(vec![cell])),
                 None => Err(bug(graph, stuck.first().copied(), "groups depend on each other in a cycle")),
             };
         }
@@ -144,6 +143,7 @@ fn attempt(
         outputs: places.outputs.clone(),
         arena_bytes: 0,
     };
+    let mut early = Vec::new();
     for group in order {
         if groups.is_scan(group) {
             scan::splice(&cx, groups.members(group), options, &mut program)?;
@@ -151,16 +151,19 @@ fn attempt(
         }
         let mut kernel = match groups.lower(group) {
             Ok(kernel) => kernel,
-            Err(failure) => return refused(graph, demands, failure),
+            Err(failure) => return refused(graph, demands, &[failure]),
         };
         if kernel.outer.iter().any(|a| kernel.extent(*a).scale == 0) {
             continue; // It has no points, and what it would write has no elements.
         }
         if let Some(cell) = overwrites_too_early(&program, &kernel) {
-            return Ok(Attempt::Detour(cell));
+            early.push(cell);
         }
         name(graph, groups.members(group), &mut kernel);
         program.kernels.push(kernel);
+    }
+    if !early.is_empty() {
+        return Ok(Attempt::Detour(early));
     }
     for &(cell, from, to) in &places.detours {
         let site = Site::path(&cells[cell.0 as usize].name);
@@ -170,12 +173,16 @@ fn attempt(
     Ok(Attempt::Done(program))
 }
 
-fn refused(graph: &Graph, demands: &Demands, failure: Failure) -> Result<Attempt, ScheduleError> {
-    match failure {
-        Failure::MustStore(node) if !demands.stored.contains(&node) => Ok(Attempt::Store(node)),
-        Failure::MustStore(node) => Err(bug(graph, Some(node), "storing it did not help")),
-        Failure::Unfusable => Err(bug(graph, None, "a single node does not lower")),
+fn refused(graph: &Graph, demands: &Demands, failures: &[Failure]) -> Result<Attempt, ScheduleError> {
+    let mut nodes = Vec::new();
+    for failure in failures {
+        match failure {
+            Failure::MustStore(node) if !demands.stored.contains(node) => nodes.push(*node),
+            Failure::MustStore(node) => return Err(bug(graph, Some(*node), "storing it did not help")),
+            Failure::Unfusable => return Err(bug(graph, None, "a single node does not lower")),
+        }
     }
+    Ok(Attempt::Store(nodes))
 }
 
 fn bug(graph: &Graph, node: Option<NodeId>, reason: &str) -> ScheduleError {

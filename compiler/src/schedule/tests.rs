@@ -241,3 +241,43 @@ fn split_reductions_agree() {
     let program = check(&g, &[], 64);
     assert_eq!(program.kernels.len(), 2);
 }
+
+#[test]
+fn equal_parts_are_joined_where_they_are_computed() {
+    let (mut g, mut cells) = (Graph::new("gates"), Cells::default());
+    let x = g.input("x", rows(&[6]));
+    let (id, carry) = cells.read(&mut g, "carry", &[6]);
+    let wide = g.broadcast_to(carry, &Shape::batched(&[6]));
+    let gate = g.exp(x);
+    let parts = [g.mul(gate, wide), g.add(gate, x), g.mul(x, x)];
+    let joined = g.concat(&parts, 1);
+    g.output("joined", joined);
+    g.output("gate", gate);
+    assert_eq!(check(&g, &cells.0, 5).kernels.len(), 1);
+
+    // Parts of other sizes, parts along the first axis, and parts that are overwritten afterwards.
+    let half = g.slice_axis(gate, 1, 0, 3);
+    let uneven = g.concat(&[gate, half], 1);
+    g.output("uneven", uneven);
+    let ahead = g.concat(&[carry, carry], 0);
+    g.output("ahead", ahead);
+    let twice = g.mul_s(carry, 2.0);
+    g.assign(id, twice);
+    check(&g, &cells.0, 5);
+}
+
+#[test]
+fn kernels_of_independent_work_stay_small() {
+    let mut g = Graph::new("many");
+    let x = g.input("x", f32s(&[7]));
+    let sum = g.sum(x, &[0]);
+    for i in 0..200 {
+        let moved = g.add_s(sum, i as f64 / 100.0);
+        let y = g.exp(moved);
+        g.output(format!("y{i}"), y);
+    }
+    let program = check(&g, &[], 2);
+    let stores = |k: &super::program::Kernel| k.stages.iter().map(|s| s.stores.len()).sum::<usize>();
+    let most = program.kernels.iter().map(stores).max().unwrap();
+    assert!((2..=50).contains(&most), "{most} stores in one kernel");
+}

@@ -27,7 +27,7 @@ pub unsafe fn drive<G: Gemm>(_level: G, call: &ContractCall) {
         return;
     }
     let (access_a, access_b) = (p.access_a(), p.access_b::<G>());
-    let blocking = Blocking::new::<G>(p.m, p.n, p.k);
+    let blocking = Blocking::new::<G>(p.m, p.n, p.k, access_a);
     let unit = p.row_unit(access_a, blocking.m);
     let part = if call.threads > 1 {
         share(&p, access_a, access_b, blocking.n, unit, call.thread, call.threads)

@@ -8,6 +8,11 @@ use crate::f32_gemm::{Gemm, PANEL};
 pub const K_BLOCK: usize = 384;
 /// Elements of a block of C, which stays in cache while K is summed and the epilogue reads it.
 pub const C_BLOCK: usize = 8 * 1024;
+/// The same where K is long, as in gradients of weights: A and B come from memory then, and the fewer blocks the result
+/// is cut into, the less often they come.
+const C_BLOCK_DEEP: usize = 32 * 1024;
+/// From this length on, K is long.
+const DEEP: usize = 4 * K_BLOCK;
 /// The most columns of a block of C.
 pub const C_COLUMNS: usize = 128;
 /// The most elements of a packed block of A.
@@ -22,6 +27,12 @@ const MIN_ROWS: usize = 6;
 const MIN_K: usize = 3;
 /// The most runs of `k` in a block of K that is read in place.
 pub const MAX_SEGMENTS: usize = K_BLOCK / MIN_K + 2;
+
+/// Rows of B this far apart, in elements, share so few cache sets that a panel does not stay in the first level, where
+/// it has more rows than [`FEW_ROWS_OF_B`]. It is copied where at least [`MIN_REUSE`] rows of A meet it.
+const PAGE: isize = 512;
+const FEW_ROWS_OF_B: usize = 32;
+const MIN_REUSE: usize = 64;
 
 /// How the microkernel reaches A.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,6 +114,7 @@ impl Problem {
     pub fn access_b<G: Gemm>(&self) -> AccessB {
         match (self.n_b.panels(PANEL), self.k_b.affine()) {
             (_, Some(k)) if k != PANEL as isize && self.m >= G::PACK_B_ROWS => AccessB::Packed,
+            (_, Some(k)) if k % PAGE == 0 && self.k >= FEW_ROWS_OF_B && self.m >= MIN_REUSE => AccessB::Packed,
             (Some(panel), Some(k)) => AccessB::Direct { panel, k },
             _ => AccessB::Packed,
         }
@@ -115,6 +127,12 @@ impl Problem {
             _ => AccessC::Copied,
         }
     }
+}
+
+/// Elements of a block of C, at most, where sums have this length.
+#[inline(always)]
+fn c_block(k: usize) -> usize {
+    if k >= DEEP { C_BLOCK_DEEP } else { C_BLOCK }
 }
 
 /// Sizes of blocks.
@@ -131,11 +149,15 @@ pub struct Blocking {
 
 impl Blocking {
     #[inline(always)]
-    pub fn new<G: Gemm>(m: usize, n: usize, k: usize) -> Blocking {
+    pub fn new<G: Gemm>(m: usize, n: usize, k: usize, a: AccessA) -> Blocking {
         const { assert!(G::DEPTH <= K_BLOCK) };
         let k_block = k.div_ceil(k.div_ceil(G::DEPTH).max(1)).next_multiple_of(8).max(8);
         let n_block = n.next_multiple_of(PANEL).min(C_COLUMNS);
-        let m_block = m.min(C_BLOCK / n_block.max(PANEL)).min(A_BLOCK / k_block.saturating_add(SKEW)).max(1);
+        let rows_of_a = match a {
+            AccessA::Direct { .. } if k >= DEEP => usize::MAX,
+            _ => A_BLOCK / k_block.saturating_add(SKEW),
+        };
+        let m_block = m.min(c_block(k) / n_block.max(PANEL)).min(rows_of_a).max(1);
         Blocking { k: k_block, m: m_block, n: n_block, b_whole: n_block * k <= B_BLOCK }
     }
 
@@ -179,8 +201,8 @@ pub fn scratch_elements(plan: &ContractPlan, max_batch: usize) -> usize {
     let k_block = p.k.min(K_BLOCK) + 8;
     let n_block = p.n.next_multiple_of(PANEL).min(C_COLUMNS);
     // Each term bounds its block whatever the other extents are at a smaller batch.
-    let c = (p.m * n_block).min(C_BLOCK);
-    let rows = p.m.min(C_BLOCK / PANEL);
+    let c = (p.m * n_block).min(c_block(p.k));
+    let rows = p.m.min(c_block(p.k) / PANEL);
     let a_rows = (rows * (k_block + SKEW)).min(A_BLOCK);
     let a_slices = (k_block * (rows + 15 + SKEW)).min(A_BLOCK + k_block * (15 + SKEW));
     let b = (n_block * p.k).min(B_BLOCK.max(n_block * k_block));
