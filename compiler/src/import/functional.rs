@@ -101,7 +101,7 @@ impl Reader<'_> {
                 self.malformed(path, format!("the input `{}` is no InputLayer", history.layer.escape_debug()));
                 continue;
             };
-            let x = model.input_at(&input.name, &input.item, input.dtype, self.source.clone());
+            let x = input.declare(model, self.source.clone());
             entries[at].results[0] = Some(vec![x]);
         }
         self.apply(&mut entries, &index, path);

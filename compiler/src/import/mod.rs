@@ -30,6 +30,8 @@ mod restore;
 mod sequential;
 #[cfg(test)]
 mod tests;
+#[cfg(feature = "keras")]
+mod vocabulary;
 
 use std::collections::BTreeMap;
 
@@ -45,7 +47,7 @@ use serde_json::Value;
 use crate::diag::{Code, Diagnostic, Diagnostics, Problem};
 use crate::ir::{DType, SourceLine};
 use crate::model::config::{Config, Object, excerpt};
-use crate::model::{DEFAULT_MAX_BATCH, Model};
+use crate::model::{DEFAULT_MAX_BATCH, Model, Tensor};
 
 /// A model as Keras describes it.
 ///
@@ -180,11 +182,21 @@ struct Reader<'a> {
     problems: Vec<Diagnostic>,
 }
 
-/// An input of a model: its name, the shape of an item, and the element type.
+/// An input of a model: its name, the shape of an item, and the element type; none for text.
 struct InputSpec {
     name: String,
     item: Vec<usize>,
-    dtype: DType,
+    dtype: Option<DType>,
+}
+
+impl InputSpec {
+    /// Declares the input.
+    fn declare(&self, model: &Model, source: SourceLine) -> Tensor {
+        match self.dtype {
+            Some(dtype) => model.input_at(&self.name, &self.item, dtype, source),
+            None => model.input_text_at(&self.name, &self.item, source),
+        }
+    }
 }
 
 impl Reader<'_> {
@@ -242,7 +254,10 @@ impl Reader<'_> {
             return None;
         };
         let item = self.item(&name, shape, &path)?;
-        let dtype = self.dtype(config.get("dtype"), &path)?;
+        let dtype = match config.get("dtype").and_then(Value::as_str) {
+            Some("string") => None,
+            _ => Some(self.dtype(config.get("dtype"), &path)?),
+        };
         Some(InputSpec { name, item, dtype })
     }
 

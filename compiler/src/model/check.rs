@@ -87,6 +87,11 @@ fn completeness(net: &Net, report: &mut Report<'_>) {
             .help("use it or remove it");
         report.problem(problem, &call.name, &call.source);
     }
+    for call in net.graph.unread() {
+        let problem = Problem::new(Code::Unused, format!("no layer reads the text `{}`", call.name))
+            .help("look it up or remove it: `TextVectorization::new().output_sequence_length(80).apply(&x)`");
+        report.problem(problem, &call.name, &call.source);
+    }
     for entry in net.entries.iter().filter(|e| e.outputs.is_empty() && e.updates.is_empty()) {
         let problem = Problem::new(Code::Missing, format!("the entry point `{}` does nothing", entry.name))
             .help("give it a result or something to minimize");

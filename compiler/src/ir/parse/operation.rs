@@ -78,6 +78,11 @@ impl Attributes {
         self.get(name, "a whole number", Value::usize)
     }
 
+    pub(super) fn i64(&mut self, name: &str) -> Parsed<i64> {
+        let int = |value: &Value| if let Value::Int(x) = value { Some(*x) } else { None };
+        self.get(name, "a whole number", int)
+    }
+
     /// 0 or 1.
     pub(super) fn flag(&mut self, name: &str) -> Parsed<bool> {
         self.get(name, "0 or 1", |v| v.usize().filter(|x| *x < 2).map(|x| x == 1))
