@@ -130,7 +130,8 @@ fn fixture(name: &str) -> PathBuf {
 /// The runtime's tests compile and call what is expected here. `BAKELITE_BLESS=1` rewrites it.
 #[test]
 fn bindings_are_as_expected() {
-    for (name, text) in [("linear.rs", rust(&linear())), ("odd.rs", rust(&odd())), ("large.rs", rust(&large()))] {
+    let texts = [("linear.rs", linear()), ("odd.rs", odd()), ("large.rs", large()), ("texts.rs", texts())];
+    for (name, text) in texts.map(|(name, interface)| (name, rust(&interface))) {
         let path = fixture(name);
         if std::env::var_os("BAKELITE_BLESS").is_some() {
             std::fs::write(&path, &text).unwrap();
