@@ -276,6 +276,15 @@ impl Port<'_> {
         format!("- `{}`: `{}`{range}{text}", self.ident, self.shape_text())
     }
 
+    /// The same for one row, which can be text.
+    fn row_doc(&self) -> String {
+        match &self.port.text {
+            Some(TextPort { class, texts: 1 }) => format!("- `{}`: a text for {class}", self.ident),
+            Some(TextPort { class, texts }) => format!("- `{}`: {texts} texts for {class}", self.ident),
+            None => self.doc(),
+        }
+    }
+
     /// `f32[batch, 10]`
     fn shape_text(&self) -> String {
         let dims: Vec<String> = self.port.shape.0.iter().map(|dim| dim.to_string()).collect();
@@ -482,7 +491,7 @@ fn by_value(entry: &Named<'_>) -> bool {
 fn predict_one(text: &mut Text, entry: &Named<'_>) {
     let by_value = by_value(entry);
     let mut doc = vec!["Predicts one row.".to_string(), String::new()];
-    doc.extend(entry.inputs.iter().chain(&entry.outputs).map(Port::doc));
+    doc.extend(entry.inputs.iter().chain(&entry.outputs).map(Port::row_doc));
     text.doc(&doc);
     let mut parameters = vec!["&mut self".to_string()];
     parameters.extend(entry.inputs.iter().map(Port::row_parameter));

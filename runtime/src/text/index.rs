@@ -304,8 +304,8 @@ impl<T: Token> Lookup<T> {
                 count.last = total;
             }
         }
-        let special = [&self.mask_token, &self.oov_token];
-        special.into_iter().flatten().for_each(|token| drop(counts.remove(token)));
+        let special = [self.mask_token.as_ref(), self.oov_token.as_ref()];
+        counts.retain(|token, _| !special.contains(&Some(token)));
         let mut found: Vec<(T, Count)> = counts.into_iter().collect();
         found.sort_unstable_by(|(a, x), (b, y)| (y.tokens, b).cmp(&(x.tokens, a)));
         if let Some(most) = self.max_tokens {
