@@ -52,6 +52,10 @@ pub enum Code {
     Layer,
     /// A description of a model from elsewhere that cannot be read.
     Import,
+    /// Data that does not fit the model.
+    Data,
+    /// A file that cannot be read or written.
+    File,
     /// A build that cannot write its files or does not know its target.
     Build,
     /// A mistake of the compiler itself.
@@ -78,6 +82,8 @@ impl Code {
             Code::Gradient => "gradient",
             Code::Layer => "layer",
             Code::Import => "import",
+            Code::Data => "data",
+            Code::File => "file",
             Code::Build => "build",
             Code::Internal => "internal",
         }
@@ -180,9 +186,11 @@ impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "error[{}]: {}", self.code.name(), self.message)?;
         let at = |source: &Option<SourceLine>| source.as_ref().map_or_else(|| "?".to_string(), |s| s.to_string());
-        write!(f, "\n  --> {}", at(&self.source))?;
-        if !self.path.is_empty() {
-            write!(f, "   {}", self.path)?;
+        match (&self.source, self.path.as_str()) {
+            (Some(source), "") => write!(f, "\n  --> {source}")?,
+            (Some(source), path) => write!(f, "\n  --> {source}   {path}")?,
+            (None, "") => {}
+            (None, path) => write!(f, "\n  --> {path}")?,
         }
         for input in &self.inputs {
             write!(f, "\n      input {}   from {}   {}", input.ty, input.from, at(&input.source))?;
@@ -231,7 +239,8 @@ impl fmt::Display for Diagnostics {
         for diagnostic in &self.list {
             write!(f, "{diagnostic}\n\n")?;
         }
-        write!(f, "{} in model `{}`", count(self.list.len(), "mistake"), self.model)
+        f.write_str(&count(self.list.len(), "mistake"))?;
+        if self.model.is_empty() { Ok(()) } else { write!(f, " in model `{}`", self.model) }
     }
 }
 

@@ -25,11 +25,28 @@ impl JitModel {
         JitModel::from_image(&ModelImage::new(compiled), cpu, Products::Driver)
     }
 
+    /// [`JitModel::new`] with a clock between the kernels: for [`profile::record`](crate::profile::record).
+    pub fn profiled(compiled: &Compiled, cpu: TargetCpu) -> Result<JitModel, BackendError> {
+        JitModel::build(&ModelImage::new(compiled), cpu, Products::Driver, Some(crate::profile::clock()))
+    }
+
     /// Compiles an image for this machine.
     pub fn from_image(image: &ModelImage, cpu: TargetCpu, products: Products) -> Result<JitModel, BackendError> {
+        JitModel::build(image, cpu, products, None)
+    }
+
+    fn build(
+        image: &ModelImage,
+        cpu: TargetCpu,
+        products: Products,
+        clock: Option<usize>,
+    ) -> Result<JitModel, BackendError> {
         let variants = host_variants(cpu)?;
         let mut module = host_module(&variants)?;
         let mut compiler = Compiler::new(&mut module, &image.name);
+        if let Some(clock) = clock {
+            compiler.tell(clock);
+        }
         let emitted = image::emit(image, &mut compiler, &variants, products)?;
         module.finalize_definitions().map_err(|e| BackendError::internal(&image.name, e))?;
         Ok(JitModel { descriptor: Loaded::new(module, emitted.descriptor) })

@@ -26,7 +26,7 @@
 //! interpreter; each step between two levels is one module, and imports go one way.
 //!
 //! ```text
-//!   model      layers, losses, optimizers: a layer graph with sites           model/  (import/: from Keras)
+//!   model      layers, losses, optimizers: a layer graph with sites           model/  (import/: from Keras, export/: to it)
 //!     |  lower: trace every entry point (init, predict, train_step, ...)
 //!   ir         tensor graph: about twenty operations and a table of scalars   ir/op.rs, ir/scalar.rs
 //!     |  grad: reverse mode, graph to graph                                   grad/
@@ -45,6 +45,7 @@
 //! - [`schedule`]: decides what is stored, fused, recomputed, in which order and where. [`schedule::program`] is the
 //!   contract with the backends, which take verified programs only.
 //! - [`backend`]: both backends print the same Program.
+//! - `tool` (feature `cli`): what the `bakelite` command does with all this.
 //! - [`compile`]: the steps above in one function. [`build`], [`library`] and [`jit`] finish its result, [`inspect`] shows it.
 //!
 //! # Where a value comes from
@@ -64,6 +65,8 @@ pub mod build;
 pub mod compile;
 pub mod diag;
 pub mod emit;
+#[cfg(feature = "keras")]
+pub mod export;
 pub mod grad;
 pub mod import;
 pub mod inspect;
@@ -72,7 +75,10 @@ pub mod jit;
 pub mod library;
 pub mod model;
 pub mod pass;
+pub mod profile;
 pub mod report;
 pub mod schedule;
+#[cfg(feature = "cli")]
+pub mod tool;
 
 pub use model::prelude;

@@ -278,3 +278,29 @@ fn a_model_of_keras_reads_text_as_keras_does() {
         assert!((found - expected).abs() < 1e-4 * expected.abs().max(1.0), "{found}, Keras has {expected}");
     }
 }
+
+/// Written for Keras and read again, a model of text is the same.
+#[cfg(feature = "cli")]
+#[test]
+fn models_of_text_are_written_for_keras() {
+    use bakelite_compiler::export::save_keras;
+    use bakelite_compiler::import::KerasFile;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("reviews.keras");
+    let model = reviews(6);
+    let mut run = open(&model);
+    save_keras(&path, &model, &run).unwrap_or_else(|e| panic!("{e}"));
+    let file = KerasFile::open(&path).unwrap_or_else(|e| panic!("{e}"));
+    let again = file.model().build().unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(again.input_names(), ["review"]);
+    assert_eq!(again.layer_classes(), model.layer_classes());
+    let mut other = open(&again);
+    file.restore(&again, &mut other).unwrap_or_else(|e| panic!("{e}"));
+    let score = |run: &mut bakelite::Model| {
+        let words = run.encode("review", &TEXTS).unwrap();
+        let mut liked = [0.0f32; 6];
+        run.predict_into(6, &[words.as_input()], &mut [Port::new(&mut liked)]).unwrap();
+        liked
+    };
+    assert_eq!(score(&mut run), score(&mut other));
+}

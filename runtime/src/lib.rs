@@ -43,7 +43,7 @@ pub use model::{EntryId, Model, Options};
 pub use params::{LEARNING_RATE, Param};
 pub use signature::{Cell, CellKind, Entry, Extent, Port};
 #[cfg(feature = "safetensors")]
-pub use weights::Contents;
+pub use weights::{Contents, write_atomically};
 
 /// What it holds, where the feature `text` is on: bindings are written without knowing.
 #[doc(hidden)]

@@ -157,8 +157,9 @@ fn file_dtype(dtype: DType) -> Dtype {
     }
 }
 
-/// Writes a temporary file beside `path`, flushes it to the disk, and gives it the name.
-fn write_atomically(path: &Path, write: impl FnOnce(&mut BufWriter<&File>) -> io::Result<()>) -> io::Result<()> {
+/// Writes a file so that it appears whole under its name, or not at all: into a temporary file beside `path`, which is
+/// flushed to the disk and then given the name. What was there stays until then.
+pub fn write_atomically(path: &Path, write: impl FnOnce(&mut BufWriter<&File>) -> io::Result<()>) -> io::Result<()> {
     let (temporary, file) = create_beside(path)?;
     let written = (|| {
         let mut writer = BufWriter::with_capacity(1 << 20, &file);

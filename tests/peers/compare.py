@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Times Bakelite against PyTorch and JAX on the same work, in alternation, and prints ratios.
+"""Times Bakelite against PyTorch, JAX and ONNX Runtime on the same work, in alternation, and prints ratios.
 
-usage: compare.py [--workloads tiny,mlp,conv] [--tasks train,predict,predict1] [--peers torch,jax] [--threads 1,2]
-                  [--rounds N] [--seconds S] [--json FILE]
+usage: compare.py [--workloads tiny,mlp,...|all] [--tasks train,predict,predict1] [--peers torch,jax,onnxruntime]
+                  [--threads 1,2] [--rounds N] [--seconds S] [--json FILE]
 
-Needs cargo, and whichever of torch, jax and keras are to be compared (`pip install torch jax keras`); a peer that is
-not installed is skipped. Times are medians of the medians of all rounds, in microseconds. `floor` is the time that
+Needs cargo, and whichever of torch, jax and keras, and onnxruntime with torch, are to be compared; a peer that is not
+installed is skipped, and says why. Times are medians of the medians of all rounds, in microseconds. `floor` is the time that
 the floating-point operations of a training step take at the peak rate of the cores, measured in the same run.
 """
 
@@ -15,6 +15,8 @@ import pathlib
 import statistics
 import subprocess
 import sys
+
+from networks import WORKLOADS
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -33,6 +35,8 @@ class Worker:
         """The answer as a number, or nothing with the reason printed."""
         print(request, file=self.process.stdin, flush=True)
         answer = self.process.stdout.readline().strip()
+        if answer.startswith("none"):
+            return None
         try:
             return float(answer)
         except ValueError:
@@ -62,14 +66,16 @@ def peer(name, threads):
 def main():
     args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     listed = lambda text: text.split(",")
-    args.add_argument("--workloads", type=listed, default=["tiny", "mlp", "conv"])
+    args.add_argument("--workloads", type=listed, default=["all"])
     args.add_argument("--tasks", type=listed, default=["train", "predict", "predict1"])
-    args.add_argument("--peers", type=listed, default=["torch", "jax"])
+    args.add_argument("--peers", type=listed, default=["torch", "jax", "onnxruntime"])
     args.add_argument("--threads", type=lambda text: [int(n) for n in text.split(",")], default=[1, 2])
     args.add_argument("--rounds", type=int, default=5)
     args.add_argument("--seconds", type=float, default=0.5)
     args.add_argument("--json", type=pathlib.Path)
     args = args.parse_args()
+    if args.workloads == ["all"]:
+        args.workloads = list(WORKLOADS)
 
     own = bakelite()
     peak = own.ask("peak")

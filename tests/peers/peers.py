@@ -1,33 +1,15 @@
-"""The workloads of the benchmarks in PyTorch, and in Keras jitted whole by JAX. `workloads.rs` defines the same ones.
+"""The workloads of the benchmarks in PyTorch, in Keras jitted whole by JAX, and in ONNX Runtime.
 
 Run by compare.py as `peers.py NAME THREADS`: requests and answers as in `src/bin/worker.rs`.
 """
 
+import io
 import os
 import sys
 import time
 
 import numpy as np
-
-# name: (shape of an item, batch, loss, outputs)
-WORKLOADS = {
-    "tiny": ((4,), 8, "mse", 4),
-    "mlp": ((784,), 128, "sparse", 10),
-    "imdb": ((10000,), 512, "binary", 1),
-    "conv": ((28, 28, 1), 64, "sparse", 10),
-    "resnet": ((32, 32, 3), 32, "sparse", 10),
-}
-
-
-def data(name):
-    shape, batch, loss, outputs = WORKLOADS[name]
-    rng = np.random.default_rng(0)
-    x = rng.uniform(-1, 1, size=(batch, *shape)).astype("float32")
-    if loss == "mse":
-        return x, rng.uniform(-1, 1, size=(batch, outputs)).astype("float32")
-    if loss == "sparse":
-        return x, rng.integers(0, outputs, batch).astype("int32")
-    return x, rng.integers(0, 2, (batch, 1)).astype("float32")
+from networks import WORKLOADS, data, keras_network, torch_data, torch_network
 
 
 class Jax:
@@ -44,42 +26,15 @@ class Jax:
         self.jax, self.keras = jax, keras
         self.version = f"jax {jax.__version__}, keras {keras.__version__}"
 
-    def model(self, name):
-        keras = self.keras
-        from keras import layers as K
-
-        shape, _, loss, outputs = WORKLOADS[name]
-        x = h = keras.Input(shape)
-        if name == "tiny":
-            h = K.Dense(32, activation="tanh")(K.Dense(32, activation="tanh")(h))
-        elif name == "mlp":
-            h = K.Dense(512, activation="relu")(h)
-        elif name == "imdb":
-            h = K.Dense(16, activation="relu")(K.Dense(16, activation="relu")(h))
-        elif name == "conv":
-            h = K.MaxPooling2D(2)(K.Conv2D(32, 3, activation="relu")(h))
-            h = K.MaxPooling2D(2)(K.Conv2D(64, 3, activation="relu")(h))
-            h = K.Flatten()(K.Conv2D(64, 3, activation="relu")(h))
-            h = K.Dense(64, activation="relu")(h)
-        elif name == "resnet":
-            conv = lambda f, s: K.Conv2D(f, 3, strides=s, padding="same", use_bias=False)
-            h = K.Activation("relu")(K.BatchNormalization()(conv(32, 1)(h)))
-            for f, s in ((32, 1), (64, 2), (128, 2)):
-                r = h if s == 1 else K.Conv2D(f, 1, strides=s, use_bias=False)(h)
-                h = K.Activation("relu")(K.BatchNormalization()(conv(f, s)(h)))
-                h = K.Activation("relu")(K.Add()([K.BatchNormalization()(conv(f, 1)(h)), r]))
-            h = K.GlobalAveragePooling2D()(h)
-        model = keras.Model(x, K.Dense(outputs)(h))
-        losses = {
+    def prepare(self, name):
+        jax, jnp, keras = self.jax, self.jax.numpy, self.keras
+        model, optimizer = keras_network(name), keras.optimizers.RMSprop(1e-3)
+        loss = {
             "mse": keras.losses.MeanSquaredError(),
+            "image": keras.losses.MeanSquaredError(),
             "sparse": keras.losses.SparseCategoricalCrossentropy(from_logits=True),
             "binary": keras.losses.BinaryCrossentropy(from_logits=True),
-        }
-        return model, losses[loss], keras.optimizers.RMSprop(1e-3)
-
-    def prepare(self, name):
-        jax, jnp = self.jax, self.jax.numpy
-        model, loss, optimizer = self.model(name)
+        }[WORKLOADS[name].loss]
         optimizer.build(model.trainable_variables)
         x, y = (jnp.array(v) for v in data(name))
 
@@ -121,48 +76,11 @@ class Torch:
         self.torch, self.compiled = torch, compiled
         self.version = f"torch {torch.__version__}"
 
-    def model(self, name):
-        from torch import nn
-        from torch.nn import functional as F
-
-        if name == "tiny":
-            return nn.Sequential(nn.Linear(4, 32), nn.Tanh(), nn.Linear(32, 32), nn.Tanh(), nn.Linear(32, 4))
-        if name == "mlp":
-            return nn.Sequential(nn.Linear(784, 512), nn.ReLU(), nn.Linear(512, 10))
-        if name == "imdb":
-            return nn.Sequential(nn.Linear(10000, 16), nn.ReLU(), nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 1))
-        if name == "conv":
-            block = lambda a, b: [nn.Conv2d(a, b, 3), nn.ReLU()]
-            pool = nn.MaxPool2d(2)
-            head = [nn.Flatten(), nn.Linear(576, 64), nn.ReLU(), nn.Linear(64, 10)]
-            return nn.Sequential(*block(1, 32), pool, *block(32, 64), pool, *block(64, 64), *head)
-
-        class Block(nn.Module):
-            def __init__(self, a, b, stride):
-                super().__init__()
-                self.shortcut = nn.Identity() if stride == 1 else nn.Conv2d(a, b, 1, stride, bias=False)
-                first = nn.Conv2d(a, b, 3, stride, padding=1, bias=False)
-                second = nn.Conv2d(b, b, 3, padding=1, bias=False)
-                self.main = nn.Sequential(first, nn.BatchNorm2d(b), nn.ReLU(), second, nn.BatchNorm2d(b))
-
-            def forward(self, x):
-                return F.relu(self.main(x) + self.shortcut(x))
-
-        stem = [nn.Conv2d(3, 32, 3, padding=1, bias=False), nn.BatchNorm2d(32), nn.ReLU()]
-        blocks = [Block(32, 32, 1), Block(32, 64, 2), Block(64, 128, 2)]
-        return nn.Sequential(*stem, *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(128, 10))
-
     def prepare(self, name):
         torch = self.torch
-        from torch.nn import functional as F
-
-        model, (x, y) = self.model(name), map(torch.from_numpy, data(name))
+        (model, loss), (x, y) = torch_network(name), torch_data(name)
         if x.ndim == 4:
-            x = x.permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
             model = model.to(memory_format=torch.channels_last)
-        y = y.long() if y.dtype == torch.int32 else y
-        losses = {"mse": F.mse_loss, "sparse": F.cross_entropy, "binary": F.binary_cross_entropy_with_logits}
-        loss = losses[WORKLOADS[name][2]]
         loss_of, infer = lambda x, y: loss(model(x), y), model
         if self.compiled:
             loss_of, infer = torch.compile(loss_of), torch.compile(model)
@@ -185,10 +103,36 @@ class Torch:
         return {"train": train, "predict": lambda: predict(x), "predict1": lambda: predict(one)}
 
 
+class Onnx:
+    """ONNX Runtime, which only predicts, on the networks that PyTorch exports."""
+
+    def __init__(self, threads):
+        import onnxruntime
+        import torch
+
+        self.runtime, self.torch, self.threads = onnxruntime, torch, threads
+        self.version = f"onnxruntime {onnxruntime.__version__}"
+
+    def prepare(self, name):
+        (model, _), (x, _) = torch_network(name), torch_data(name)
+        options = self.runtime.SessionOptions()
+        options.intra_op_num_threads, options.inter_op_num_threads = self.threads, 1
+        tasks = {}
+        for task, batch in (("predict", x), ("predict1", x[:1].clone())):
+            file = io.BytesIO()
+            names = {"input_names": ["x"], "output_names": ["y"]}
+            self.torch.onnx.export(model.eval(), (batch.contiguous(),), file, dynamo=False, **names)
+            session = self.runtime.InferenceSession(file.getvalue(), options, providers=["CPUExecutionProvider"])
+            feed = {"x": batch.contiguous().numpy()}
+            tasks[task] = lambda session=session, feed=feed: session.run(None, feed)
+        return tasks
+
+
 PEERS = {
     "torch": Torch,
     "torch.compile": lambda threads: Torch(threads, compiled=True),
     "jax": Jax,
+    "onnxruntime": Onnx,
 }
 
 
@@ -217,6 +161,9 @@ def main():
         try:
             if workload not in prepared:
                 prepared[workload] = peer.prepare(workload)
+            if task not in prepared[workload]:
+                print(f"none: {name} does not {task}", flush=True)
+                continue
             print(median(prepared[workload][task], float(seconds)), flush=True)
         except Exception as error:  # whatever a framework raises is its answer
             print("error", str(error).replace("\n", " ")[:200], flush=True)

@@ -2,7 +2,7 @@
 
 use bakelite::{Input, Model, Options, Output};
 use bakelite_compiler::backend::cranelift::TargetCpu;
-use bakelite_compiler::compile::compile;
+use bakelite_compiler::compile::{Compiled, compile};
 use bakelite_compiler::diag::Diagnostics;
 use bakelite_compiler::jit::JitModel;
 use bakelite_compiler::prelude::{self as dsl, *};
@@ -173,14 +173,23 @@ impl Workload {
         m
     }
 
+    /// The network's programs.
+    pub fn compiled(&self, pipeline: Pipeline) -> Result<Compiled, String> {
+        let module = self.model().lower().map_err(|e: Diagnostics| e.to_string())?;
+        match pipeline {
+            Pipeline::Optimised => compile(module, &Default::default()).map_err(|e| e.to_string()),
+            Pipeline::Eager | Pipeline::Fused => pipeline.compile(&module),
+        }
+    }
+
     /// The network as machine code, with fresh weights and a batch of data.
     pub fn prepare(&'static self, pipeline: Pipeline, threads: usize) -> Result<Ready, String> {
-        let module = self.model().lower().map_err(|e: Diagnostics| e.to_string())?;
-        let compiled = match pipeline {
-            Pipeline::Optimised => compile(module, &Default::default()).map_err(|e| e.to_string())?,
-            Pipeline::Eager | Pipeline::Fused => pipeline.compile(&module)?,
-        };
-        let code = JitModel::new(&compiled, TargetCpu::Portable).map_err(|e| e.to_string())?;
+        let compiled = self.compiled(pipeline)?;
+        self.open(JitModel::new(&compiled, TargetCpu::Portable).map_err(|e| e.to_string())?, threads)
+    }
+
+    /// Opens the network's code.
+    pub fn open(&'static self, code: JitModel, threads: usize) -> Result<Ready, String> {
         let open = || {
             let mut model = Model::open_with(code, Options::new().threads(threads))?;
             model.init(1)?;
@@ -190,16 +199,12 @@ impl Workload {
         let (model, train, predict) = open().map_err(|e| e.to_string())?;
         let results =
             self.batch * model.entries().iter().find(|e| e.name == "predict").map_or(0, |e| e.outputs[0].len(1));
-        let count = self.batch * self.item.iter().product::<usize>();
         Ok(Ready {
             workload: self,
             model,
             train,
             predict,
-            x: match self.words {
-                Some(words) => Column::Whole((0..count).map(|i| (i * 7919 % words) as i32).collect()),
-                None => Column::Real(numbers(1, count)),
-            },
+            x: self.data(),
             y: self.targets(),
             results: vec![0.0; results],
         })
@@ -230,6 +235,14 @@ impl Column {
 }
 
 impl Workload {
+    fn data(&self) -> Column {
+        let count = self.batch * self.item.iter().product::<usize>();
+        match self.words {
+            Some(words) => Column::Whole((0..count).map(|i| (i * 7919 % words) as i32).collect()),
+            None => Column::Real(numbers(1, count)),
+        }
+    }
+
     fn targets(&self) -> Column {
         match self.target {
             Numbers(n) => Column::Real(numbers(2, self.batch * n)),

@@ -54,7 +54,10 @@ pub struct EntryImage<'a> {
 
 impl<'a> EntryImage<'a> {
     pub fn new(program: &'a Verified<Program>) -> EntryImage<'a> {
-        let flops = |batch: usize| program.kernels.iter().map(|k| cost::cost(program, k, batch).flops).sum::<f64>();
+        let flops = |batch: usize| -> f64 {
+            let kernels = program.kernels.iter().enumerate();
+            kernels.map(|(k, kernel)| cost::cost(program, kernel, batch).flops * program.repeats(k) as f64).sum()
+        };
         // Work is linear in the batch.
         let (one, two) = (flops(1), flops(2));
         let row = (two - one).max(0.0);

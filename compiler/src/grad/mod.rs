@@ -229,13 +229,13 @@ impl<'g> Reverse<'g> {
                 let dx = self.graph.push(Op::Window(axes.clone()), &[d]);
                 self.add(arg(0), dx);
             }
-            Op::Gather { axis } => {
+            Op::Gather { axis, batch } => {
                 let shape = self.shape(arg(0));
-                let dx = self.graph.push(Op::ScatterAdd { axis: *axis, shape }, &[arg(1), d]);
+                let dx = self.graph.push(Op::ScatterAdd { axis: *axis, batch: *batch, shape }, &[arg(1), d]);
                 self.add(arg(0), dx);
             }
-            Op::ScatterAdd { axis, shape } => {
-                let dx = self.scatter(*axis, shape, arg(0), d);
+            Op::ScatterAdd { axis, batch, shape } => {
+                let dx = self.scatter(*axis, *batch, shape, arg(0), d);
                 self.add(arg(1), dx);
             }
             Op::Scan { .. } => {} // All results of a loop together, in `sweep`.
@@ -322,14 +322,14 @@ impl<'g> Reverse<'g> {
     }
 
     /// Gathers the gradient of the updates; what an index out of range skipped gets none.
-    fn scatter(&mut self, axis: usize, shape: &Shape, indices: NodeId, d: NodeId) -> NodeId {
+    fn scatter(&mut self, axis: usize, batch: usize, shape: &Shape, indices: NodeId, d: NodeId) -> NodeId {
         let g = &mut *self.graph;
         let dtype = g.ty(indices).dtype;
         if shape[axis].scale == 0 {
-            let shape = [&shape[..axis], &g.ty(indices).shape, &shape[axis + 1..]].concat();
+            let shape = [&shape[..axis], &g.ty(indices).shape[batch..], &shape[axis + 1..]].concat();
             return g.splat_of(0.0, TensorType::new(g.ty(d).dtype, Shape(shape)));
         }
-        let picked = g.push(Op::Gather { axis }, &[d, indices]);
+        let picked = g.push(Op::Gather { axis, batch }, &[d, indices]);
         // An extent beyond the largest index of the type needs no test against it.
         let largest = if dtype == DType::U8 { u8::MAX as usize } else { i32::MAX as usize };
         let mut inside = None;
@@ -346,7 +346,8 @@ impl<'g> Reverse<'g> {
             return picked;
         };
         let wide = g.ty(picked).shape.clone();
-        let places: Vec<usize> = (axis..axis + g.ty(indices).shape.rank()).collect();
+        let own = g.ty(indices).shape.rank() - batch;
+        let places: Vec<usize> = (0..batch).chain(axis..axis + own).collect();
         let inside = g.broadcast(inside, &places, wide);
         let zero = g.lit_like(picked, 0.0);
         g.select(inside, picked, zero)

@@ -187,11 +187,11 @@ fn indexing() {
     };
     check("gather", &[batched(&[5, 2])], |g, x| {
         let i = indices(g, &[4.0, 0.0, 4.0, 1.0]);
-        g.push(Op::Gather { axis: 1 }, &[x[0], i])
+        g.push(Op::Gather { axis: 1, batch: 0 }, &[x[0], i])
     });
     check("scatter_add, one index out of range on each side", &[batched(&[2, 2, 3])], |g, x| {
         let i = indices(g, &[1.0, -1.0, 5.0, 1.0]);
-        g.push(Op::ScatterAdd { axis: 1, shape: Shape::batched(&[5, 3]) }, &[i, x[0]])
+        g.push(Op::ScatterAdd { axis: 1, batch: 0, shape: Shape::batched(&[5, 3]) }, &[i, x[0]])
     });
 }
 

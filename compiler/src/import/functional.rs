@@ -3,17 +3,21 @@
 //! Every layer lists its applications ("inbound nodes"). An application names the tensors that it takes by their
 //! history: layer, number of the application, number of the result.
 //!
-//! Masks that layers make for each other are in the description as operations (`x != 0`) and as arguments of calls. Here
-//! they travel by themselves, so such an operation is left out, and the call must have found the mask at its input.
+//! Operations such as `x + y` are listed among the layers, and become layers ([`super::operations`]) where a layer or an
+//! output needs them. Masks that layers make for each other are in the description as operations, too (`x != 0`), and
+//! as arguments of calls. Here they travel by themselves, so such an operation is left out, and the call must have found
+//! the mask at its input.
 
 use std::collections::{BTreeSet, HashMap};
+use std::rc::Rc;
 
 use serde_json::Value;
 
 use super::layer::{Made, name_of};
+use super::operations::{self, Argument, Operation};
 use super::{InputSpec, Reader, join};
 use crate::model::config::{Config, Object, excerpt};
-use crate::model::{Model, Tensor, tensor};
+use crate::model::{AnyLayer, Model, Tensor, tensor};
 
 /// Arguments of calls that are tensors, in the order in which layers take them after the positional ones.
 const TENSOR_ARGUMENTS: &[&str] = &["value", "key", "initial_state", "attention_mask"];
@@ -33,8 +37,8 @@ struct Entry {
     made: Option<Made>,
     /// Whether the layer is a functional model, whose outputs count its own description as application 0.
     functional: bool,
-    /// The class and module of an operation such as `x + y`, which is no layer.
-    operation: Option<String>,
+    /// An operation such as `x + y`: its description, and its module.
+    operation: Option<(Object, String)>,
     calls: Vec<Arguments>,
     /// The results of each application, once it has been made.
     results: Vec<Option<Vec<Tensor>>>,
@@ -46,6 +50,8 @@ struct Arguments {
     tensors: Vec<History>,
     /// The mask of the first of them, where the call names it.
     mask: Option<History>,
+    /// The operation with the other arguments of this call, where it is one.
+    operation: Option<Rc<Operation>>,
 }
 
 impl Reader<'_> {
@@ -67,13 +73,15 @@ impl Reader<'_> {
             if index.insert(name.clone(), entries.len()).is_some() {
                 self.malformed(&here, format!("two layers are called `{}`", name.escape_debug()));
             }
-            let operation = operation(value).map(|module| format!("{} of {module}", object.class));
+            let operation = operation(value).map(|module| (object.clone(), module.to_string()));
             let mut entry =
                 Entry { name, made: None, functional: false, operation, calls: Vec::new(), results: Vec::new() };
             if object.class == "InputLayer" {
                 inputs.extend(self.input(&object.config, path).map(|input| (entry.name.clone(), input)));
                 entry.results.push(None);
-            } else if entry.operation.is_none() {
+            } else if entry.operation.is_some() {
+                entry.calls = operation_calls(value, &object);
+            } else {
                 entry.made = self.layer(&object, &entry.name, path);
                 entry.functional = object.class != "Sequential" && super::layer::is_model(&object.class);
                 entry.calls = self.calls(value, &here);
@@ -83,13 +91,7 @@ impl Reader<'_> {
         }
         let input_layers = self.endpoints(config, "input_layers", path);
         let output_layers = self.endpoints(config, "output_layers", path);
-        let used = entries.iter().flat_map(|e| e.calls.iter().flat_map(|c| &c.tensors)).chain(&output_layers);
-        let used: BTreeSet<usize> = used.filter_map(|history| index.get(&history.layer).copied()).collect();
-        for entry in used.into_iter().map(|at| &entries[at]) {
-            if let Some(operation) = &entry.operation {
-                self.malformed(&join(path, &entry.name), format!("the operation {operation} is not supported"));
-            }
-        }
+        self.operations(&mut entries, &index, &output_layers, path);
         if !self.problems.is_empty() {
             return;
         }
@@ -118,6 +120,30 @@ impl Reader<'_> {
                 }
                 None => {}
             }
+        }
+    }
+
+    /// Keeps the calls of those operations that layers and outputs need; the others belong to masks.
+    fn operations(&mut self, entries: &mut [Entry], index: &HashMap<String, usize>, outputs: &[History], path: &str) {
+        let find = |history: &History| index.get(&history.layer).copied();
+        let of = |entry: &Entry| entry.calls.iter().flat_map(|c| &c.tensors).filter_map(find).collect::<Vec<_>>();
+        let layers = entries.iter().filter(|entry| entry.operation.is_none());
+        let mut open: Vec<usize> = layers.flat_map(of).chain(outputs.iter().filter_map(find)).collect();
+        let mut needed = BTreeSet::new();
+        while let Some(at) = open.pop() {
+            if entries[at].operation.is_some() && needed.insert(at) {
+                open.extend(of(&entries[at]));
+            }
+        }
+        for (at, entry) in entries.iter_mut().enumerate() {
+            let Some((object, module)) = &entry.operation else { continue };
+            if !needed.contains(&at) {
+                entry.calls.clear();
+            } else if entry.calls.is_empty() || entry.calls.iter().any(|call| call.operation.is_none()) {
+                let class = object.class.escape_debug();
+                self.malformed(&join(path, &entry.name), format!("the operation {class} of {module} is not supported"));
+            }
+            entry.results.resize(entry.calls.len(), None);
         }
     }
 
@@ -160,7 +186,15 @@ impl Reader<'_> {
             let call = &entries[at].calls[node];
             let here = join(path, &entries[at].name);
             let arguments: Option<Vec<Tensor>> = call.tensors.iter().map(tensor).collect();
-            let (Some(mut arguments), Some(made)) = (arguments, &entries[at].made) else {
+            let layer = match (&call.operation, &entries[at].made) {
+                (Some(operation), _) => {
+                    let layer = AnyLayer::from_def(operation.clone());
+                    layer.set_name(if node == 0 { &entries[at].name } else { "" });
+                    Some(layer)
+                }
+                (None, made) => made.as_ref().map(Made::layer),
+            };
+            let (Some(mut arguments), Some(layer)) = (arguments, layer) else {
                 self.malformed(&here, "is applied to a tensor that does not exist");
                 continue;
             };
@@ -178,7 +212,7 @@ impl Reader<'_> {
                 _ => {}
             }
             let arguments: Vec<&Tensor> = arguments.iter().collect();
-            let results = tensor::apply_at(&made.layer(), &arguments, self.source.clone());
+            let results = tensor::apply_at(&layer, &arguments, self.source.clone());
             entries[at].results[node] = Some(results);
             for user in users.remove(&(at, node)).unwrap_or_default() {
                 if let Some(count) = waits.get_mut(&user) {
@@ -279,6 +313,38 @@ impl Reader<'_> {
             }
         }
     }
+}
+
+/// The calls of an operation. Those that cannot be read have none; they may belong to a mask.
+fn operation_calls(value: &Value, object: &Object) -> Vec<Arguments> {
+    let call = |node: &Value| {
+        let mut tensors = Vec::new();
+        let args = node.get("args").and_then(Value::as_array)?;
+        let positional = args.iter().map(|value| argument(value, &mut tensors)).collect::<Option<Vec<_>>>()?;
+        let kwargs = node.get("kwargs").and_then(Value::as_object)?.iter();
+        let named = kwargs.map(|(name, value)| Some((name.clone(), argument(value, &mut tensors)?)));
+        let named = named.collect::<Option<Vec<_>>>()?;
+        let class = operations::find(&object.class).filter(|_| !tensors.is_empty());
+        let count = tensors.len();
+        let operation = class.map(|class| Operation::new(class, object.config.clone(), positional, named, count));
+        Some(Arguments { tensors, mask: None, operation })
+    };
+    let nodes = value.get("inbound_nodes").and_then(Value::as_array);
+    nodes.into_iter().flatten().map(|node| call(node).unwrap_or_default()).collect()
+}
+
+/// An argument of an operation. The tensors in it join the list.
+fn argument(value: &Value, tensors: &mut Vec<History>) -> Option<Argument> {
+    Some(match value {
+        Value::Array(items) => {
+            Argument::List(items.iter().map(|item| argument(item, tensors)).collect::<Option<Vec<_>>>()?)
+        }
+        Value::Object(o) if o.get("class_name").is_some_and(|c| c == "__keras_tensor__") => {
+            tensors.push(value.pointer("/config/keras_history").and_then(history)?);
+            Argument::Tensor(tensors.len() - 1)
+        }
+        plain => Argument::Plain(plain.clone()),
+    })
 }
 
 /// Whether a tensor is the result of an operation.

@@ -8,6 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Value, json};
 
 use super::{Reader, join};
+use crate::diag::Problem;
 use crate::ir::SourceLine;
 use crate::model::config::{self, Object};
 use crate::model::registry::{self, LAYERS};
@@ -49,10 +50,16 @@ impl Reader<'_> {
             self.model(&model, object, &path);
             return (self.problems.len() == before).then_some(Made::Model(model));
         }
+        let penalty = object.config.get("activity_regularizer").cloned().unwrap_or_default();
+        let penalty = serde_json::from_value(penalty).unwrap_or_else(|why| {
+            self.problem(&path, Problem::value(format!("{} with activity_regularizer: {why}", object.class)));
+            None
+        });
         match registry::read(LAYERS, "layer", &object.class, &object.config) {
             Ok(def) => {
                 let layer = AnyLayer::from_def(def);
                 layer.set_name(name);
+                layer.set_activity_regularizer(penalty);
                 layer.set_trainable(object.config.get("trainable") != Some(&Value::Bool(false)));
                 Some(Made::Layer(layer))
             }
@@ -86,6 +93,9 @@ impl Serialize for AnyLayer {
             arguments["name"] = json!(name);
         }
         arguments["trainable"] = json!(self.is_trainable());
+        if let Some(penalty) = self.activity_regularizer() {
+            arguments["activity_regularizer"] = serde_json::to_value(penalty).map_err(S::Error::custom)?;
+        }
         config::object("keras.layers", class, arguments).serialize(serializer)
     }
 }

@@ -8,6 +8,7 @@
 //!   Reader::layer       one layer, by the registry            layer.rs
 //!   Reader::sequential  a chain of layers                     sequential.rs
 //!   Reader::functional  layers, and who is applied to what    functional.rs
+//!   Operation           what lies between layers: `x + y`     operations/
 //!   Reader::compile     optimizer, losses, metrics            compile.rs
 //! ```
 //!
@@ -22,9 +23,11 @@ mod file;
 mod functional;
 #[cfg(feature = "keras")]
 mod h5;
+mod inputs;
 mod layer;
 #[cfg(feature = "keras")]
 mod legacy;
+mod operations;
 #[cfg(feature = "keras")]
 mod restore;
 mod sequential;
@@ -43,6 +46,8 @@ pub use file::KerasFile;
 pub use restore::Restored;
 
 use serde_json::Value;
+
+pub use inputs::OpenInput;
 
 use crate::diag::{Code, Diagnostic, Diagnostics, Problem};
 use crate::ir::{DType, SourceLine};
@@ -298,25 +303,31 @@ impl Reader<'_> {
         Some(item)
     }
 
-    /// An element type; floats of other widths are computed as `f32`.
+    /// An element type.
     fn dtype(&mut self, dtype: Option<&Value>, path: &str) -> Option<DType> {
         let name = match dtype {
             None | Some(Value::Null) => "float32",
             Some(Value::String(name)) => name,
             Some(policy) => policy.pointer("/config/name").and_then(Value::as_str).unwrap_or("?"),
         };
-        match name {
-            "int8" | "int16" | "int32" | "int64" => Some(DType::I32),
-            "uint16" | "uint32" => Some(DType::U32),
-            "uint8" => Some(DType::U8),
-            "bool" => Some(DType::Bool),
-            name if name.contains("float") => Some(DType::F32),
-            other => {
-                let message = format!("tensors of type `{}` do not exist", other.escape_debug());
-                self.problem(path, Problem::new(Code::DType, message));
-                None
-            }
+        let dtype = dtype_called(name);
+        if dtype.is_none() {
+            let message = format!("tensors of type `{}` do not exist", name.escape_debug());
+            self.problem(path, Problem::new(Code::DType, message));
         }
+        dtype
+    }
+}
+
+/// The element type for one of Keras's; floats of other widths are computed as `f32`.
+fn dtype_called(name: &str) -> Option<DType> {
+    match name {
+        "int8" | "int16" | "int32" | "int64" | "int" => Some(DType::I32),
+        "uint16" | "uint32" => Some(DType::U32),
+        "uint8" => Some(DType::U8),
+        "bool" => Some(DType::Bool),
+        name if name.contains("float") => Some(DType::F32),
+        _ => None,
     }
 }
 

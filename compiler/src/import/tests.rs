@@ -152,8 +152,7 @@ fn everything_unsupported_is_listed_at_once() {
 fn masks_of_embeddings_travel_by_themselves() {
     let mut average = call(json!([tensor("words", 0, 0)]));
     average["kwargs"] = json!({"mask": tensor("not_equal", 0, 0), "training": false});
-    let operation = json!({"module": "keras.src.ops.numpy", "class_name": "NotEqual", "config": {"name": "not_equal"},
-        "name": "not_equal", "inbound_nodes": [call(json!([tensor("x", 0, 0), 0]))]});
+    let operation = operation("not_equal", "NotEqual", json!({}), json!([tensor("x", 0, 0), 0]));
     let describe = |mask_zero: bool, output: &str| {
         let words = json!({"input_dim": 9, "output_dim": 3, "mask_zero": mask_zero});
         let mut x = input("x", json!([null, 5]));
@@ -168,7 +167,53 @@ fn masks_of_embeddings_travel_by_themselves() {
     };
     assert_eq!(mistakes(&describe(true, "mean")), Vec::<String>::new());
     assert!(mistakes(&describe(false, "mean"))[0].contains("mask"));
-    assert!(mistakes(&describe(true, "not_equal"))[0].contains("NotEqual"));
+    assert_eq!(mistakes(&describe(true, "not_equal")), Vec::<String>::new());
+}
+
+fn operation(name: &str, class: &str, config: Value, args: Value) -> Value {
+    let mut config = config;
+    config["name"] = json!(name);
+    json!({"module": "keras.src.ops.numpy", "class_name": class, "config": config, "name": name,
+        "inbound_nodes": [call(args)]})
+}
+
+/// What is wrong with a model of one operation on an input `f32[batch, 4, 6]`.
+fn operated(class: &str, config: Value, args: Value) -> Vec<String> {
+    let layers = json!([input("x", json!([null, 4, 6])), operation("y", class, config, args)]);
+    mistakes(&functional("operated", layers, json!(["x", 0, 0]), json!(["y", 0, 0])))
+}
+
+#[test]
+fn operations_that_cannot_be_honoured_are_explained() {
+    let x = || tensor("x", 0, 0);
+    let slice = |start: Value, stop: Value, step: Value| json!({"class_name": "__slice__", "config": {"start": start, "stop": stop, "step": step}});
+    let all = || slice(json!(null), json!(null), json!(null));
+    assert_eq!(operated("Add", json!({}), json!([x(), 1.5])), Vec::<String>::new());
+    assert_eq!(operated("GetItem", json!({}), json!([x(), [all(), -1]])), Vec::<String>::new());
+    for (class, config, args, part) in [
+        ("Bincount", json!({}), json!([x()]), "the operation Bincount of keras.src.ops.numpy is not supported"),
+        ("Add", json!({}), json!([x(), "one"]), "`x2` is neither a tensor nor a number"),
+        ("Add", json!({}), json!([x()]), "`x2` is neither"),
+        ("Reshape", json!({"newshape": [-1, 5]}), json!([x()]), "has no shape"),
+        ("Reshape", json!({"newshape": [4611686018427387904i64, 8, -1]}), json!([x()]), "too many"),
+        ("Sum", json!({"axis": 3}), json!([x()]), "axis 3 of 3 axes"),
+        ("Transpose", json!({"axes": [0, 1, 1]}), json!([x()]), "no permutation"),
+        ("Squeeze", json!({"axis": 1}), json!([x()]), "has not the extent 1"),
+        ("Split", json!({"indices_or_sections": 1i64 << 40, "axis": 1}), json!([x()]), "no such parts"),
+        ("Split", json!({"indices_or_sections": [3, 2], "axis": 1}), json!([x()]), "no such parts"),
+        ("GetItem", json!({}), json!([x(), [all(), 4]]), "there is no element 4 of 4"),
+        ("GetItem", json!({}), json!([x(), [0]]), "the batch has no element of its own"),
+        ("GetItem", json!({}), json!([x(), [all(), slice(json!(3), json!(1), json!(null))]]), "a slice of nothing"),
+        ("GetItem", json!({}), json!([x(), [all(), slice(json!(0), json!(2), json!(0))]]), "step 0"),
+        ("GetItem", json!({}), json!([x(), [all(), all(), all(), all()]]), "fewer axes"),
+        ("Matmul", json!({}), json!([x(), x()]), "contract"),
+        ("Cast", json!({"dtype": "complex64"}), json!([x()]), "complex64"),
+        ("Concatenate", json!({"axis": 1}), json!([x()]), "no list of tensors"),
+        ("Concatenate", json!({"axis": 0}), json!([[x(), x()]]), "batch"),
+    ] {
+        let problems = operated(class, config, args);
+        assert!(problems.len() == 1 && problems[0].contains(part), "{class}, {part}: {problems:?}");
+    }
 }
 
 #[test]

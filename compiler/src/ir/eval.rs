@@ -349,12 +349,12 @@ fn apply(op: &Op, dtype: DType, shape: &[usize], args: &[&Tensor], batch: usize)
                 }
             }
         }
-        Op::Gather { axis } => {
+        Op::Gather { axis, batch } => {
             let (data, indices) = (args[0], indices(args[1]));
             let last = data.shape[*axis] as i64 - 1;
-            let rows = Rows::new(*axis, &data.shape, indices.len());
+            let rows = Rows::new(*axis, *batch, &data.shape, indices.len());
             fn read<T: Copy>(rows: &Rows, v: &[T], at: impl Fn(usize) -> usize) -> Vec<T> {
-                rows.iter().flat_map(|(o, k)| &v[rows.data(o, at(k))]).copied().collect()
+                rows.iter().flat_map(|(o, k)| &v[rows.data(o, at(rows.index(o, k)))]).copied().collect()
             }
             let at = |k: usize| indices[k].clamp(0, last) as usize;
             match &data.values {
@@ -362,15 +362,16 @@ fn apply(op: &Op, dtype: DType, shape: &[usize], args: &[&Tensor], batch: usize)
                 Values::Int(v) => Values::Int(read(&rows, v, at)),
             }
         }
-        Op::ScatterAdd { axis, .. } => {
+        Op::ScatterAdd { axis, batch, .. } => {
             let (indices, updates) = (indices(args[0]), args[1]);
-            let rows = Rows::new(*axis, shape, indices.len());
-            let hits = || rows.iter().filter(|(_, k)| (0..shape[*axis] as i64).contains(&indices[*k]));
+            let rows = Rows::new(*axis, *batch, shape, indices.len());
+            let index = |o: usize, k: usize| indices[rows.index(o, k)];
+            let hits = || rows.iter().filter(|&(o, k)| (0..shape[*axis] as i64).contains(&index(o, k)));
             match &updates.values {
                 Values::Float(v) => {
                     let mut out = vec![0.0; count(shape)];
                     for (o, k) in hits() {
-                        let to = &mut out[rows.data(o, indices[k] as usize)];
+                        let to = &mut out[rows.data(o, index(o, k) as usize)];
                         to.iter_mut().zip(&v[rows.picked(o, k)]).for_each(|(x, u)| *x += u);
                     }
                     Values::Float(out)
@@ -378,7 +379,7 @@ fn apply(op: &Op, dtype: DType, shape: &[usize], args: &[&Tensor], batch: usize)
                 Values::Int(v) => {
                     let mut out = vec![0; count(shape)];
                     for (o, k) in hits() {
-                        let to = &mut out[rows.data(o, indices[k] as usize)];
+                        let to = &mut out[rows.data(o, index(o, k) as usize)];
                         to.iter_mut().zip(&v[rows.picked(o, k)]).for_each(|(x, u)| *x = dtype.wrap(*x + u));
                     }
                     Values::Int(out)
@@ -538,11 +539,20 @@ struct Rows {
     extent: usize,
     picks: usize,
     inner: usize,
+    /// Groups that have the same indices.
+    sharing: usize,
 }
 
 impl Rows {
-    fn new(axis: usize, data: &[usize], picks: usize) -> Rows {
-        Rows { outer: count(&data[..axis]), extent: data[axis], picks, inner: count(&data[axis + 1..]) }
+    fn new(axis: usize, batch: usize, data: &[usize], indices: usize) -> Rows {
+        let (outer, inner) = (count(&data[..axis]), count(&data[axis + 1..]));
+        let picks = indices / count(&data[..batch]).max(1);
+        Rows { outer, extent: data[axis], picks, inner, sharing: count(&data[batch..axis]).max(1) }
+    }
+
+    /// The place of a pick's index among all indices.
+    fn index(&self, outer: usize, pick: usize) -> usize {
+        outer / self.sharing * self.picks + pick
     }
 
     /// Every (group, pick), in row-major order.
@@ -670,8 +680,8 @@ mod tests {
     #[test]
     fn indices_clamp_in_gather_and_are_skipped_in_scatter() {
         let i = Tensor::i32(&[3], &[-1, 1, 9]);
-        assert_eq!(run(Op::Gather { axis: 1 }, &[&count_up(&[2, 2]), &i]), [0.0, 1.0, 1.0, 2.0, 3.0, 3.0]);
-        let scatter = Op::ScatterAdd { axis: 1, shape: Shape::fixed(&[2, 2]) };
+        assert_eq!(run(Op::Gather { axis: 1, batch: 0 }, &[&count_up(&[2, 2]), &i]), [0.0, 1.0, 1.0, 2.0, 3.0, 3.0]);
+        let scatter = Op::ScatterAdd { axis: 1, batch: 0, shape: Shape::fixed(&[2, 2]) };
         assert_eq!(run(scatter, &[&i, &count_up(&[2, 3])]), [0.0, 1.0, 0.0, 4.0]);
     }
 

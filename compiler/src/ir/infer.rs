@@ -127,17 +127,17 @@ fn rule(op: &Op, args: &[&TensorType]) -> Rule<TensorType> {
             number(args[0].dtype)?;
             Ok(TensorType::new(args[0].dtype, shape.clone()))
         }
-        Op::Gather { axis } => {
+        Op::Gather { axis, batch } => {
             let (data, indices) = (args[0], args[1]);
-            let shape = gathered(*axis, &data.shape, indices)?;
+            let shape = gathered(*axis, *batch, &data.shape, indices)?;
             if data.shape[*axis].scale == 0 {
                 return Err("nothing to gather from".into());
             }
             sized(data.dtype, shape)
         }
-        Op::ScatterAdd { axis, shape } => {
+        Op::ScatterAdd { axis, batch, shape } => {
             let (indices, updates) = (args[0], args[1]);
-            let expected = gathered(*axis, shape, indices)?;
+            let expected = gathered(*axis, *batch, shape, indices)?;
             if updates.shape != expected {
                 return Err(format!("updates are {}, need {expected}", updates.shape));
             }
@@ -263,7 +263,8 @@ fn windowed(axes: &[WindowAxis], shape: &Shape) -> Rule<Shape> {
     sized(DType::U8, Shape(dims)).map(|t| t.shape)
 }
 
-fn gathered(axis: usize, data: &Shape, indices: &TensorType) -> Rule<Shape> {
+/// The shape of what is picked along an axis of `data`.
+fn gathered(axis: usize, batch: usize, data: &Shape, indices: &TensorType) -> Rule<Shape> {
     axis_in(axis, data)?;
     if !matches!(indices.dtype, DType::I32 | DType::U32 | DType::U8) {
         return Err(format!("indices are {}, need integers", indices.dtype));
@@ -271,7 +272,10 @@ fn gathered(axis: usize, data: &Shape, indices: &TensorType) -> Rule<Shape> {
     if data[axis].batch {
         return Err("the batch axis is not indexed".into());
     }
-    let dims = data[..axis].iter().chain(indices.shape.iter()).chain(&data[axis + 1..]);
+    if batch > axis || indices.shape.get(..batch) != Some(&data[..batch]) {
+        return Err(format!("the first {batch} axes of {data} and of the indices {indices} do not match"));
+    }
+    let dims = data[..axis].iter().chain(&indices.shape[batch..]).chain(&data[axis + 1..]);
     sized(DType::U8, Shape(dims.copied().collect())).map(|t| t.shape)
 }
 

@@ -245,10 +245,12 @@ pub enum Op {
     Window(Vec<WindowAxis>),
     /// The transpose of [`Op::Window`]: sums windows back into a tensor of the given shape.
     Fold { axes: Vec<WindowAxis>, shape: Shape },
-    /// `(data, indices)`: the axis of `data` is replaced by the axes of the integer tensor `indices`.
-    Gather { axis: usize },
-    /// `(indices, updates)`: a zero tensor of the given shape with `updates` added at `indices` along an axis.
-    ScatterAdd { axis: usize, shape: Shape },
+    /// `(data, indices)`: the axis of `data` is replaced by the axes of the integer tensor `indices`. The first `batch`
+    /// axes of both, which come before it, are matched: each of their elements has indices of its own.
+    Gather { axis: usize, batch: usize },
+    /// `(indices, updates)`: a zero tensor of the given shape with `updates` added at `indices` along an axis. The first
+    /// `batch` axes of all are matched.
+    ScatterAdd { axis: usize, batch: usize, shape: Shape },
     /// One result of a loop: the final value of a carry, or, from `scan.carries.len()` on, a stacked output. Operands
     /// are the carries' initial values, the sequences and the invariants.
     Scan { scan: Arc<Scan>, result: usize },

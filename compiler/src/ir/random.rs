@@ -632,13 +632,16 @@ impl Generator {
         let ty = self.ty(data);
         let axis = self.rng.below(ty.shape.rank());
         let indices = self.find(|t, _| matches!(t.dtype, DType::I32 | DType::U32 | DType::U8) && t.shape.rank() < 3)?;
-        let picked = self.push(Op::Gather { axis }, &[data, indices], self.bounds(data))?;
+        let own = self.ty(indices).shape;
+        let alike = ty.shape[..axis].iter().zip(own.iter()).take_while(|(a, b)| a == b).count();
+        let batch = self.rng.below(alike + 1);
+        let picked = self.push(Op::Gather { axis, batch }, &[data, indices], self.bounds(data))?;
         if self.rng.one_in(2) {
             return Some(picked);
         }
         let hits = self.ty(indices).shape.count(MAX_BATCH);
         let bounds = if ty.dtype.is_float() { self.bounds(data).times(hits) } else { Bounds::of_type(ty.dtype) };
-        self.push(Op::ScatterAdd { axis, shape: ty.shape }, &[indices, picked], bounds)
+        self.push(Op::ScatterAdd { axis, batch, shape: ty.shape }, &[indices, picked], bounds)
     }
 
     /// Names a node as an output, with the batch in front.

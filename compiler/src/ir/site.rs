@@ -8,6 +8,7 @@ use std::panic::Location;
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct SourceLine {
     pub file: String,
+    /// Counted from 1; 0 for the file as a whole.
     pub line: u32,
 }
 
@@ -17,6 +18,11 @@ impl SourceLine {
     pub fn caller() -> SourceLine {
         let at = Location::caller();
         SourceLine { file: at.file().to_string(), line: at.line() }
+    }
+
+    /// A file without lines.
+    pub fn file(path: impl AsRef<std::path::Path>) -> SourceLine {
+        SourceLine { file: path.as_ref().display().to_string(), line: 0 }
     }
 }
 

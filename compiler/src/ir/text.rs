@@ -169,9 +169,9 @@ fn attributes(op: &Op) -> String {
         Op::Const { value: Literal::Splat(x), .. } => format!("splat: {}", Exact(*x)),
         Op::Const { value: Literal::Dense(v), .. } => format!("dense: {}", list(v.iter().map(|x| Exact(*x)))),
         Op::Const { value: Literal::Size(dim), .. } => format!("size: {dim}"),
-        Op::Iota { axis, .. } | Op::Concat { axis } | Op::Gather { axis } | Op::ScatterAdd { axis, .. } => {
-            format!("axis: {axis}")
-        }
+        Op::Iota { axis, .. } | Op::Concat { axis } => format!("axis: {axis}"),
+        Op::Gather { axis, batch: 0 } | Op::ScatterAdd { axis, batch: 0, .. } => format!("axis: {axis}"),
+        Op::Gather { axis, batch } | Op::ScatterAdd { axis, batch, .. } => format!("axis: {axis}, batch: {batch}"),
         Op::Unary(_) | Op::Binary(_) | Op::Select | Op::Cast(_) | Op::Reshape(_) => String::new(),
         Op::Reduce { axes, .. } | Op::Broadcast { axes, .. } => format!("axes: {}", list(axes.iter())),
         Op::Contract(axes) => {

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use super::call::{CallCx, Masked};
+use super::check;
 use super::compile::{Compiled, Losses, Metrics, TargetDecl, Tracked};
 use super::entry::{Entry, EntrySpec};
 use super::graph::{Call, LayerGraph, Output, Port, Role};
@@ -489,12 +490,19 @@ impl Model {
     /// The names of its inputs, in order.
     pub fn input_names(&self) -> Vec<String> {
         let net = self.net.borrow();
-        net.graph.inputs.iter().map(|&i| net.graph.call(i).name.clone()).collect()
+        net.graph.inputs.iter().map(|&i| net.graph.call(i).input_name().to_string()).collect()
     }
 
     /// The names of its outputs, in order.
     pub fn output_names(&self) -> Vec<String> {
         self.net.borrow().graph.outputs.iter().map(|o| o.name.clone()).collect()
+    }
+
+    /// The outputs that training asks for, each with the type of its target; nothing for a model without
+    /// [`Model::compile`]. What is wrong with the model is left for [`Model::lower`].
+    pub fn targets(&self) -> Vec<(String, TensorType)> {
+        let objectives = check::check(&self.net.borrow(), &mut Vec::new());
+        objectives.into_iter().map(|objective| (objective.name, objective.target)).collect()
     }
 
     /// The layer graph in Graphviz's language.
@@ -578,6 +586,13 @@ impl LayerDef for SubModel {
         }
         for (&index, given) in self.graph.inputs.iter().zip(cx.inputs()) {
             let input = self.graph.call(index);
+            if let Role::Encoded(text) = &input.role {
+                let message =
+                    format!("the model `{name}` reads the text `{}`, which only an outermost model can", text.input);
+                return Err(Problem::new(Code::Model, message).help(
+                    "declare the text in the outer model, and let the inner one take what the layer makes of it",
+                ));
+            }
             if input.results[0].ty != *given {
                 let (input, wanted) = (&input.name, &input.results[0].ty);
                 return Err(Problem::shape(format!("input `{input}` of the model `{name}` is {wanted}, got {given}")));

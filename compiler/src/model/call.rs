@@ -63,6 +63,8 @@ struct Frame {
     chosen: HashMap<usize, Option<NodeId>>,
     /// See [`CallCx::use_up_masks`].
     uses_up: bool,
+    /// The penalty on its results.
+    penalty: Option<Regularizer>,
 }
 
 /// What a call of a layer gives.
@@ -99,6 +101,7 @@ impl<'a> CallCx<'a> {
             masks: Vec::new(),
             chosen: HashMap::new(),
             uses_up: false,
+            penalty: None,
         };
         CallCx {
             graph,
@@ -179,9 +182,20 @@ impl<'a> CallCx<'a> {
         self.losses.push(loss);
     }
 
-    /// Adds the penalty of a layer's `activity_regularizer` on its result to the loss: the mean over the batch.
-    pub fn penalize_activity(&mut self, regularizer: &Option<Regularizer>, result: NodeId) {
-        let Some(penalty) = regularizer.as_ref().and_then(|r| r.penalty(self.graph, result)) else { return };
+    /// The layer's `activity_regularizer`, which is applied to its results.
+    pub fn activity_regularizer(&self) -> Option<Regularizer> {
+        self.frame.penalty
+    }
+
+    /// The layer's `activity_regularizer`, which is then no longer applied to its results.
+    pub fn take_activity_regularizer(&mut self) -> Option<Regularizer> {
+        self.frame.penalty.take()
+    }
+
+    /// Adds a penalty on a tensor to the loss: the mean over the batch.
+    pub fn penalize_activity(&mut self, regularizer: Option<Regularizer>, result: NodeId) {
+        let fits = |r: &Regularizer| r.check(&self.graph.ty(result).shape).is_ok();
+        let Some(penalty) = regularizer.filter(fits).and_then(|r| r.penalty(self.graph, result)) else { return };
         let ty = self.graph.ty(result).clone();
         let penalty = match ty.shape.first() {
             Some(&rows) => {
@@ -257,6 +271,33 @@ impl<'a> CallCx<'a> {
         self.enter(name, source, layer, inputs).results
     }
 
+    /// [`CallCx::child_masked`] without the penalty on the layer's own results.
+    pub(crate) fn child_unpenalized(&mut self, name: &str, layer: &AnyLayer, input: Masked) -> NodeId {
+        let frame = self.frame_of(name, self.frame.source.clone(), layer);
+        self.called(Frame { penalty: None, ..frame }, &*layer.def, &[input]).results[0].node
+    }
+
+    /// Runs something while a weight of a layer below has another value, which is not kept.
+    pub(crate) fn with_weight<R>(
+        &mut self,
+        name: &str,
+        layer: &AnyLayer,
+        weight: &str,
+        value: NodeId,
+        run: impl FnOnce(&mut Self) -> R,
+    ) -> R {
+        let Some(id) = self.within(name, layer, |cx| cx.cell(weight)) else {
+            self.fault(format!("replaces a weight `{weight}`, which its layer did not declare"))
+        };
+        let before = self.updated.insert(id, value);
+        let result = run(self);
+        match before {
+            Some(node) => self.updated.insert(id, node),
+            None => self.updated.remove(&id),
+        };
+        result
+    }
+
     /// A layer definition that contradicts itself: unwinds quietly while the builder tries the layer out.
     pub(crate) fn fault(&self, reason: String) -> ! {
         resume_unwind(Box::new(TypeError { op: self.frame.kind, reason }))
@@ -274,6 +315,7 @@ impl<'a> CallCx<'a> {
         for weight in layer.weights() {
             self.store.weight(layer.core.id, &path, &source, trainable, &weight);
         }
+        let penalty = layer.activity_regularizer();
         let (kind, layer, prefix) = (layer.def.kind(), Some(layer.core.id), String::new());
         Frame {
             path,
@@ -286,13 +328,15 @@ impl<'a> CallCx<'a> {
             masks: Vec::new(),
             chosen: HashMap::new(),
             uses_up: false,
+            penalty,
         }
     }
 
     /// The frame of a part of the layer that is being called.
     fn frame_of_part(&self, name: &str, kind: &'static str) -> Frame {
         let (path, prefix) = (self.below(name), format!("{}{name}/", self.frame.prefix));
-        Frame { path, kind, prefix, masks: Vec::new(), chosen: HashMap::new(), uses_up: false, ..self.frame.clone() }
+        let (masks, chosen) = (Vec::new(), HashMap::new());
+        Frame { path, kind, prefix, masks, chosen, uses_up: false, penalty: None, ..self.frame.clone() }
     }
 
     fn below(&self, name: &str) -> String {
@@ -335,7 +379,12 @@ impl<'a> CallCx<'a> {
 
     fn called(&mut self, frame: Frame, def: &dyn LayerDef, inputs: &[Masked]) -> Called {
         let (nodes, masks): (Vec<NodeId>, Vec<Option<NodeId>>) = inputs.iter().map(|i| (i.node, i.mask)).unzip();
-        let (results, frame) = self.inside(Frame { masks, ..frame }, |cx| def.call(cx, &nodes));
+        let (results, frame) = self.inside(Frame { masks, ..frame }, |cx| {
+            let results = def.call(cx, &nodes);
+            let penalty = cx.take_activity_regularizer();
+            results.iter().for_each(|&result| cx.penalize_activity(penalty, result));
+            results
+        });
         let Frame { masks, chosen, uses_up, .. } = frame;
         let passes = def.supports_masking();
         let passed = |i: usize| if passes { masks.get(i).copied().flatten() } else { None };
@@ -424,6 +473,9 @@ pub(crate) fn infer(layer: &AnyLayer, inputs: &[MaskedType]) -> Result<Inferred,
         })
     };
     let (trained, predicted) = (quiet(true)?, quiet(false)?);
+    if let Some(penalty) = layer.activity_regularizer() {
+        trained.results.iter().try_for_each(|result| penalty.check(&result.ty.shape))?;
+    }
     match trained {
         t if t.results.len() != layer.def.results() => {
             let message =

@@ -83,7 +83,7 @@ fn completeness(net: &Net, report: &mut Report<'_>) {
     let needed = net.graph.needed(&wanted);
     for &index in net.graph.inputs.iter().filter(|i| !needed.contains(i)) {
         let call = net.graph.call(index);
-        let problem = Problem::new(Code::Unused, format!("no result depends on the input `{}`", call.name))
+        let problem = Problem::new(Code::Unused, format!("no result depends on the input `{}`", call.input_name()))
             .help("use it or remove it");
         report.problem(problem, &call.name, &call.source);
     }

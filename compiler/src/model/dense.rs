@@ -6,7 +6,7 @@ use super::CallCx;
 use super::activation::Activation;
 use super::constraint::Constraint;
 use super::initializer::Initializer;
-use super::layer::{BuildCx, Layer, LayerDef, Weight};
+use super::layer::{BuildCx, Layer, LayerDef};
 use super::regularizer::Regularizer;
 use super::setters::setters;
 use crate::diag::Problem;
@@ -23,7 +23,6 @@ pub struct Dense {
     bias_initializer: Initializer,
     kernel_regularizer: Option<Regularizer>,
     bias_regularizer: Option<Regularizer>,
-    activity_regularizer: Option<Regularizer>,
     kernel_constraint: Option<Constraint>,
     bias_constraint: Option<Constraint>,
 }
@@ -38,7 +37,6 @@ impl Default for Dense {
             bias_initializer: Initializer::Zeros,
             kernel_regularizer: None,
             bias_regularizer: None,
-            activity_regularizer: None,
             kernel_constraint: None,
             bias_constraint: None,
         }
@@ -59,8 +57,6 @@ impl Layer<Dense> {
         bias_initializer: Initializer;
         kernel_regularizer: some Regularizer;
         bias_regularizer: some Regularizer;
-        /// A penalty on the result, averaged over the batch.
-        activity_regularizer: some Regularizer;
         kernel_constraint: some Constraint;
         bias_constraint: some Constraint;
     }
@@ -84,11 +80,15 @@ impl LayerDef for Dense {
             return Err(Problem::shape("Dense takes items with at least 1 axis, its input has scalars as items")
                 .help("give the item an axis: `Reshape::new([1]).apply(&x)`"));
         };
-        let kernel = Weight::new("kernel", [features, self.units], self.kernel_initializer);
-        cx.weight(kernel.regularizer(self.kernel_regularizer).constraint(self.kernel_constraint.clone()))?;
+        cx.param(
+            "kernel",
+            [features, self.units],
+            self.kernel_initializer,
+            self.kernel_regularizer,
+            &self.kernel_constraint,
+        )?;
         if self.use_bias {
-            let bias = Weight::new("bias", [self.units], self.bias_initializer);
-            cx.weight(bias.regularizer(self.bias_regularizer).constraint(self.bias_constraint.clone()))?;
+            cx.param("bias", [self.units], self.bias_initializer, self.bias_regularizer, &self.bias_constraint)?;
         }
         Ok(())
     }
@@ -102,7 +102,6 @@ impl LayerDef for Dense {
             y = cx.add(y, bias);
         }
         let y = self.activation.on(cx, y);
-        cx.penalize_activity(&self.activity_regularizer, y);
         vec![y]
     }
 }

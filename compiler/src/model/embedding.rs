@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::CallCx;
 use super::constraint::Constraint;
 use super::initializer::Initializer;
-use super::layer::{BuildCx, Layer, LayerDef, Weight};
+use super::layer::{BuildCx, Layer, LayerDef};
 use super::regularizer::Regularizer;
 use super::setters::setters;
 use crate::diag::{Code, Problem};
@@ -23,7 +23,6 @@ pub struct Embedding {
     output_dim: usize,
     embeddings_initializer: Initializer,
     embeddings_regularizer: Option<Regularizer>,
-    activity_regularizer: Option<Regularizer>,
     embeddings_constraint: Option<Constraint>,
     mask_zero: bool,
 }
@@ -35,7 +34,6 @@ impl Default for Embedding {
             output_dim: 0,
             embeddings_initializer: Initializer::random_uniform(),
             embeddings_regularizer: None,
-            activity_regularizer: None,
             embeddings_constraint: None,
             mask_zero: false,
         }
@@ -52,8 +50,6 @@ impl Layer<Embedding> {
     setters! {
         embeddings_initializer: Initializer;
         embeddings_regularizer: some Regularizer;
-        /// A penalty on the result, averaged over the batch.
-        activity_regularizer: some Regularizer;
         embeddings_constraint: some Constraint;
         /// Whether index 0 is padding, which the result's mask leaves out.
         mask_zero: bool;
@@ -72,8 +68,13 @@ impl LayerDef for Embedding {
             let message = format!("Embedding takes integers, its input is {}", cx.input());
             return Err(Problem::new(Code::DType, message).help("declare the input as I32"));
         }
-        let table = Weight::new("embeddings", [self.input_dim, self.output_dim], self.embeddings_initializer);
-        cx.weight(table.regularizer(self.embeddings_regularizer).constraint(self.embeddings_constraint.clone()))
+        cx.param(
+            "embeddings",
+            [self.input_dim, self.output_dim],
+            self.embeddings_initializer,
+            self.embeddings_regularizer,
+            &self.embeddings_constraint,
+        )
     }
 
     fn call(&self, cx: &mut CallCx<'_>, x: &[NodeId]) -> Vec<NodeId> {
@@ -85,7 +86,7 @@ impl LayerDef for Embedding {
             cx.set_mask(0, Some(mask));
         }
         let table = cx.weight("embeddings");
-        let rows = cx.push(Op::Gather { axis: 0 }, &[table, index]);
+        let rows = cx.push(Op::Gather { axis: 0, batch: 0 }, &[table, index]);
         // Negative indices are large numbers here.
         let unsigned = cx.cast(index, DType::U32);
         let end = cx.lit_like(unsigned, self.input_dim as f64);
@@ -94,7 +95,6 @@ impl LayerDef for Embedding {
         let inside = cx.unreduce(inside, &[shape.rank() - 1], &shape);
         let nothing = cx.lit_like(rows, f64::NAN);
         let y = cx.select(inside, rows, nothing);
-        cx.penalize_activity(&self.activity_regularizer, y);
         vec![y]
     }
 }

@@ -48,8 +48,8 @@ pub enum Role {
 #[derive(Clone, Debug)]
 pub struct Encoded {
     pub layer: AnyLayer,
-    /// The layer's name.
-    pub name: String,
+    /// The name of the text.
+    pub input: String,
     /// The layer as the runtime reads it.
     pub form: Arc<str>,
 }
@@ -64,6 +64,16 @@ pub struct Call {
     pub source: SourceLine,
     pub args: Vec<Port>,
     pub results: Vec<MaskedType>,
+}
+
+impl Call {
+    /// The name that callers know an input by.
+    pub fn input_name(&self) -> &str {
+        match &self.role {
+            Role::Encoded(text) => &text.input,
+            _ => &self.name,
+        }
+    }
 }
 
 /// Which result goes to which operand.
@@ -223,9 +233,13 @@ impl LayerGraph {
         dot + "}\n"
     }
 
-    /// Keras's class.
+    /// Keras's class: what was begun as a chain is one as long as each call takes the result of the one before.
     pub fn class(&self) -> &'static str {
-        if self.chain { "Sequential" } else { "Functional" }
+        let calls: Vec<&Call> = self.calls().collect();
+        let one = |i: usize| matches!(calls[i].args[..], [port] if port.call.index() == i - 1 && port.output == 0);
+        let linear = self.inputs.len() == 1 && (1..calls.len()).all(one) && self.layers().len() + 1 == calls.len();
+        let ends = matches!(&self.outputs[..], [output] if output.port.call.index() + 1 == calls.len());
+        if self.chain && linear && ends { "Sequential" } else { "Functional" }
     }
 
     /// The distinct layers in the order in which Keras lists them.
@@ -243,7 +257,7 @@ impl LayerGraph {
     /// Layers sorted as Keras sorts those of a graph: by the longest way from them to an output, then by the turn at
     /// which a depth-first walk from the outputs meets them.
     fn by_depth<'l>(&self, layers: Vec<(&'l str, &'l AnyLayer)>) -> Vec<(&'l str, &'l AnyLayer)> {
-        if self.chain {
+        if self.class() == "Sequential" {
             return layers;
         }
         let identity = |index: NodeIndex| match &self.graph[index].role {
@@ -300,7 +314,7 @@ impl LayerGraph {
         for call in self.graph.node_weights() {
             let (name, layer) = match &call.role {
                 Role::Input | Role::Text => continue,
-                Role::Encoded(text) => (text.name.as_str(), &text.layer),
+                Role::Encoded(text) => (call.name.as_str(), &text.layer),
                 Role::Layer(layer) => (call.name.as_str(), layer),
             };
             if seen.insert(layer.core.id) {

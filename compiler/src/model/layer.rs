@@ -15,6 +15,7 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::call::CallCx;
+use super::config::Config;
 use super::constraint::Constraint;
 use super::graph::MaskedType;
 use super::initializer::Initializer;
@@ -52,6 +53,19 @@ pub trait LayerDef: fmt::Debug + Any {
         None
     }
 
+    /// How Keras's layer is called with the inputs.
+    fn call_form(&self) -> CallForm {
+        match *self.arity().end() {
+            1 => CallForm::Tensor,
+            _ => CallForm::List,
+        }
+    }
+
+    /// Arguments that Keras's layer takes with each call, and this one has as its own.
+    fn call_arguments(&self) -> Config {
+        Config::new()
+    }
+
     /// The objects inside the layer that Keras saves apart from it, in the order in which it lists their weights. Weights
     /// that are in none of them are the layer's own.
     fn parts(&self) -> Vec<Part> {
@@ -83,6 +97,19 @@ pub trait LayerDef: fmt::Debug + Any {
     /// Adds the layer's computation to the graph that `cx` derefs to and returns its results. Inputs have the
     /// types that [`LayerDef::build`] saw.
     fn call(&self, cx: &mut CallCx<'_>, inputs: &[NodeId]) -> Vec<NodeId>;
+}
+
+/// How a layer of Keras takes its inputs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CallForm {
+    /// One tensor.
+    Tensor,
+    /// A list of tensors.
+    List,
+    /// A tensor, and behind it the initial states, as `initial_state`.
+    States,
+    /// Query, value and perhaps key one by one; a boolean tensor behind them is the `attention_mask`.
+    Attention,
 }
 
 /// A weight or a piece of state that a layer declares.
@@ -188,6 +215,19 @@ impl BuildCx<'_> {
         Ok(())
     }
 
+    /// Declares a trained weight: how it begins, what is added to the loss for it, and what it is held to.
+    pub fn param(
+        &mut self,
+        name: impl Into<String>,
+        shape: impl Into<Vec<usize>>,
+        initializer: Initializer,
+        regularizer: Option<Regularizer>,
+        constraint: &Option<Constraint>,
+    ) -> Result<(), Problem> {
+        let weight = Weight::new(name, shape, initializer);
+        self.weight(weight.regularizer(regularizer).constraint(constraint.clone()))
+    }
+
     /// Declares weights of a part of the layer, under names that begin with the part's. Its call finds them in
     /// [`CallCx::scope`].
     pub(crate) fn scope(
@@ -284,6 +324,8 @@ pub(crate) struct Core {
     pub id: u64,
     pub name: RefCell<Option<String>>,
     pub trainable: Cell<bool>,
+    /// The penalty on its results.
+    pub activity_regularizer: Cell<Option<Regularizer>>,
     /// Whether it has been applied.
     used: Cell<bool>,
     /// What it declared when it was first applied.
@@ -297,6 +339,7 @@ impl Core {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             name: RefCell::default(),
             trainable: Cell::new(true),
+            activity_regularizer: Cell::new(None),
             used: Cell::new(false),
             weights: RefCell::default(),
         }
@@ -325,6 +368,11 @@ impl AnyLayer {
         self.core.name.borrow().clone()
     }
 
+    /// Its own name, or the one that it has inside another layer.
+    pub(crate) fn own_name(&self) -> String {
+        self.name().unwrap_or_else(|| snake_case(self.def.kind()))
+    }
+
     pub(crate) fn set_name(&self, name: &str) {
         *self.core.name.borrow_mut() = Some(name.to_string()).filter(|name| !name.is_empty());
     }
@@ -335,6 +383,15 @@ impl AnyLayer {
 
     pub(crate) fn set_trainable(&self, trainable: bool) {
         self.core.trainable.set(trainable);
+    }
+
+    /// The penalty on its results, if it has one.
+    pub fn activity_regularizer(&self) -> Option<Regularizer> {
+        self.core.activity_regularizer.get()
+    }
+
+    pub(crate) fn set_activity_regularizer(&self, regularizer: Option<Regularizer>) {
+        self.core.activity_regularizer.set(regularizer);
     }
 
     pub(crate) fn weights(&self) -> Vec<Weight> {
@@ -413,10 +470,18 @@ impl<D: LayerDef + Clone + 'static> Layer<D> {
         self
     }
 
+    /// A penalty on the results, averaged over the batch, which is added to the loss of training and evaluation.
+    pub fn activity_regularizer(mut self, regularizer: impl Into<Option<Regularizer>>) -> Layer<D> {
+        self.detach();
+        self.core.activity_regularizer.set(regularizer.into());
+        self
+    }
+
     fn detach(&mut self) {
         if self.core.used.get() {
             let core = Core::new();
             core.trainable.set(self.core.trainable.get());
+            core.activity_regularizer.set(self.core.activity_regularizer.get());
             self.core = Rc::new(core);
         }
     }

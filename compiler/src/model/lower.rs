@@ -92,7 +92,7 @@ fn declare_inputs(net: &Net, g: &mut Graph, wanted: &[Port]) -> HashMap<Port, Ma
         let call = net.graph.call(index);
         let site = Site { path: call.name.clone(), source: Some(call.source.clone()), derived: Vec::new() };
         enter(g, site);
-        let node = g.input(call.name.clone(), call.results[0].ty.clone());
+        let node = g.input(call.input_name(), call.results[0].ty.clone());
         if let Role::Encoded(text) = &call.role
             && let Some(input) = g.inputs.last_mut()
         {

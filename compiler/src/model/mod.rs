@@ -23,6 +23,7 @@ mod conv;
 mod dense;
 mod dot;
 mod dropout;
+mod einsum;
 mod embedding;
 mod entry;
 pub(crate) mod graph;
@@ -33,7 +34,7 @@ mod loss;
 mod lower;
 mod margins;
 mod mask;
-mod merge;
+pub(crate) mod merge;
 mod metric;
 mod noise;
 mod norm;
@@ -59,9 +60,7 @@ pub(crate) mod tensor;
 mod window;
 
 pub use activation::{Activation, ELU, LeakyReLU, PReLU, ReLU, Swish};
-pub use attention::{
-    AdditiveAttention, Attention, GroupQueryAttention, GroupedQueryAttention, MultiHeadAttention, ScoreMode, Sizes,
-};
+pub use attention::{AdditiveAttention, Attention, GroupQueryAttention, MultiHeadAttention, ScoreMode, Sizes};
 pub use axes::Axes;
 pub use builder::{DEFAULT_MAX_BATCH, IntoShape, Model, SubModel};
 pub use call::{CallCx, Masked};
@@ -74,12 +73,13 @@ pub use conv::{
 pub use dense::Dense;
 pub use dot::{Dot, DotAxes};
 pub use dropout::{AlphaDropout, Dropout, SpatialDropout, SpatialDropout1D, SpatialDropout2D, SpatialDropout3D};
+pub use einsum::{EinsumDense, OutputShape};
 pub use embedding::Embedding;
 pub use entry::Entry;
 pub use initializer::{Distribution, Fan, Initializer};
 pub use lambda::Lambda;
 pub(crate) use layer::snake_case;
-pub use layer::{AnyLayer, Apply, BuildCx, IntoLayer, Layer, LayerDef, Weight};
+pub use layer::{AnyLayer, Apply, BuildCx, CallForm, IntoLayer, Layer, LayerDef, Weight};
 pub use loss::{
     BinaryCrossentropy, BinaryFocalCrossentropy, CTC, CategoricalCrossentropy, CategoricalFocalCrossentropy,
     CategoricalGeneralizedCrossEntropy, CategoricalHinge, CosineSimilarity, Dice, Hinge, Huber, KLDivergence, LogCosh,
@@ -90,16 +90,17 @@ pub use margins::{Cropping1D, Cropping2D, Cropping3D, Margins, ZeroPadding1D, Ze
 pub use mask::Masking;
 pub use merge::{Add, Average, Concatenate, Maximum, Minimum, Multiply, Subtract};
 pub use metric::{
-    AUC, Accuracy, Averaging, Batch, BinaryAccuracy, BinaryIoU, CategoricalAccuracy, ClassAggregation, Curve,
-    ExactAccuracy, F1Score, FBetaScore, FalseNegatives, FalsePositives, IoU, LogCoshError, Mean, MeanAveragePrecision,
-    MeanIoU, MeanMetric, Metric, Named, OneHotIoU, OneHotMeanIoU, Precision, PrecisionAtRecall, R2Score, Recall,
-    RecallAtPrecision, RootMeanSquaredError, SensitivityAtSpecificity, SparseCategoricalAccuracy,
-    SparseTopKCategoricalAccuracy, SpecificityAtSensitivity, Sum, SummationMethod, TopKCategoricalAccuracy,
-    TrueNegatives, TruePositives,
+    AUC, Accuracy, Averaging, Batch, BinaryAccuracy, BinaryIoU, CategoricalAccuracy, ClassAggregation,
+    ConcordanceCorrelation, Curve, ExactAccuracy, F1Score, FBetaScore, FalseNegatives, FalsePositives, IoU,
+    LogCoshError, Mean, MeanAveragePrecision, MeanIoU, MeanMetric, Metric, Named, OneHotIoU, OneHotMeanIoU,
+    PearsonCorrelation, Precision, PrecisionAtRecall, R2Score, Recall, RecallAtPrecision, RootMeanSquaredError,
+    SensitivityAtSpecificity, SparseCategoricalAccuracy, SparseTopKCategoricalAccuracy, SpecificityAtSensitivity, Sum,
+    SummationMethod, TopKCategoricalAccuracy, TrueNegatives, TruePositives,
 };
 pub use noise::{GaussianDropout, GaussianNoise};
 pub use norm::{
-    BatchNormalization, GroupNormalization, LayerNormalization, RMSNormalization, RenormClipping, UnitNormalization,
+    BatchNormalization, GroupNormalization, LayerNormalization, RMSNormalization, RenormClipping,
+    SpectralNormalization, UnitNormalization,
 };
 pub use optimizer::{
     Adadelta, Adafactor, Adagrad, Adam, AdamW, Adamax, Ftrl, Lamb, Lion, Nadam, Optimizer, Options, RMSprop, SGD, Slot,
@@ -112,8 +113,8 @@ pub use pool::{
 };
 pub use preprocessing::{
     CategoryEncoding, Discretization, Factor, FillMode, FlipMode, Hashing, IntegerLookup, Ngrams, Normalization,
-    OovMethod, OutputMode, RandomBrightness, RandomContrast, RandomFlip, RandomTranslation, RandomZoom, Sampling,
-    Split, Standardize, StringLookup, TextVectorization,
+    OovMethod, OutputMode, RandomBrightness, RandomContrast, RandomCrop, RandomFlip, RandomRotation, RandomTranslation,
+    RandomZoom, Sampling, Split, Standardize, StringLookup, TextVectorization,
 };
 pub use random::Key;
 pub use recurrent::{

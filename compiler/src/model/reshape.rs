@@ -240,7 +240,7 @@ impl LayerDef for ActivityRegularization {
     }
 
     fn call(&self, cx: &mut CallCx<'_>, x: &[NodeId]) -> Vec<NodeId> {
-        cx.penalize_activity(&Some(self.regularizer()), x[0]);
+        cx.penalize_activity(Some(self.regularizer()), x[0]);
         x.to_vec()
     }
 }

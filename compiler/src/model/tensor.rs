@@ -159,8 +159,8 @@ fn encode(layer: &AnyLayer, def: &dyn TextDef, net: &Rc<RefCell<Net>>, text: Por
         Ok(made) => made,
         Err(problem) => return refuse(Diagnostic::new(problem, name, Some(source))),
     };
-    let role = Role::Encoded(Encoded { layer: layer.clone(), name, form: form.into() });
-    let call = Call { role, name: input, source, args: vec![text], results: vec![ty.into()] };
+    let role = Role::Encoded(Encoded { layer: layer.clone(), input, form: form.into() });
+    let call = Call { role, name, source, args: vec![text], results: vec![ty.into()] };
     let call = net.borrow_mut().graph.add(call);
     Tensor { net: net.clone(), port: Some(Port { call, output: 0 }) }
 }

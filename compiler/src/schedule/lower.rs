@@ -498,16 +498,16 @@ impl<'a> Lowering<'a> {
 
     fn scatter(&mut self, id: NodeId) -> Lowered<()> {
         let node = self.node(id);
-        let Op::ScatterAdd { axis, shape } = &node.op else { return Err(Failure::Unfusable.into()) };
+        let Op::ScatterAdd { axis, batch, shape } = &node.op else { return Err(Failure::Unfusable.into()) };
         let (indices, updates) = (node.args[0], node.args[1]);
         let outer = self.outer(&shape.without(&[*axis]));
         self.fill(id, &[*axis], &outer, 0.0)?;
-        let dims = self.node(indices).ty.shape.0.clone();
+        let dims = self.node(indices).ty.shape[*batch..].to_vec();
         let (stage, inner) = self.new_stage(1, &dims);
         let mut from = outer[..*axis].to_vec();
         from.extend_from_slice(&inner);
         from.extend_from_slice(&outer[*axis..]);
-        let at = self.value(indices, &inner, 1)?;
+        let at = self.value(indices, &[&outer[..*batch], &inner].concat(), 1)?;
         let value = self.value(updates, &from, 1)?;
         let to = spread(shape.rank(), &[*axis], &outer, &[Affine::default()]);
         for buffer in self.places(id) {
@@ -693,7 +693,7 @@ impl<'a> Lowering<'a> {
                 }
                 return self.value(node.args[0], &inner, level);
             }
-            Op::Gather { axis } => return self.gather(id, *axis, index, level),
+            Op::Gather { axis, batch } => return self.gather(id, (*axis, *batch), index, level),
             // These always have a kernel of their own.
             Op::Reduce { .. }
             | Op::Contract(_)
@@ -737,11 +737,11 @@ impl<'a> Lowering<'a> {
         self.value(operand, &inner, level)
     }
 
-    fn gather(&mut self, id: NodeId, axis: usize, index: &[Affine], level: usize) -> Lowered<ExprId> {
+    fn gather(&mut self, id: NodeId, (axis, batch): (usize, usize), index: &[Affine], level: usize) -> Lowered<ExprId> {
         let node = self.node(id);
         let (data, indices) = (node.args[0], node.args[1]);
-        let rank = self.node(indices).ty.shape.rank();
-        let at = self.value(indices, &index[axis..axis + rank], level)?;
+        let rank = self.node(indices).ty.shape.rank() - batch;
+        let at = self.value(indices, &[&index[..batch], &index[axis..axis + rank]].concat(), level)?;
         let mut inner = index[..axis].to_vec();
         inner.push(Affine::default());
         inner.extend_from_slice(&index[axis + rank..]);

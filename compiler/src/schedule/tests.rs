@@ -186,7 +186,7 @@ fn gather_and_scatter() {
     let (mut g, mut cells) = (Graph::new("train_step"), Cells::default());
     let ids = g.input("ids", TensorType::new(DType::I32, Shape::batched(&[4])));
     let (id, table) = cells.read(&mut g, "embeddings", &[6, 3]);
-    let rows = g.push(Op::Gather { axis: 0 }, &[table, ids]);
+    let rows = g.push(Op::Gather { axis: 0, batch: 0 }, &[table, ids]);
     let sq = g.square(rows);
     let loss = g.mean(sq, &[0, 1, 2]);
     g.output("loss", loss);

@@ -22,6 +22,13 @@ pub const ROWS: &[Row] = &[
     Row("dense", &[&[5]], &[3], |x| Dense::new(3).apply(&x[0])),
     Row("dense on sequences", &[&[3, 5]], &[3, 2], |x| Dense::new(2).activation(Tanh).apply(&x[0])),
     Row("dense without bias", &[&[5]], &[3], |x| Dense::new(3).use_bias(false).apply(&x[0])),
+    Row("einsum dense", &[&[3, 5]], &[3, 2, 4], |x| {
+        EinsumDense::new("abc,cde->abde", [None, Some(2), Some(4)]).bias_axes("e").activation(Tanh).apply(&x[0])
+    }),
+    Row("einsum dense ellipsis", &[&[2, 3, 5]], &[2, 3, 4], |x| EinsumDense::new("...x,xy->...y", 4).bias_axes("y").apply(&x[0])),
+    Row("einsum dense right", &[&[5, 2, 3]], &[4, 2, 3], |x| EinsumDense::new("ab...,bc->ac...", 4).bias_axes("c").apply(&x[0])),
+    Row("einsum dense shared axis", &[&[2, 3, 5]], &[4, 2], |x| EinsumDense::new("abcd,bde->aeb", [4, 2]).apply(&x[0])),
+    Row("dense with a penalty on its result", &[&[5]], &[3], |x| Dense::new(3).activity_regularizer(L1L2 { l1: 0.1, l2: 0.2 }).apply(&x[0])),
     Row("shared dense", &[&[5], &[5]], &[3], |x| {
         let d = Dense::new(3).activation(Sigmoid);
         d.apply(&x[0]) * d.apply(&x[1])
@@ -132,6 +139,11 @@ pub const ROWS: &[Row] = &[
     Row("instance normalization", &[&[2, 5, 3]], &[2, 5, 3], |x| {
         GroupNormalization::new().groups(-1).axis(1).scale(false).apply(&x[0])
     }),
+    // The estimate passes no gradient on; with one filter there is nothing to estimate.
+    Row("spectral normalization", &[&[5]], &[1], |x| SpectralNormalization::new(Dense::new(1)).apply(&x[0])),
+    Row("spectral normalization of a convolution", &[&[4, 5, 2]], &[3, 3, 1], |x| {
+        SpectralNormalization::new(Conv2D::new(1, (2, 3))).power_iterations(3).apply(&x[0])
+    }),
     Row("unit normalization", &[&[3, 5]], &[3, 5], |x| UnitNormalization::new().apply(&x[0])),
     Row("dropout", &[&[9]], &[9], |x| Dropout::new(0.4).apply(&x[0])),
     Row("dropout on images", &[&[3, 2, 5]], &[3, 2, 5], |x| Dropout::new(0.5).apply(&x[0])),
@@ -207,6 +219,15 @@ pub const ROWS: &[Row] = &[
     Row("random translation", &[&[3, 5, 2]], &[3, 5, 2], |x| {
         RandomTranslation::new(0.4, (-0.2, 0.6)).fill_mode(FillMode::Constant).fill_value(0.5).apply(&x[0])
     }),
+    Row("random rotation", &[&[3, 5, 2]], &[3, 5, 2], |x| RandomRotation::new((-0.4, 0.2)).apply(&x[0])),
+    Row("random rotation constant", &[&[2, 3, 5]], &[2, 3, 5], |x| {
+        RandomRotation::new(0.5).fill_mode(FillMode::Constant).fill_value(0.5).data_format(ChannelsFirst).apply(&x[0])
+    }),
+    Row("random rotation nearest", &[&[4, 3, 1]], &[4, 3, 1], |x| {
+        RandomRotation::new(0.3).fill_mode(FillMode::Wrap).interpolation(Sampling::Nearest).apply(&x[0])
+    }),
+    Row("random crop", &[&[5, 6, 2]], &[3, 4, 2], |x| RandomCrop::new(3, 4).apply(&x[0])),
+    Row("random crop larger", &[&[3, 6, 2]], &[5, 4, 2], |x| RandomCrop::new(5, 4).apply(&x[0])),
     Row("random zoom", &[&[3, 5, 2]], &[3, 5, 2], |x| RandomZoom::new((-0.4, 0.8)).width_factor(0.3).apply(&x[0])),
     Row("rescaling", &[&[4]], &[4], |x| Rescaling::new(0.5).offset(-1.0).apply(&x[0])),
     Row("add", &[&[3, 4], &[3, 4], &[1, 4]], &[3, 4], |x| Add.apply_many(&[&x[0], &x[1], &x[2]])),

@@ -23,5 +23,9 @@ pub fn model() -> Model {
     IntegerLookup::new().vocabulary([1 << 40]).name("large").apply(&words);
     Discretization::bins(3).name("not_adapted").apply(&words.cast(F32));
     m.output(&words);
+    let inner = Model::new("inner");
+    let own = inner.input_text("own", ());
+    inner.output(&Hashing::new(3).apply(&own));
+    inner.apply(&words);
     m
 }

@@ -39,8 +39,15 @@ macro_rules! values {
                 }
             }
 
+            /// All elements, to be written.
+            pub fn as_output(&mut self) -> Output<'_> {
+                match self {
+                    $(Values::$dtype(v) => Output::new(v.to_mut().as_mut_slice())),+
+                }
+            }
+
             /// An owned column of zeros.
-            pub(super) fn zeros(dtype: DType, len: usize) -> Values<'static> {
+            pub fn zeros(dtype: DType, len: usize) -> Values<'static> {
                 match dtype {
                     $(DType::$dtype => Values::$dtype(Cow::Owned(vec![<$ty>::default(); len]))),+
                 }

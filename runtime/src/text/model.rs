@@ -20,6 +20,7 @@ struct Known {
     /// Elements of a row that the model takes.
     row: usize,
     /// Whether the vocabulary is another one than the object has.
+    #[cfg_attr(not(feature = "safetensors"), expect(dead_code, reason = "only files keep vocabularies"))]
     adapted: bool,
 }
 

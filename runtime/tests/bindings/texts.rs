@@ -76,8 +76,8 @@ pub mod texts {
         bakelite::with_text! {
             /// Predicts one row.
             ///
-            /// - `review`: `i32[batch, 4]`, 0 to 99, of text by TextVectorization
-            /// - `tags`: `i32[batch, 2]`, 0 to 99, of text by Hashing
+            /// - `review`: a text for TextVectorization
+            /// - `tags`: 2 texts for Hashing
             /// - `age`: `f32[batch, 1]`
             /// - `liked`: `f32[batch, 1]`
             pub fn predict_one(

@@ -105,13 +105,21 @@ pub struct Compiler<'m, M: Module> {
     fctx: FunctionBuilderContext,
     prefix: String,
     listings: Option<Vec<Listing>>,
+    /// The address of a function that entry points tell about their kernels.
+    clock: Option<usize>,
 }
 
 impl<'m, M: Module> Compiler<'m, M> {
     /// `prefix` leads the names of all local symbols.
     pub fn new(module: &'m mut M, prefix: &str) -> Compiler<'m, M> {
         let prefix = prefix.to_string();
-        Compiler { module, constants: HashMap::new(), fctx: FunctionBuilderContext::new(), prefix, listings: None }
+        let (constants, fctx) = (HashMap::new(), FunctionBuilderContext::new());
+        Compiler { module, constants, fctx, prefix, listings: None, clock: None }
+    }
+
+    /// Has entry points call a function of this process after every kernel: see [`crate::profile`].
+    pub fn tell(&mut self, clock: usize) {
+        self.clock = Some(clock);
     }
 
     /// The module that is compiled into.
@@ -157,7 +165,7 @@ impl<'m, M: Module> Compiler<'m, M> {
         let steps: Vec<(FuncId, entry::Slot)> = functions.into_iter().zip(slots).collect();
 
         let mut ctx = Context::new();
-        entry::build(self.module, variant, program, &steps, scratch_bytes, &mut ctx, &mut self.fctx)?;
+        entry::build(self.module, variant, program, &steps, scratch_bytes, self.clock, &mut ctx, &mut self.fctx)?;
         self.define(&name, &mut ctx, variant)
     }
 

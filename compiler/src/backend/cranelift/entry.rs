@@ -58,13 +58,21 @@ fn conflict(program: &Program, x: &Kernel, y: &Kernel) -> bool {
     meet(&writes_x, &reads_y) || meet(&writes_x, &writes_y) || meet(&reads_x, &writes_y)
 }
 
-/// Builds the entry function over the kernels' functions. Each thread has `scratch` bytes.
+/// Slots that a clock is told about; kernel `k` has slot `FIRST_KERNEL + k`.
+pub const BEGIN: u64 = 0;
+pub const WAITING: u64 = 1;
+pub const FIRST_KERNEL: u64 = 2;
+
+/// Builds the entry function over the kernels' functions. Each thread has `scratch` bytes. Where there is a clock, the
+/// address of a C function of one 64-bit slot, the first thread calls it at the beginning and after whatever a slot
+/// stands for.
 pub fn build(
     module: &mut impl Module,
     variant: &Variant,
     program: &Program,
     kernels: &[(FuncId, Slot)],
     scratch: usize,
+    clock: Option<usize>,
     ctx: &mut cranelift_codegen::Context,
     fctx: &mut FunctionBuilderContext,
 ) -> Result<(), BackendError> {
@@ -85,12 +93,18 @@ pub fn build(
             b.ins().stack_addr(types::I64, slot, 0)
         }
     };
+    let tell = |b: &mut FunctionBuilder, slot: u64| {
+        if let Some(clock) = clock {
+            tell(b, clock, slot, thread);
+        }
+    };
+    tell(&mut b, BEGIN);
     // The block where the first thread's part ends, while one is open.
     let mut alone: Option<Block> = None;
     let mut loops: Vec<OpenLoop> = Vec::new();
     for event in program.events() {
-        let (id, slot) = match event {
-            Event::Kernel(k) => kernels[k],
+        let (number, (id, slot)) = match event {
+            Event::Kernel(k) => (FIRST_KERNEL + k as u64, kernels[k]),
             Event::Open(id) => {
                 join(&mut b, alone.take());
                 loops.push(OpenLoop::begin(&mut b, id, &program.loops[id.index()], steps));
@@ -109,10 +123,12 @@ pub fn build(
         }
         if slot.barrier {
             wait(&mut b, call, threads);
+            tell(&mut b, WAITING);
         }
         let function = module.declare_func_in_func(id, b.func);
         if slot.parallel {
             run(&mut b, function, [call, steps, scratch, thread, threads]);
+            tell(&mut b, number);
             continue;
         }
         if alone.is_none() {
@@ -123,6 +139,7 @@ pub fn build(
             alone = Some(done);
         }
         run(&mut b, function, [call, steps, scratch, zero, one]);
+        tell(&mut b, number);
     }
     join(&mut b, alone);
     b.ins().return_(&[]);
@@ -165,6 +182,22 @@ impl OpenLoop {
 
 fn run(b: &mut FunctionBuilder, function: FuncRef, args: [Value; 5]) {
     b.ins().call(function, &args);
+}
+
+/// Calls a clock on the first thread.
+fn tell(b: &mut FunctionBuilder, clock: usize, slot: u64, thread: Value) {
+    let (first, done) = (b.create_block(), b.create_block());
+    b.ins().brif(thread, done, &[], first, &[]);
+    b.switch_to_block(first);
+    b.seal_block(first);
+    let signature = pointers(b.func.signature.call_conv, 1);
+    let signature = b.import_signature(signature);
+    let clock = b.ins().iconst(types::I64, clock as i64);
+    let slot = b.ins().iconst(types::I64, slot as i64);
+    b.ins().call_indirect(signature, clock, &[slot]);
+    b.ins().jump(done, &[]);
+    b.switch_to_block(done);
+    b.seal_block(done);
 }
 
 fn join(b: &mut FunctionBuilder, block: Option<Block>) {

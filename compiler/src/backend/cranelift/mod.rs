@@ -18,7 +18,7 @@ mod compile;
 mod contract;
 mod decompose;
 mod emitter;
-mod entry;
+pub(crate) mod entry;
 mod facts;
 mod function;
 mod lanes;

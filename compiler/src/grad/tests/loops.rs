@@ -128,7 +128,7 @@ fn integers_run_along() {
         let zero = g.scalar(DType::I32, 0.0);
         let over = Over { length: 4, carries: &[x[1], zero], sequences: &[rows], invariants: &[x[0]], reverse: true };
         let looped = g.scan(over, |g, step| {
-            let picked = g.push(Op::Gather { axis: 0 }, &[step.invariants[0], step.slices[0]]);
+            let picked = g.push(Op::Gather { axis: 0, batch: 0 }, &[step.invariants[0], step.slices[0]]);
             let both = g.sum(picked, &[0]);
             let both = g.broadcast_like(both, step.carries[0]);
             let next = g.mul(step.carries[0], both);

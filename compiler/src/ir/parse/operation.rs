@@ -83,6 +83,11 @@ impl Attributes {
         self.get(name, "a whole number", int)
     }
 
+    /// 0 where it is not there.
+    fn usize_or_0(&mut self, name: &str) -> Parsed<usize> {
+        if self.items.iter().any(|i| i.0 == name) { self.usize(name) } else { Ok(0) }
+    }
+
     /// 0 or 1.
     pub(super) fn flag(&mut self, name: &str) -> Parsed<bool> {
         self.get(name, "0 or 1", |v| v.usize().filter(|x| *x < 2).map(|x| x == 1))
@@ -160,8 +165,11 @@ pub(super) fn operation(word: &str, attributes: &mut Attributes, ty: &TensorType
         "concat" => Op::Concat { axis: attributes.usize("axis")? },
         "window" => Op::Window(attributes.windows()?),
         "fold" => Op::Fold { axes: attributes.windows()?, shape },
-        "gather" => Op::Gather { axis: attributes.usize("axis")? },
-        "scatter_add" => Op::ScatterAdd { axis: attributes.usize("axis")?, shape },
+        "gather" => Op::Gather { axis: attributes.usize("axis")?, batch: attributes.usize_or_0("batch")? },
+        "scatter_add" => {
+            let (axis, batch) = (attributes.usize("axis")?, attributes.usize_or_0("batch")?);
+            Op::ScatterAdd { axis, batch, shape }
+        }
         word => match (UnaryFn::parse(word), BinaryFn::parse(word)) {
             (Some(f), _) => Op::Unary(f),
             (_, Some(f)) => Op::Binary(f),

@@ -11,7 +11,7 @@ use crate::model::CallCx;
 use crate::model::axes::Axes;
 use crate::model::constraint::Constraint;
 use crate::model::initializer::Initializer;
-use crate::model::layer::{BuildCx, Layer, LayerDef, Weight};
+use crate::model::layer::{BuildCx, Layer, LayerDef};
 use crate::model::merge::broadcast_shape;
 use crate::model::regularizer::Regularizer;
 use crate::model::setters::setters;
@@ -241,8 +241,7 @@ impl LayerDef for PReLU {
             };
             *extent = 1;
         }
-        let alpha = Weight::new("alpha", extents, self.alpha_initializer);
-        cx.weight(alpha.regularizer(self.alpha_regularizer).constraint(self.alpha_constraint.clone()))
+        cx.param("alpha", extents, self.alpha_initializer, self.alpha_regularizer, &self.alpha_constraint)
     }
 
     fn call(&self, cx: &mut CallCx<'_>, x: &[NodeId]) -> Vec<NodeId> {

@@ -9,10 +9,11 @@ use super::heads::{
 use crate::diag::Problem;
 use crate::ir::{Dim, NodeId, Shape, TensorType};
 use crate::model::CallCx;
+use crate::model::config::Config;
 use crate::model::constraint::Constraint;
 use crate::model::dropout::check_rate;
 use crate::model::initializer::Initializer;
-use crate::model::layer::{BuildCx, Layer, LayerDef};
+use crate::model::layer::{BuildCx, CallForm, Layer, LayerDef};
 use crate::model::regularizer::Regularizer;
 use crate::model::saved::Part;
 use crate::model::setters::setters;
@@ -23,7 +24,7 @@ use crate::model::setters::setters;
 /// query, and the inputs keep theirs.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(default)]
-pub struct GroupedQueryAttention {
+pub struct GroupQueryAttention {
     head_dim: usize,
     num_query_heads: usize,
     num_key_value_heads: usize,
@@ -35,7 +36,6 @@ pub struct GroupedQueryAttention {
     bias_initializer: Initializer,
     kernel_regularizer: Option<Regularizer>,
     bias_regularizer: Option<Regularizer>,
-    activity_regularizer: Option<Regularizer>,
     kernel_constraint: Option<Constraint>,
     bias_constraint: Option<Constraint>,
     seed: Option<u64>,
@@ -46,12 +46,9 @@ pub struct GroupedQueryAttention {
     return_attention_scores: bool,
 }
 
-/// The name under which Keras exports the class.
-pub type GroupQueryAttention = GroupedQueryAttention;
-
-impl Default for GroupedQueryAttention {
-    fn default() -> GroupedQueryAttention {
-        GroupedQueryAttention {
+impl Default for GroupQueryAttention {
+    fn default() -> GroupQueryAttention {
+        GroupQueryAttention {
             head_dim: 0,
             num_query_heads: 0,
             num_key_value_heads: 0,
@@ -63,7 +60,6 @@ impl Default for GroupedQueryAttention {
             bias_initializer: Initializer::Zeros,
             kernel_regularizer: None,
             bias_regularizer: None,
-            activity_regularizer: None,
             kernel_constraint: None,
             bias_constraint: None,
             seed: None,
@@ -73,14 +69,14 @@ impl Default for GroupedQueryAttention {
     }
 }
 
-impl GroupedQueryAttention {
-    pub fn new(head_dim: usize, num_query_heads: usize, num_key_value_heads: usize) -> Layer<GroupedQueryAttention> {
-        let default = GroupedQueryAttention::default();
-        Layer::new(GroupedQueryAttention { head_dim, num_query_heads, num_key_value_heads, ..default })
+impl GroupQueryAttention {
+    pub fn new(head_dim: usize, num_query_heads: usize, num_key_value_heads: usize) -> Layer<GroupQueryAttention> {
+        let default = GroupQueryAttention::default();
+        Layer::new(GroupQueryAttention { head_dim, num_query_heads, num_key_value_heads, ..default })
     }
 }
 
-impl Layer<GroupedQueryAttention> {
+impl Layer<GroupQueryAttention> {
     setters! {
         use_bias: bool;
         /// Whether the joined results are multiplied by a gate, a sigmoid of a projection of the query.
@@ -93,8 +89,6 @@ impl Layer<GroupedQueryAttention> {
         bias_initializer: Initializer;
         kernel_regularizer: some Regularizer;
         bias_regularizer: some Regularizer;
-        /// A penalty on the result of every projection, averaged over the batch.
-        activity_regularizer: some Regularizer;
         kernel_constraint: some Constraint;
         bias_constraint: some Constraint;
         /// A seed of the layer's own: what it drops no longer depends on the seed of the model.
@@ -106,15 +100,15 @@ impl Layer<GroupedQueryAttention> {
     }
 }
 
-impl GroupedQueryAttention {
-    fn projections(&self) -> Projections {
+impl GroupQueryAttention {
+    fn projections(&self, activity_regularizer: Option<Regularizer>) -> Projections {
         Projections {
+            activity_regularizer,
             use_bias: self.use_bias,
             kernel_initializer: self.kernel_initializer,
             bias_initializer: self.bias_initializer,
             kernel_regularizer: self.kernel_regularizer,
             bias_regularizer: self.bias_regularizer,
-            activity_regularizer: self.activity_regularizer,
             kernel_constraint: self.kernel_constraint.clone(),
             bias_constraint: self.bias_constraint.clone(),
         }
@@ -142,7 +136,8 @@ impl GroupedQueryAttention {
     }
 }
 
-impl LayerDef for GroupedQueryAttention {
+impl LayerDef for GroupQueryAttention {
+    /// What Keras calls the class inside, after which it names layers and their weights; the name above is the exported one.
     fn kind(&self) -> &'static str {
         "GroupedQueryAttention"
     }
@@ -153,6 +148,16 @@ impl LayerDef for GroupedQueryAttention {
 
     fn results(&self) -> usize {
         1 + self.return_attention_scores as usize
+    }
+
+    fn call_form(&self) -> CallForm {
+        CallForm::Attention
+    }
+
+    fn call_arguments(&self) -> Config {
+        let flags =
+            [("use_causal_mask", self.use_causal_mask), ("return_attention_scores", self.return_attention_scores)];
+        flags.into_iter().filter(|(_, on)| *on).map(|(name, on)| (name.to_string(), on.into())).collect()
     }
 
     fn parts(&self) -> Vec<Part> {
@@ -166,7 +171,7 @@ impl LayerDef for GroupedQueryAttention {
         let (queries, pairs) = (self.num_query_heads, self.num_key_value_heads);
         if !queries.is_multiple_of(pairs) {
             return Err(Problem::value(format!(
-                "GroupedQueryAttention of {queries} query heads over {pairs} heads of keys"
+                "GroupQueryAttention of {queries} query heads over {pairs} heads of keys"
             ))
             .help("num_key_value_heads must divide num_query_heads"));
         }
@@ -176,13 +181,13 @@ impl LayerDef for GroupedQueryAttention {
         let types = |i: usize| cx.inputs()[i].clone();
         let (query, value, key) = (types(operands.query), types(operands.value), types(operands.key));
         if query.shape.rank() != 3 || features(&query) != features(&value) {
-            return Err(Problem::shape(format!("GroupedQueryAttention of a query {query} and a value {value}"))
+            return Err(Problem::shape(format!("GroupQueryAttention of a query {query} and a value {value}"))
                 .help("both are sequences [batch, steps, features] with equally many features"));
         }
         let layout = self.layout();
         let scores = layout.scores(&query.shape, &key.shape, queries);
         check_masks(cx, self.kind(), &operands, &layout, &scores, &self.limits())?;
-        let projections = self.projections();
+        let projections = self.projections(None);
         let (many, few) = ([queries, self.head_dim], [pairs, self.head_dim]);
         projections.declare(cx, "query", &[features(&query)], &many)?;
         projections.declare(cx, "key", &[features(&key)], &few)?;
@@ -201,7 +206,7 @@ impl LayerDef for GroupedQueryAttention {
         let mask = mask(cx, x, &operands, &layout, &scores, &self.limits());
         let of_query = cx.mask(operands.query);
         cx.set_mask(0, of_query);
-        let projections = self.projections();
+        let projections = self.projections(cx.activity_regularizer());
         let gate = self.use_gate.then(|| projections.gate(cx, "gate", x[operands.query]));
         let query = projections.apply(cx, "query", x[operands.query], 1);
         let key = projections.apply(cx, "key", x[operands.key], 1);

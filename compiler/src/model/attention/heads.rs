@@ -10,7 +10,7 @@ use crate::model::activation::masked_softmax;
 use crate::model::constraint::Constraint;
 use crate::model::dropout::dropout;
 use crate::model::initializer::Initializer;
-use crate::model::layer::{BuildCx, Weight};
+use crate::model::layer::BuildCx;
 use crate::model::merge::broadcast_shape;
 use crate::model::regularizer::Regularizer;
 use crate::model::saved::Part;
@@ -42,11 +42,15 @@ impl Projections {
     pub fn declare(&self, cx: &mut BuildCx<'_>, name: &str, from: &[usize], to: &[usize]) -> Result<(), Problem> {
         let size = |extents: &[usize]| extents.iter().fold(1usize, |n, d| n.saturating_mul(*d));
         let initializer = self.kernel_initializer.with_fans(size(from), size(to));
-        let kernel = Weight::new(format!("{name}/kernel"), [from, to].concat(), initializer);
-        cx.weight(kernel.regularizer(self.kernel_regularizer).constraint(self.kernel_constraint.clone()))?;
+        cx.param(
+            format!("{name}/kernel"),
+            [from, to].concat(),
+            initializer,
+            self.kernel_regularizer,
+            &self.kernel_constraint,
+        )?;
         if self.use_bias {
-            let bias = Weight::new(format!("{name}/bias"), to, self.bias_initializer);
-            cx.weight(bias.regularizer(self.bias_regularizer).constraint(self.bias_constraint.clone()))?;
+            cx.param(format!("{name}/bias"), to, self.bias_initializer, self.bias_regularizer, &self.bias_constraint)?;
         }
         Ok(())
     }
@@ -54,7 +58,7 @@ impl Projections {
     /// Projects the last `axes` axes of a tensor.
     pub fn apply(&self, cx: &mut CallCx<'_>, name: &str, x: NodeId, axes: usize) -> NodeId {
         let y = self.linear(cx, name, x, axes);
-        cx.penalize_activity(&self.activity_regularizer, y);
+        cx.penalize_activity(self.activity_regularizer, y);
         y
     }
 
@@ -62,7 +66,7 @@ impl Projections {
     pub fn gate(&self, cx: &mut CallCx<'_>, name: &str, x: NodeId) -> NodeId {
         let y = self.linear(cx, name, x, 1);
         let y = cx.sigmoid(y);
-        cx.penalize_activity(&self.activity_regularizer, y);
+        cx.penalize_activity(self.activity_regularizer, y);
         y
     }
 

@@ -6,7 +6,7 @@ mod heads;
 mod multi_head;
 
 pub use dot::{AdditiveAttention, Attention, ScoreMode};
-pub use grouped_query::{GroupQueryAttention, GroupedQueryAttention};
+pub use grouped_query::GroupQueryAttention;
 pub use multi_head::{MultiHeadAttention, Sizes};
 
 use crate::ir::{DType, Dim, Graph, NodeId, Shape};

@@ -10,10 +10,11 @@ use crate::diag::{Code, Problem};
 use crate::ir::{NodeId, Shape, TensorType};
 use crate::model::CallCx;
 use crate::model::axes::Axes;
+use crate::model::config::Config;
 use crate::model::constraint::Constraint;
 use crate::model::dropout::check_rate;
 use crate::model::initializer::Initializer;
-use crate::model::layer::{BuildCx, Layer, LayerDef};
+use crate::model::layer::{BuildCx, CallForm, Layer, LayerDef};
 use crate::model::regularizer::Regularizer;
 use crate::model::saved::Part;
 use crate::model::setters::setters;
@@ -41,7 +42,6 @@ pub struct MultiHeadAttention {
     bias_initializer: Initializer,
     kernel_regularizer: Option<Regularizer>,
     bias_regularizer: Option<Regularizer>,
-    activity_regularizer: Option<Regularizer>,
     kernel_constraint: Option<Constraint>,
     bias_constraint: Option<Constraint>,
     seed: Option<u64>,
@@ -97,7 +97,6 @@ impl Default for MultiHeadAttention {
             bias_initializer: Initializer::Zeros,
             kernel_regularizer: None,
             bias_regularizer: None,
-            activity_regularizer: None,
             kernel_constraint: None,
             bias_constraint: None,
             seed: None,
@@ -132,8 +131,6 @@ impl Layer<MultiHeadAttention> {
         bias_initializer: Initializer;
         kernel_regularizer: some Regularizer;
         bias_regularizer: some Regularizer;
-        /// A penalty on the result of every projection, averaged over the batch.
-        activity_regularizer: some Regularizer;
         kernel_constraint: some Constraint;
         bias_constraint: some Constraint;
         /// A seed of the layer's own: what it drops no longer depends on the seed of the model.
@@ -146,14 +143,14 @@ impl Layer<MultiHeadAttention> {
 }
 
 impl MultiHeadAttention {
-    fn projections(&self) -> Projections {
+    fn projections(&self, activity_regularizer: Option<Regularizer>) -> Projections {
         Projections {
+            activity_regularizer,
             use_bias: self.use_bias,
             kernel_initializer: self.kernel_initializer,
             bias_initializer: self.bias_initializer,
             kernel_regularizer: self.kernel_regularizer,
             bias_regularizer: self.bias_regularizer,
-            activity_regularizer: self.activity_regularizer,
             kernel_constraint: self.kernel_constraint.clone(),
             bias_constraint: self.bias_constraint.clone(),
         }
@@ -195,6 +192,16 @@ impl LayerDef for MultiHeadAttention {
         1 + self.return_attention_scores as usize
     }
 
+    fn call_form(&self) -> CallForm {
+        CallForm::Attention
+    }
+
+    fn call_arguments(&self) -> Config {
+        let flags =
+            [("use_causal_mask", self.use_causal_mask), ("return_attention_scores", self.return_attention_scores)];
+        flags.into_iter().filter(|(_, on)| *on).map(|(name, on)| (name.to_string(), on.into())).collect()
+    }
+
     fn parts(&self) -> Vec<Part> {
         projection_parts(["query_dense", "key_dense", "value_dense", "output_dense"], self.use_gate)
     }
@@ -221,7 +228,7 @@ impl LayerDef for MultiHeadAttention {
         }
         let scores = layout.scores(&query.shape, &key.shape, self.num_heads);
         check_masks(cx, self.kind(), &operands, &layout, &scores, &self.limits())?;
-        let projections = self.projections();
+        let projections = self.projections(None);
         let (heads, values) = ([self.num_heads, self.key_dim], [self.num_heads, self.value_features()]);
         projections.declare(cx, "query", &[features(&query)], &heads)?;
         projections.declare(cx, "key", &[features(&key)], &heads)?;
@@ -243,7 +250,7 @@ impl LayerDef for MultiHeadAttention {
         let of_query = cx.mask(operands.query);
         cx.set_mask(0, of_query);
         cx.use_up_masks();
-        let projections = self.projections();
+        let projections = self.projections(cx.take_activity_regularizer());
         let gate = self.use_gate.then(|| projections.gate(cx, "gate", x[operands.query]));
         let query = projections.apply(cx, "query", x[operands.query], 1);
         let key = projections.apply(cx, "key", x[operands.key], 1);

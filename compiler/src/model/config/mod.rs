@@ -91,6 +91,7 @@ const SHARED: &[(&str, Option<&str>)] = &[
     ("dtype", None),
     ("autocast", None),
     ("seed", None),
+    ("activity_regularizer", None),
     ("build_config", None),
     ("build_input_shape", None),
     ("batch_input_shape", None),

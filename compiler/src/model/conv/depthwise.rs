@@ -8,7 +8,7 @@ use crate::model::activation::Activation;
 use crate::model::call::CallCx;
 use crate::model::constraint::Constraint;
 use crate::model::initializer::Initializer;
-use crate::model::layer::{BuildCx, Layer, LayerDef, Weight};
+use crate::model::layer::{BuildCx, Layer, LayerDef};
 use crate::model::regularizer::Regularizer;
 use crate::model::setters::setters;
 use crate::model::window::{DataFormat, Extents, Padding, Windows, ranked};
@@ -30,7 +30,6 @@ pub struct DepthwiseConv<const N: usize> {
     bias_initializer: Initializer,
     depthwise_regularizer: Option<Regularizer>,
     bias_regularizer: Option<Regularizer>,
-    activity_regularizer: Option<Regularizer>,
     depthwise_constraint: Option<Constraint>,
     bias_constraint: Option<Constraint>,
 }
@@ -55,7 +54,6 @@ impl<const N: usize> Default for DepthwiseConv<N> {
             bias_initializer: Initializer::Zeros,
             depthwise_regularizer: None,
             bias_regularizer: None,
-            activity_regularizer: None,
             depthwise_constraint: None,
             bias_constraint: None,
         }
@@ -91,8 +89,6 @@ impl<const N: usize> Layer<DepthwiseConv<N>> {
         bias_initializer: Initializer;
         depthwise_regularizer: some Regularizer;
         bias_regularizer: some Regularizer;
-        /// A penalty on the result, averaged over the batch.
-        activity_regularizer: some Regularizer;
         depthwise_constraint: some Constraint;
         bias_constraint: some Constraint;
     }
@@ -111,11 +107,9 @@ impl<const N: usize> LayerDef for DepthwiseConv<N> {
         let channels = item[N] * self.depth_multiplier;
         self.activation.check_features(self.data_format.last(&self.windows().positions(&item[..N]), channels))?;
         let shape = [&self.kernel_size.0[..], &[item[N], self.depth_multiplier]].concat();
-        let kernel = Weight::new("kernel", shape, self.depthwise_initializer);
-        cx.weight(kernel.regularizer(self.depthwise_regularizer).constraint(self.depthwise_constraint.clone()))?;
+        cx.param("kernel", shape, self.depthwise_initializer, self.depthwise_regularizer, &self.depthwise_constraint)?;
         if self.use_bias {
-            let bias = Weight::new("bias", [channels], self.bias_initializer);
-            cx.weight(bias.regularizer(self.bias_regularizer).constraint(self.bias_constraint.clone()))?;
+            cx.param("bias", [channels], self.bias_initializer, self.bias_regularizer, &self.bias_constraint)?;
         }
         Ok(())
     }
@@ -124,7 +118,7 @@ impl<const N: usize> LayerDef for DepthwiseConv<N> {
         let x = self.data_format.to_last(cx, x[0]);
         let kernel = cx.weight("kernel");
         let y = each_channel(cx, self.windows(), x, kernel);
-        vec![super::finish(cx, self.data_format, y, &self.activation, &self.activity_regularizer)]
+        vec![super::finish(cx, self.data_format, y, &self.activation)]
     }
 }
 
@@ -149,7 +143,6 @@ pub struct SeparableConv<const N: usize> {
     depthwise_regularizer: Option<Regularizer>,
     pointwise_regularizer: Option<Regularizer>,
     bias_regularizer: Option<Regularizer>,
-    activity_regularizer: Option<Regularizer>,
     depthwise_constraint: Option<Constraint>,
     pointwise_constraint: Option<Constraint>,
     bias_constraint: Option<Constraint>,
@@ -178,7 +171,6 @@ impl<const N: usize> Default for SeparableConv<N> {
             depthwise_regularizer: None,
             pointwise_regularizer: None,
             bias_regularizer: None,
-            activity_regularizer: None,
             depthwise_constraint: None,
             pointwise_constraint: None,
             bias_constraint: None,
@@ -217,8 +209,6 @@ impl<const N: usize> Layer<SeparableConv<N>> {
         depthwise_regularizer: some Regularizer;
         pointwise_regularizer: some Regularizer;
         bias_regularizer: some Regularizer;
-        /// A penalty on the result, averaged over the batch.
-        activity_regularizer: some Regularizer;
         depthwise_constraint: some Constraint;
         pointwise_constraint: some Constraint;
         bias_constraint: some Constraint;
@@ -238,14 +228,23 @@ impl<const N: usize> LayerDef for SeparableConv<N> {
         self.activation.check(cx)?;
         self.activation.check_features(self.data_format.last(&self.windows().positions(&item[..N]), self.filters))?;
         let shape = [&self.kernel_size.0[..], &[item[N], self.depth_multiplier]].concat();
-        let depthwise = Weight::new("depthwise_kernel", shape, self.depthwise_initializer);
-        cx.weight(depthwise.regularizer(self.depthwise_regularizer).constraint(self.depthwise_constraint.clone()))?;
+        cx.param(
+            "depthwise_kernel",
+            shape,
+            self.depthwise_initializer,
+            self.depthwise_regularizer,
+            &self.depthwise_constraint,
+        )?;
         let shape = [&[1; N][..], &[item[N] * self.depth_multiplier, self.filters]].concat();
-        let pointwise = Weight::new("pointwise_kernel", shape, self.pointwise_initializer);
-        cx.weight(pointwise.regularizer(self.pointwise_regularizer).constraint(self.pointwise_constraint.clone()))?;
+        cx.param(
+            "pointwise_kernel",
+            shape,
+            self.pointwise_initializer,
+            self.pointwise_regularizer,
+            &self.pointwise_constraint,
+        )?;
         if self.use_bias {
-            let bias = Weight::new("bias", [self.filters], self.bias_initializer);
-            cx.weight(bias.regularizer(self.bias_regularizer).constraint(self.bias_constraint.clone()))?;
+            cx.param("bias", [self.filters], self.bias_initializer, self.bias_regularizer, &self.bias_constraint)?;
         }
         Ok(())
     }
@@ -258,7 +257,7 @@ impl<const N: usize> LayerDef for SeparableConv<N> {
         let matrix = Shape(cx.ty(pointwise).shape[N..].to_vec());
         let pointwise = cx.reshape(pointwise, matrix);
         let y = cx.contract(y, pointwise, &[], &[(N + 1, 0)]);
-        vec![super::finish(cx, self.data_format, y, &self.activation, &self.activity_regularizer)]
+        vec![super::finish(cx, self.data_format, y, &self.activation)]
     }
 }
 

@@ -13,7 +13,6 @@ pub use transpose::{Conv1DTranspose, Conv2DTranspose, Conv3DTranspose};
 
 use super::activation::Activation;
 use super::call::CallCx;
-use super::regularizer::Regularizer;
 use super::window::{DataFormat, Windows};
 use crate::ir::{Dim, Graph, NodeId, Shape};
 
@@ -50,21 +49,12 @@ pub(super) fn convolve(g: &mut Graph, windows: Windows<'_>, x: NodeId, kernel: N
     g.reshape(y, Shape(dims))
 }
 
-/// Adds the bias, if there is one, to channels-last items, gives them the layer's layout, applies the activation, and
-/// penalizes the result.
-fn finish(
-    cx: &mut CallCx<'_>,
-    format: DataFormat,
-    mut y: NodeId,
-    activation: &Activation,
-    penalty: &Option<Regularizer>,
-) -> NodeId {
+/// Adds the bias, if there is one, to channels-last items, gives them the layer's layout, and applies the activation.
+fn finish(cx: &mut CallCx<'_>, format: DataFormat, mut y: NodeId, activation: &Activation) -> NodeId {
     if let Some(bias) = cx.optional_weight("bias") {
         let bias = cx.broadcast_like(bias, y);
         y = cx.add(y, bias);
     }
     let y = format.restore(cx, y);
-    let y = activation.on(cx, y);
-    cx.penalize_activity(penalty, y);
-    y
+    activation.on(cx, y)
 }

@@ -8,7 +8,7 @@ use crate::model::activation::Activation;
 use crate::model::call::CallCx;
 use crate::model::constraint::Constraint;
 use crate::model::initializer::Initializer;
-use crate::model::layer::{BuildCx, Layer, LayerDef, Weight};
+use crate::model::layer::{BuildCx, Layer, LayerDef};
 use crate::model::regularizer::Regularizer;
 use crate::model::setters::setters;
 use crate::model::window::{DataFormat, Extents, Padding, Windows, ranked};
@@ -31,7 +31,6 @@ pub struct Conv<const N: usize> {
     bias_initializer: Initializer,
     kernel_regularizer: Option<Regularizer>,
     bias_regularizer: Option<Regularizer>,
-    activity_regularizer: Option<Regularizer>,
     kernel_constraint: Option<Constraint>,
     bias_constraint: Option<Constraint>,
 }
@@ -59,7 +58,6 @@ impl<const N: usize> Default for Conv<N> {
             bias_initializer: Initializer::Zeros,
             kernel_regularizer: None,
             bias_regularizer: None,
-            activity_regularizer: None,
             kernel_constraint: None,
             bias_constraint: None,
         }
@@ -95,8 +93,6 @@ impl<const N: usize> Layer<Conv<N>> {
         bias_initializer: Initializer;
         kernel_regularizer: some Regularizer;
         bias_regularizer: some Regularizer;
-        /// A penalty on the result, averaged over the batch.
-        activity_regularizer: some Regularizer;
         kernel_constraint: some Constraint;
         bias_constraint: some Constraint;
     }
@@ -123,11 +119,9 @@ impl<const N: usize> LayerDef for Conv<N> {
             }
         }
         let shape = [&self.kernel_size.0[..], &[channels / self.groups, self.filters]].concat();
-        let kernel = Weight::new("kernel", shape, self.kernel_initializer);
-        cx.weight(kernel.regularizer(self.kernel_regularizer).constraint(self.kernel_constraint.clone()))?;
+        cx.param("kernel", shape, self.kernel_initializer, self.kernel_regularizer, &self.kernel_constraint)?;
         if self.use_bias {
-            let bias = Weight::new("bias", [self.filters], self.bias_initializer);
-            cx.weight(bias.regularizer(self.bias_regularizer).constraint(self.bias_constraint.clone()))?;
+            cx.param("bias", [self.filters], self.bias_initializer, self.bias_regularizer, &self.bias_constraint)?;
         }
         Ok(())
     }
@@ -136,6 +130,6 @@ impl<const N: usize> LayerDef for Conv<N> {
         let kernel = cx.weight("kernel");
         let x = self.data_format.to_last(cx, x[0]);
         let y = super::convolve(cx, self.windows(), x, kernel, self.groups);
-        vec![super::finish(cx, self.data_format, y, &self.activation, &self.activity_regularizer)]
+        vec![super::finish(cx, self.data_format, y, &self.activation)]
     }
 }

@@ -8,7 +8,7 @@ use crate::model::activation::Activation;
 use crate::model::call::CallCx;
 use crate::model::constraint::Constraint;
 use crate::model::initializer::Initializer;
-use crate::model::layer::{BuildCx, Layer, LayerDef, Weight};
+use crate::model::layer::{BuildCx, Layer, LayerDef};
 use crate::model::regularizer::Regularizer;
 use crate::model::setters::setters;
 use crate::model::window::{DataFormat, Extents, Padding, Windows, axis_name, check_size, ranked};
@@ -32,7 +32,6 @@ pub struct ConvTranspose<const N: usize> {
     bias_initializer: Initializer,
     kernel_regularizer: Option<Regularizer>,
     bias_regularizer: Option<Regularizer>,
-    activity_regularizer: Option<Regularizer>,
     kernel_constraint: Option<Constraint>,
     bias_constraint: Option<Constraint>,
 }
@@ -60,7 +59,6 @@ impl<const N: usize> Default for ConvTranspose<N> {
             bias_initializer: Initializer::Zeros,
             kernel_regularizer: None,
             bias_regularizer: None,
-            activity_regularizer: None,
             kernel_constraint: None,
             bias_constraint: None,
         }
@@ -137,8 +135,6 @@ impl<const N: usize> Layer<ConvTranspose<N>> {
         bias_initializer: Initializer;
         kernel_regularizer: some Regularizer;
         bias_regularizer: some Regularizer;
-        /// A penalty on the result, averaged over the batch.
-        activity_regularizer: some Regularizer;
         kernel_constraint: some Constraint;
         bias_constraint: some Constraint;
     }
@@ -169,11 +165,9 @@ impl<const N: usize> LayerDef for ConvTranspose<N> {
         let extents: Vec<usize> = self.results(&item[..N]).iter().map(|r| r.count).collect();
         self.activation.check_features(self.data_format.last(&extents, self.filters))?;
         let shape = [&self.kernel_size.0[..], &[self.filters, item[N]]].concat();
-        let kernel = Weight::new("kernel", shape, self.kernel_initializer);
-        cx.weight(kernel.regularizer(self.kernel_regularizer).constraint(self.kernel_constraint.clone()))?;
+        cx.param("kernel", shape, self.kernel_initializer, self.kernel_regularizer, &self.kernel_constraint)?;
         if self.use_bias {
-            let bias = Weight::new("bias", [self.filters], self.bias_initializer);
-            cx.weight(bias.regularizer(self.bias_regularizer).constraint(self.bias_constraint.clone()))?;
+            cx.param("bias", [self.filters], self.bias_initializer, self.bias_regularizer, &self.bias_constraint)?;
         }
         Ok(())
     }
@@ -196,6 +190,6 @@ impl<const N: usize> LayerDef for ConvTranspose<N> {
         let whole = results.iter().all(|r| r.count == r.extent);
         let y = cx.push(Op::Fold { axes: self.windows().axes(1), shape: Shape(dims) }, &[y]);
         let y = if whole { y } else { cx.push(Op::Slice(slice), &[y]) };
-        vec![super::finish(cx, self.data_format, y, &self.activation, &self.activity_regularizer)]
+        vec![super::finish(cx, self.data_format, y, &self.activation)]
     }
 }

@@ -86,6 +86,12 @@ pub trait Loss: fmt::Debug + Any {
         Reduction::SumOverBatchSize
     }
 
+    /// The loss that this one gives another reduction or a place in memory.
+    #[doc(hidden)]
+    fn wrapped(&self) -> Option<&dyn Loss> {
+        None
+    }
+
     /// The same loss with another reduction.
     fn reduced(self, reduction: Reduction) -> Reduced<Self>
     where
@@ -109,6 +115,10 @@ macro_rules! pointers {
         impl Loss for $pointer {
             fn kind(&self) -> &'static str {
                 (**self).kind()
+            }
+
+            fn wrapped(&self) -> Option<&dyn Loss> {
+                Some(&**self)
             }
 
             fn name(&self) -> String {

@@ -33,6 +33,10 @@ impl<L: Loss> Loss for Reduced<L> {
         self.loss.kind()
     }
 
+    fn wrapped(&self) -> Option<&dyn Loss> {
+        Some(&self.loss)
+    }
+
     fn name(&self) -> String {
         self.loss.name()
     }

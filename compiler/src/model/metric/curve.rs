@@ -90,7 +90,7 @@ fn histograms(
                 None => hit,
             };
             let hit = g.reshape(hit, flat.clone());
-            let sums = g.push(Op::ScatterAdd { axis: 0, shape: Shape::fixed(&[bins]) }, &[index, hit]);
+            let sums = g.push(Op::ScatterAdd { axis: 0, batch: 0, shape: Shape::fixed(&[bins]) }, &[index, hit]);
             (name, g.reshape(sums, Shape::fixed(&[bins / labels, labels])))
         })
         .to_vec()

@@ -135,7 +135,7 @@ impl IoU {
                 g.trunc(weight)
             }
         };
-        let matrix = g.push(Op::ScatterAdd { axis: 0, shape: Shape::fixed(&[n * n]) }, &[cell, count]);
+        let matrix = g.push(Op::ScatterAdd { axis: 0, batch: 0, shape: Shape::fixed(&[n * n]) }, &[cell, count]);
         g.reshape(matrix, Shape::fixed(&[n, n]))
     }
 
@@ -165,7 +165,7 @@ impl IoU {
     fn chosen(&self, g: &mut Graph, x: NodeId) -> NodeId {
         let ids = TensorType::new(DType::I32, Shape::fixed(&[self.target_class_ids.len()]));
         let ids = g.dense(ids, self.target_class_ids.iter().map(|&id| id as f64));
-        g.push(Op::Gather { axis: 0 }, &[x, ids])
+        g.push(Op::Gather { axis: 0, batch: 0 }, &[x, ids])
     }
 }
 

@@ -7,6 +7,7 @@
 
 mod accuracy;
 mod confusion;
+mod correlation;
 mod curve;
 mod fscore;
 mod iou;
@@ -22,6 +23,7 @@ pub use accuracy::{
     SparseTopKCategoricalAccuracy, TopKCategoricalAccuracy,
 };
 pub use confusion::{FalseNegatives, FalsePositives, Precision, Recall, TrueNegatives, TruePositives};
+pub use correlation::{ConcordanceCorrelation, PearsonCorrelation};
 pub use curve::{
     AUC, Curve, MeanAveragePrecision, PrecisionAtRecall, RecallAtPrecision, SensitivityAtSpecificity,
     SpecificityAtSensitivity, SummationMethod,
@@ -62,6 +64,12 @@ pub trait Metric: fmt::Debug + Any {
     /// The metric from its sums, in the order of [`Metric::tally`]: a scalar, or several numbers along one axis.
     fn result(&self, g: &mut Graph, sums: &[NodeId]) -> NodeId;
 
+    /// The metric that this one gives another name or a place in memory.
+    #[doc(hidden)]
+    fn wrapped(&self) -> Option<&dyn Metric> {
+        None
+    }
+
     /// The same metric with another name.
     fn named(self, name: impl Into<String>) -> Named<Self>
     where
@@ -85,6 +93,11 @@ macro_rules! delegate {
             fn name(&self) -> String {
                 let $this = self;
                 $name
+            }
+
+            fn wrapped(&self) -> Option<&dyn Metric> {
+                let $this = self;
+                Some(&$inner)
             }
 
             fn target(&self, output: &TensorType) -> TensorType {

@@ -134,12 +134,10 @@ impl LayerDef for BatchNormalization {
             return Err(Problem::shape(message).help("the mask must have every axis of its tensor but the last"));
         }
         if self.scale {
-            let gamma = Weight::new("gamma", [channels], self.gamma_initializer);
-            cx.weight(gamma.regularizer(self.gamma_regularizer).constraint(self.gamma_constraint.clone()))?;
+            cx.param("gamma", [channels], self.gamma_initializer, self.gamma_regularizer, &self.gamma_constraint)?;
         }
         if self.center {
-            let beta = Weight::new("beta", [channels], self.beta_initializer);
-            cx.weight(beta.regularizer(self.beta_regularizer).constraint(self.beta_constraint.clone()))?;
+            cx.param("beta", [channels], self.beta_initializer, self.beta_regularizer, &self.beta_constraint)?;
         }
         cx.weight(Weight::state("moving_mean", [channels], self.moving_mean_initializer))?;
         cx.weight(Weight::state("moving_variance", [channels], self.moving_variance_initializer))?;

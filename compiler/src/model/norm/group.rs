@@ -6,7 +6,7 @@ use crate::ir::{Dim, NodeId, Shape};
 use crate::model::CallCx;
 use crate::model::constraint::Constraint;
 use crate::model::initializer::Initializer;
-use crate::model::layer::{BuildCx, Layer, LayerDef, Weight, resolve_axis};
+use crate::model::layer::{BuildCx, Layer, LayerDef, resolve_axis};
 use crate::model::regularizer::Regularizer;
 use crate::model::setters::setters;
 
@@ -104,12 +104,10 @@ impl LayerDef for GroupNormalization {
         check_epsilon(self.kind(), self.epsilon)?;
         let (_, channels, _) = self.resolve(&cx.input().shape)?;
         if self.scale {
-            let gamma = Weight::new("gamma", [channels], self.gamma_initializer);
-            cx.weight(gamma.regularizer(self.gamma_regularizer).constraint(self.gamma_constraint.clone()))?;
+            cx.param("gamma", [channels], self.gamma_initializer, self.gamma_regularizer, &self.gamma_constraint)?;
         }
         if self.center {
-            let beta = Weight::new("beta", [channels], self.beta_initializer);
-            cx.weight(beta.regularizer(self.beta_regularizer).constraint(self.beta_constraint.clone()))?;
+            cx.param("beta", [channels], self.beta_initializer, self.beta_regularizer, &self.beta_constraint)?;
         }
         Ok(())
     }

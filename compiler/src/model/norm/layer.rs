@@ -94,12 +94,10 @@ impl LayerDef for LayerNormalization {
         let axes = self.axis.resolve(self.kind(), &cx.input().shape)?;
         let extents = extents(&cx.input().shape, &axes);
         if self.scale || self.rms_scaling {
-            let gamma = Weight::new("gamma", extents.clone(), self.gamma_initializer);
-            cx.weight(gamma.regularizer(self.gamma_regularizer).constraint(self.gamma_constraint.clone()))?;
+            cx.param("gamma", extents.clone(), self.gamma_initializer, self.gamma_regularizer, &self.gamma_constraint)?;
         }
         if self.center && !self.rms_scaling {
-            let beta = Weight::new("beta", extents, self.beta_initializer);
-            cx.weight(beta.regularizer(self.beta_regularizer).constraint(self.beta_constraint.clone()))?;
+            cx.param("beta", extents, self.beta_initializer, self.beta_regularizer, &self.beta_constraint)?;
         }
         Ok(())
     }

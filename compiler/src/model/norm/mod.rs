@@ -3,11 +3,13 @@
 mod batch;
 mod group;
 mod layer;
+mod spectral;
 mod unit;
 
 pub use batch::{BatchNormalization, RenormClipping};
 pub use group::GroupNormalization;
 pub use layer::{LayerNormalization, RMSNormalization};
+pub use spectral::SpectralNormalization;
 pub use unit::UnitNormalization;
 
 pub(crate) use unit::unit;

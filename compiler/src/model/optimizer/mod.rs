@@ -66,6 +66,12 @@ pub trait Optimizer: fmt::Debug + Any {
         Vec::new()
     }
 
+    /// The optimizer that this one points to.
+    #[doc(hidden)]
+    fn pointed(&self) -> Option<&dyn Optimizer> {
+        None
+    }
+
     /// How many variables without meaning Keras keeps before the slots of a parameter of a type.
     fn placeholders(&self, _weight: &TensorType) -> usize {
         0
@@ -106,6 +112,10 @@ macro_rules! pointers {
 
                 fn scalars(&self) -> Vec<(&'static str, f64)> {
                     (**self).scalars()
+                }
+
+                fn pointed(&self) -> Option<&dyn Optimizer> {
+                    Some(&**self)
                 }
 
                 fn placeholders(&self, weight: &TensorType) -> usize {

@@ -133,7 +133,7 @@ impl Layer<RandomTranslation> {
 }
 
 /// Fails unless what fills is finite.
-fn check_fill(kind: &str, value: f64) -> Result<(), Problem> {
+pub(super) fn check_fill(kind: &str, value: f64) -> Result<(), Problem> {
     match value.is_finite() {
         true => Ok(()),
         false => Err(Problem::value(format!("{kind} with fill_value {value}: must be finite"))),

@@ -4,11 +4,13 @@
 mod augment;
 mod category;
 mod color;
+mod crop;
 mod encode;
 mod lookup;
 mod normalization;
 mod quantiles;
 mod resample;
+mod rotation;
 mod text;
 
 pub use augment::{FlipMode, RandomFlip, RandomTranslation, RandomZoom};
@@ -17,8 +19,10 @@ pub use bakelite::text::{
 };
 pub use category::{CategoryEncoding, Discretization};
 pub use color::{RandomBrightness, RandomContrast};
+pub use crop::RandomCrop;
 pub use normalization::Normalization;
 pub use resample::{FillMode, Sampling};
+pub use rotation::RandomRotation;
 pub(crate) use text::TextDef;
 
 use serde::{Deserialize, Serialize};

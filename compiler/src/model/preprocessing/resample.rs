@@ -1,6 +1,9 @@
 use serde::{Deserialize, Serialize};
 
-use crate::ir::{DType, Dim, Graph, NodeId, Shape};
+use crate::ir::{DType, Dim, Graph, NodeId, Op, Shape};
+
+/// Elements that something between them is a mixture of: their indices, which may be outside, and their weights.
+type Taps = Vec<(NodeId, NodeId)>;
 
 /// What is outside an image.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -76,6 +79,25 @@ fn weights(
     let (scale, shift) = (g.broadcast(scale, &[0], line.clone()), g.broadcast(shift, &[0], line));
     let place = g.mul(place, scale);
     let place = g.add(place, shift);
+    let taps = taps(g, place, sampling);
+    let element = g.iota(2, DType::I32, square.clone());
+    let mut total = None;
+    for (index, weight) in taps {
+        let index = fix(g, index, extent, fill);
+        let index = g.broadcast(index, &[0, 1], square.clone());
+        let weight = g.broadcast(weight, &[0, 1], square.clone());
+        let here = g.eq(index, element);
+        let nothing = g.lit_like(weight, 0.0);
+        let part = g.select(here, weight, nothing);
+        total = Some(total.map_or(part, |sum| g.add(sum, part)));
+    }
+    let weights = total.unwrap_or(element);
+    let sum = g.sum(weights, &[2]);
+    (weights, sum)
+}
+
+/// The elements that are mixed at places along an axis.
+fn taps(g: &mut Graph, place: NodeId, sampling: Sampling) -> Taps {
     let taps = match sampling {
         Sampling::Nearest => {
             let nearest = g.round(place);
@@ -90,21 +112,61 @@ fn weights(
             vec![(low, below), (high, above)]
         }
     };
-    let element = g.iota(2, DType::I32, square.clone());
+    taps.into_iter().map(|(index, weight)| (g.cast(index, DType::I32), weight)).collect()
+}
+
+/// Reads channels-last images at places `[rows, columns]` of their own, each `f32[batch, height, width]`: the result has
+/// a pixel for each place.
+///
+/// Rows and columns depend on each other here, so that every neighbour is gathered from the image's pixels.
+pub fn sample(
+    g: &mut Graph,
+    x: NodeId,
+    [rows, columns]: [NodeId; 2],
+    fill: FillMode,
+    sampling: Sampling,
+    value: f64,
+) -> NodeId {
+    let shape = g.ty(x).shape.clone();
+    let (height, width) = (shape[1].scale, shape[2].scale);
+    let pixels = g.reshape(x, Shape(vec![shape[0], Dim::fixed(height * width), shape[3]]));
+    let along = |g: &mut Graph, place: NodeId, extent: usize| -> Vec<(NodeId, NodeId, NodeId)> {
+        let taps = taps(g, place, sampling);
+        let neighbour = |(index, weight): (NodeId, NodeId)| {
+            let inside = within(g, index, extent);
+            // What a constant stands for is read from somewhere all the same.
+            let index = fix(g, index, extent, if fill == FillMode::Constant { FillMode::Nearest } else { fill });
+            (index, weight, inside)
+        };
+        taps.into_iter().map(neighbour).collect()
+    };
+    let (rows, columns) = (along(g, rows, height), along(g, columns, width));
     let mut total = None;
-    for (index, weight) in taps {
-        let index = g.cast(index, DType::I32);
-        let index = fix(g, index, extent, fill);
-        let index = g.broadcast(index, &[0, 1], square.clone());
-        let weight = g.broadcast(weight, &[0, 1], square.clone());
-        let here = g.eq(index, element);
-        let nothing = g.lit_like(weight, 0.0);
-        let part = g.select(here, weight, nothing);
-        total = Some(total.map_or(part, |sum| g.add(sum, part)));
+    for &(row, by_row, in_rows) in &rows {
+        let first = g.mul_s(row, width as f64);
+        for &(column, by_column, in_columns) in &columns {
+            let index = g.add(first, column);
+            let mut pixel = g.push(Op::Gather { axis: 1, batch: 1 }, &[pixels, index]);
+            if fill == FillMode::Constant {
+                let inside = g.and(in_rows, in_columns);
+                let inside = g.broadcast(inside, &[0, 1, 2], shape.clone());
+                let constant = g.lit_like(pixel, value);
+                pixel = g.select(inside, pixel, constant);
+            }
+            let weight = g.mul(by_row, by_column);
+            let weight = g.broadcast(weight, &[0, 1, 2], shape.clone());
+            let part = g.mul(pixel, weight);
+            total = Some(total.map_or(part, |sum| g.add(sum, part)));
+        }
     }
-    let weights = total.unwrap_or(element);
-    let sum = g.sum(weights, &[2]);
-    (weights, sum)
+    total.unwrap_or(x)
+}
+
+/// Whether an index is in `0..extent`.
+fn within(g: &mut Graph, index: NodeId, extent: usize) -> NodeId {
+    let (zero, end) = (g.lit_like(index, 0.0), g.lit_like(index, extent as f64));
+    let (low, high) = (g.ge(index, zero), g.lt(index, end));
+    g.and(low, high)
 }
 
 /// The element that stands for an index outside `0..extent`; with a constant there is none.

@@ -74,10 +74,14 @@ impl CellArguments {
         bias: &[usize],
         ones: std::ops::Range<usize>,
     ) -> Result<(), Problem> {
-        let weight = Weight::new("kernel", kernel, self.kernel_initializer);
-        cx.weight(weight.regularizer(self.kernel_regularizer).constraint(self.kernel_constraint.clone()))?;
-        let weight = Weight::new("recurrent_kernel", recurrent, self.recurrent_initializer);
-        cx.weight(weight.regularizer(self.recurrent_regularizer).constraint(self.recurrent_constraint.clone()))?;
+        cx.param("kernel", kernel, self.kernel_initializer, self.kernel_regularizer, &self.kernel_constraint)?;
+        cx.param(
+            "recurrent_kernel",
+            recurrent,
+            self.recurrent_initializer,
+            self.recurrent_regularizer,
+            &self.recurrent_constraint,
+        )?;
         if self.use_bias {
             let weight = Weight::new("bias", bias, self.bias_initializer).ones(ones);
             cx.weight(weight.regularizer(self.bias_regularizer).constraint(self.bias_constraint.clone()))?;

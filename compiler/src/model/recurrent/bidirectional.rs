@@ -11,7 +11,8 @@ use crate::diag::Problem;
 use crate::ir::NodeId;
 use crate::model::call::{CallCx, Masked};
 use crate::model::graph::MaskedType;
-use crate::model::layer::{AnyLayer, BuildCx, IntoLayer, Layer, LayerDef, snake_case};
+use crate::model::layer::{AnyLayer, BuildCx, CallForm, IntoLayer, Layer, LayerDef};
+use crate::model::regularizer::Regularizer;
 use crate::model::saved::Part;
 
 /// How the outputs of the two directions become one.
@@ -54,6 +55,8 @@ impl Default for BidirectionalArguments {
 struct Direction {
     name: String,
     def: Rc<dyn RecurrentDef>,
+    /// The penalty on its results.
+    penalty: Option<Regularizer>,
 }
 
 impl Direction {
@@ -63,19 +66,18 @@ impl Direction {
         let mut sequence = recurrent.sequence();
         sequence.zero_output_for_mask = sequence.return_sequences;
         sequence.go_backwards ^= turn;
-        Some(Direction { name, def: recurrent.running(sequence) })
+        Some(Direction { name, def: recurrent.running(sequence), penalty: layer.activity_regularizer() })
     }
 }
 
 impl From<BidirectionalArguments> for Bidirectional {
     fn from(arguments: BidirectionalArguments) -> Bidirectional {
-        let called = |layer: &AnyLayer| layer.name().unwrap_or_else(|| snake_case(layer.definition().kind()));
         let directions = arguments.layer.as_ref().and_then(|layer| {
-            let name = called(layer);
+            let name = layer.own_name();
             let plain = |prefix| name.strip_prefix(prefix).unwrap_or(&name);
             let forward = Direction::of(layer, format!("forward_{}", plain("forward_")), false)?;
             let backward = match &arguments.backward_layer {
-                Some(layer) => Direction::of(layer, called(layer), false)?,
+                Some(layer) => Direction::of(layer, layer.own_name(), false)?,
                 None => Direction::of(layer, format!("backward_{}", plain("backward_")), true)?,
             };
             Some([forward, backward])
@@ -141,6 +143,10 @@ impl LayerDef for Bidirectional {
         outputs + self.directions.as_ref().map_or(0, states)
     }
 
+    fn call_form(&self) -> CallForm {
+        CallForm::States
+    }
+
     fn parts(&self) -> Vec<Part> {
         let part = |attribute, d: &Direction| Part::nested(attribute, d.name.clone(), d.def.parts());
         let both = |[forward, backward]: &[Direction; 2]| {
@@ -173,7 +179,7 @@ impl LayerDef for Bidirectional {
             .enumerate()
             .map(|(i, ty)| MaskedType { ty: ty.clone(), mask: cx.mask(i).cloned() })
             .collect();
-        for (Direction { name, def }, backward) in [(first, false), (second, true)] {
+        for (Direction { name, def, .. }, backward) in [(first, false), (second, true)] {
             cx.scope(name, def.kind(), &self.part(&inputs, backward), |cx| def.build(cx))?;
         }
         Ok(())
@@ -184,8 +190,12 @@ impl LayerDef for Bidirectional {
         let inputs: Vec<Masked> =
             inputs.iter().enumerate().map(|(i, &node)| Masked { node, mask: cx.mask(i) }).collect();
         let sequences = first.def.sequence().return_sequences;
-        let forward = cx.part(&first.name, &*first.def, &self.part(&inputs, false));
-        let backward = cx.part(&second.name, &*second.def, &self.part(&inputs, true));
+        let mut run = |direction: &Direction, backward: bool| {
+            let results = cx.part(&direction.name, &*direction.def, &self.part(&inputs, backward));
+            results.iter().for_each(|result| cx.penalize_activity(direction.penalty, result.node));
+            results
+        };
+        let (forward, backward) = (run(first, false), run(second, true));
         let (x, mut y) = (forward[0].node, backward[0].node);
         if sequences {
             y = flip(cx, y, 1);

@@ -15,10 +15,9 @@ use crate::model::call::CallCx;
 use crate::model::constraint::Constraint;
 use crate::model::conv;
 use crate::model::initializer::Initializer;
-use crate::model::layer::{BuildCx, Layer, LayerDef};
+use crate::model::layer::{BuildCx, CallForm, Layer, LayerDef};
 use crate::model::regularizer::Regularizer;
 use crate::model::saved::Part;
-use crate::model::setters::setters;
 use crate::model::window::{DataFormat, Extents, Padding, Windows, ranked};
 
 const GATES: usize = 4;
@@ -64,7 +63,6 @@ pub struct ConvLSTM<const N: usize> {
     cell: ConvLSTMCell<N>,
     #[serde(flatten)]
     sequence: SequenceArguments,
-    activity_regularizer: Option<Regularizer>,
 }
 
 pub type ConvLSTM1D = ConvLSTM<1>;
@@ -74,7 +72,7 @@ pub type ConvLSTM3D = ConvLSTM<3>;
 impl<const N: usize> Default for ConvLSTM<N> {
     fn default() -> ConvLSTM<N> {
         let (cell, sequence) = (ConvLSTMCell::default(), SequenceArguments::default());
-        ConvLSTM { cell, sequence, activity_regularizer: None }
+        ConvLSTM { cell, sequence }
     }
 }
 
@@ -85,13 +83,7 @@ impl<const N: usize> ConvLSTM<N> {
     }
 
     fn recurrence(&self) -> Recurrence<'_> {
-        Recurrence {
-            cell: &self.cell,
-            name: "conv_lstm_cell",
-            layer: None,
-            sequence: &self.sequence,
-            activity_regularizer: &self.activity_regularizer,
-        }
+        Recurrence { cell: &self.cell, name: "conv_lstm_cell", layer: None, sequence: &self.sequence }
     }
 }
 
@@ -143,11 +135,6 @@ impl<const N: usize> Layer<ConvLSTM<N>> {
         zero_output_for_mask: bool => sequence;
     }
 
-    setters! {
-        /// A penalty on the result, averaged over the batch.
-        activity_regularizer: into Option<Regularizer>;
-    }
-
     /// For how many rows a stateful layer keeps states. Rows beyond them are NaN.
     pub fn state_rows(self, rows: usize) -> Self {
         self.with(|def| def.sequence.state_rows = Some(rows))
@@ -169,6 +156,10 @@ impl<const N: usize> LayerDef for ConvLSTM<N> {
 
     fn recurrent(&self) -> Option<&dyn RecurrentDef> {
         Some(self)
+    }
+
+    fn call_form(&self) -> CallForm {
+        CallForm::States
     }
 
     fn parts(&self) -> Vec<Part> {

@@ -15,7 +15,6 @@ use crate::ir::{NodeId, Shape, TensorType};
 use crate::model::activation::Activation;
 use crate::model::call::CallCx;
 use crate::model::layer::{BuildCx, Layer, LayerDef};
-use crate::model::regularizer::Regularizer;
 use crate::model::setters::setters;
 
 /// The cell of [`GRU`]. Its gates are, in the order of their columns: update, reset, the new state.
@@ -60,7 +59,6 @@ pub struct GRU {
     cell: GRUCell,
     #[serde(flatten)]
     sequence: SequenceArguments,
-    activity_regularizer: Option<Regularizer>,
 }
 
 impl GRU {

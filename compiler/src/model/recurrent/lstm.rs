@@ -14,7 +14,6 @@ use crate::ir::{Graph, NodeId, Shape, TensorType};
 use crate::model::activation::Activation;
 use crate::model::call::CallCx;
 use crate::model::layer::{BuildCx, Layer, LayerDef};
-use crate::model::regularizer::Regularizer;
 use crate::model::setters::setters;
 
 /// The cell of [`LSTM`], with states `h` and `c`. Its gates are, in the order of their columns: input, forget, the new
@@ -60,7 +59,6 @@ pub struct LSTM {
     cell: LSTMCell,
     #[serde(flatten)]
     sequence: SequenceArguments,
-    activity_regularizer: Option<Regularizer>,
 }
 
 impl LSTM {

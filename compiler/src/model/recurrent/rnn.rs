@@ -11,8 +11,7 @@ use super::run::{Recurrence, RecurrentDef};
 use crate::diag::Problem;
 use crate::ir::NodeId;
 use crate::model::call::CallCx;
-use crate::model::layer::{BuildCx, Layer, LayerDef};
-use crate::model::regularizer::Regularizer;
+use crate::model::layer::{BuildCx, CallForm, Layer, LayerDef};
 use crate::model::saved::Part;
 
 /// Runs a cell over sequences: items `[steps, item...]` become what the cell puts out last, or in every step.
@@ -20,7 +19,6 @@ use crate::model::saved::Part;
 pub struct RNN {
     cell: Option<AnyCell>,
     sequence: SequenceArguments,
-    activity_regularizer: Option<Regularizer>,
 }
 
 impl RNN {
@@ -37,7 +35,6 @@ impl RNN {
             name: &cell.name,
             layer: Some(&cell.layer),
             sequence: &self.sequence,
-            activity_regularizer: &self.activity_regularizer,
         })
     }
 }
@@ -53,25 +50,17 @@ pub(crate) struct RNNArguments {
 
 impl From<RNNArguments> for RNN {
     fn from(RNNArguments { cell, sequence }: RNNArguments) -> RNN {
-        RNN { cell, sequence, activity_regularizer: None }
+        RNN { cell, sequence }
     }
 }
 
 impl From<RNN> for RNNArguments {
-    fn from(RNN { cell, sequence, .. }: RNN) -> RNNArguments {
+    fn from(RNN { cell, sequence }: RNN) -> RNNArguments {
         RNNArguments { cell, sequence }
     }
 }
 
 sequence_arguments!(RNN);
-
-impl Layer<RNN> {
-    /// A penalty on the result, averaged over the batch.
-    pub fn activity_regularizer(self, regularizer: impl Into<Option<Regularizer>>) -> Layer<RNN> {
-        let regularizer = regularizer.into();
-        self.with(|d| d.activity_regularizer = regularizer)
-    }
-}
 
 impl LayerDef for RNN {
     fn kind(&self) -> &'static str {
@@ -88,6 +77,10 @@ impl LayerDef for RNN {
 
     fn recurrent(&self) -> Option<&dyn RecurrentDef> {
         Some(self)
+    }
+
+    fn call_form(&self) -> CallForm {
+        CallForm::States
     }
 
     fn parts(&self) -> Vec<Part> {

@@ -11,7 +11,6 @@ use crate::model::call::CallCx;
 use crate::model::graph::MaskedType;
 use crate::model::initializer::Initializer;
 use crate::model::layer::{AnyLayer, BuildCx, LayerDef, Weight};
-use crate::model::regularizer::Regularizer;
 use crate::model::saved::Part;
 
 /// A layer that runs a cell over sequences: what [`Bidirectional`](super::Bidirectional) takes.
@@ -31,7 +30,6 @@ pub(super) struct Recurrence<'a> {
     /// The cell's own identity; without one it is a part of the layer.
     pub layer: Option<&'a AnyLayer>,
     pub sequence: &'a SequenceArguments,
-    pub activity_regularizer: &'a Option<Regularizer>,
 }
 
 impl Recurrence<'_> {
@@ -172,9 +170,6 @@ impl Recurrence<'_> {
         if sequence.return_state {
             results.extend(&looped.carries[..count]);
         }
-        for &result in &results {
-            cx.penalize_activity(self.activity_regularizer, result);
-        }
         results
     }
 
@@ -199,7 +194,7 @@ impl Recurrence<'_> {
         let cell = cx.weight(name);
         let (batch, shape) = (cx.ty(state).shape[0], cx.ty(cell).shape.clone());
         let rows = cx.iota(0, DType::I32, Shape(vec![batch]));
-        let new = cx.push(crate::ir::Op::ScatterAdd { axis: 0, shape: shape.clone() }, &[rows, state]);
+        let new = cx.push(crate::ir::Op::ScatterAdd { axis: 0, batch: 0, shape: shape.clone() }, &[rows, state]);
         let place = cx.iota(0, DType::I32, shape.clone());
         let end = cx.size(batch, DType::I32);
         let end = cx.broadcast(end, &[], shape);
@@ -218,7 +213,7 @@ fn kept(cx: &mut CallCx<'_>, name: &str, ty: &TensorType) -> NodeId {
     let cell = cx.weight(name);
     let held = cx.ty(cell).shape[0].scale;
     let rows = cx.iota(0, DType::I32, Shape(vec![ty.shape[0]]));
-    let state = cx.push(crate::ir::Op::Gather { axis: 0 }, &[cell, rows]);
+    let state = cx.push(crate::ir::Op::Gather { axis: 0, batch: 0 }, &[cell, rows]);
     let place = cx.iota(0, DType::I32, ty.shape.clone());
     let end = cx.lit_like(place, held as f64);
     let there = cx.lt(place, end);
@@ -251,17 +246,9 @@ pub(super) fn refuse(kind: &str, message: String, help: &str) -> Problem {
     Problem::new(Code::Layer, format!("{kind} {message}")).help(help)
 }
 
-/// What a layer with the fields `cell`, `sequence` and `activity_regularizer` is: its class, and the name of the cell.
+/// What a layer with the fields `cell` and `sequence` is: its class, and the name of the cell.
 macro_rules! recurrent {
     ($def:ident, $kind:literal, $cell:literal) => {
-        impl Layer<$def> {
-            /// A penalty on the result, averaged over the batch.
-            pub fn activity_regularizer(self, regularizer: impl Into<Option<Regularizer>>) -> Self {
-                let regularizer = regularizer.into();
-                self.with(|def| def.activity_regularizer = regularizer)
-            }
-        }
-
         impl $def {
             fn recurrence(&self) -> $crate::model::recurrent::run::Recurrence<'_> {
                 $crate::model::recurrent::run::Recurrence {
@@ -269,7 +256,6 @@ macro_rules! recurrent {
                     name: $cell,
                     layer: None,
                     sequence: &self.sequence,
-                    activity_regularizer: &self.activity_regularizer,
                 }
             }
         }
@@ -289,6 +275,10 @@ macro_rules! recurrent {
 
             fn recurrent(&self) -> Option<&dyn $crate::model::recurrent::RecurrentDef> {
                 Some(self)
+            }
+
+            fn call_form(&self) -> $crate::model::CallForm {
+                $crate::model::CallForm::States
             }
 
             fn parts(&self) -> Vec<$crate::model::Part> {

@@ -12,7 +12,6 @@ use crate::diag::Problem;
 use crate::ir::{NodeId, Shape, TensorType};
 use crate::model::call::CallCx;
 use crate::model::layer::{BuildCx, Layer, LayerDef};
-use crate::model::regularizer::Regularizer;
 
 /// `h = activation(x . kernel + bias + h . recurrent_kernel)`
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
@@ -39,7 +38,6 @@ pub struct SimpleRNN {
     cell: SimpleRNNCell,
     #[serde(flatten)]
     sequence: SequenceArguments,
-    activity_regularizer: Option<Regularizer>,
 }
 
 impl SimpleRNN {

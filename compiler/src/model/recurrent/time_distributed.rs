@@ -6,7 +6,7 @@ use crate::diag::Problem;
 use crate::ir::{Dim, NodeId, Over, Shape, Stepped, StorageKind, TensorType};
 use crate::model::call::{CallCx, Masked};
 use crate::model::graph::MaskedType;
-use crate::model::layer::{AnyLayer, BuildCx, IntoLayer, Layer, LayerDef, snake_case};
+use crate::model::layer::{AnyLayer, BuildCx, IntoLayer, Layer, LayerDef};
 use crate::model::saved::Part;
 
 /// Applies one layer to every step of a sequence: items `[steps, item...]` become `[steps, result...]`.
@@ -26,9 +26,9 @@ impl TimeDistributed {
     }
 }
 
+/// Calls the layer; as in Keras, a penalty on its own results does not count here.
 fn child(cx: &mut CallCx<'_>, layer: &AnyLayer, node: NodeId, mask: Option<NodeId>) -> NodeId {
-    let name = layer.name().unwrap_or_else(|| snake_case(layer.definition().kind()));
-    cx.child_masked(&name, layer, &[Masked { node, mask }])[0].node
+    cx.child_unpenalized(&layer.own_name(), layer, Masked { node, mask })
 }
 
 /// Whether a layer or one inside it keeps state.

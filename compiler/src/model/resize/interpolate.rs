@@ -109,7 +109,7 @@ impl Interpolation {
         let dims = if self == Interpolation::Nearest { vec![output] } else { vec![output, taps.width] };
         let ty = |dtype| TensorType::new(dtype, Shape(dims.iter().map(|&n| Dim::fixed(n)).collect()));
         let places = g.dense(ty(DType::I32), taps.places.iter().map(|&i| i as f64));
-        let picked = g.push(Op::Gather { axis }, &[x, places]);
+        let picked = g.push(Op::Gather { axis, batch: 0 }, &[x, places]);
         if self == Interpolation::Nearest {
             return picked;
         }

@@ -6,4 +6,5 @@ mod upsampling;
 
 pub use interpolate::Interpolation;
 pub use resizing::Resizing;
+pub(crate) use resizing::resize_to_fit;
 pub use upsampling::{UpSampling1D, UpSampling2D, UpSampling3D};

@@ -114,6 +114,14 @@ impl LayerDef for Resizing {
     }
 }
 
+/// The largest window in the middle of channels-last images that has the proportions of the result, interpolated to its
+/// size.
+pub(crate) fn resize_to_fit(g: &mut Graph, x: NodeId, height: usize, width: usize) -> NodeId {
+    let how = Resizing { height, width, ..Resizing::default() };
+    let x = how.crop(g, x);
+    how.resize(g, x)
+}
+
 impl Resizing {
     fn resize(&self, g: &mut Graph, x: NodeId) -> NodeId {
         let y = self.interpolation.axis(g, x, 1, self.height, self.antialias);

@@ -1,0 +1,75 @@
+//! Weights and optimizer state as Keras numbers them.
+
+use super::h5::{Node, Values};
+use crate::diag::{Code, Problem};
+use crate::ir::{DType, TensorType};
+use crate::model::optimizer::saved::{Kept, Role};
+use crate::model::saved::{Saved, Variable};
+
+/// The bytes of `model.weights.h5`. `rows` is the batch that stateful layers keep states for.
+pub(super) fn weights(saved: &Saved, from: &bakelite::Model, rows: Option<usize>) -> Result<Vec<u8>, Problem> {
+    let failed = |why: String| Problem::new(Code::Build, why);
+    let missing =
+        |e: bakelite::Error| failed(e.to_string()).help("give the model that was compiled from this description");
+    let mut root = Node::default();
+    root.at("vars");
+    for object in &saved.objects {
+        let node = root.at(&object.path).at("vars");
+        node.attribute("name", object.name.rsplit('/').next().unwrap_or(&object.name));
+        for (number, variable) in object.variables.iter().enumerate() {
+            let (shape, values) = variable_of(variable, from, rows).map_err(missing)?;
+            node.tensor(number.to_string(), &shape, values);
+        }
+    }
+    if let Some(state) = saved.optimizer.as_ref().filter(|_| from.param(ITERATIONS).is_ok()) {
+        let node = root.at("optimizer/vars");
+        for (number, kept) in state.iter().enumerate() {
+            let (shape, values) = kept_of(kept, from).map_err(missing)?;
+            node.tensor(number.to_string(), &shape, values);
+        }
+    }
+    root.bytes().map_err(|why| failed(format!("the weights cannot be written as HDF5: {why}")))
+}
+
+/// The cell that every compiled model with an optimizer has.
+const ITERATIONS: &str = "optimizer/iterations";
+
+fn extents(ty: &TensorType) -> Vec<usize> {
+    ty.shape.iter().map(|d| d.scale).collect()
+}
+
+fn variable_of(
+    variable: &Variable,
+    from: &bakelite::Model,
+    rows: Option<usize>,
+) -> Result<(Vec<usize>, Values), bakelite::Error> {
+    let mut shape = extents(&variable.ty);
+    let mut values: Vec<f32> = from.param(&variable.cell)?.to_vec()?;
+    if let Some(rows) = rows.filter(|_| variable.is_kept_state()) {
+        let row = shape[1..].iter().product::<usize>();
+        values.resize(rows * row, 0.0);
+        shape[0] = rows;
+    }
+    // Keras counts batches in an integer, when a normalisation is adapted.
+    let counts = variable.cell.ends_with("/count") && shape.is_empty();
+    let values = if counts { Values::Int(values.iter().map(|x| *x as i32).collect()) } else { Values::Float(values) };
+    Ok((shape, values))
+}
+
+fn kept_of(kept: &Kept, from: &bakelite::Model) -> Result<(Vec<usize>, Values), bakelite::Error> {
+    let shape = extents(&kept.ty);
+    let size = shape.iter().product();
+    let (cell, start) = match &kept.role {
+        Role::Placeholder => return Ok((shape, Values::Int(vec![0]))),
+        Role::Cell(cell, start) | Role::Scalar(cell, start) => (cell, *start),
+    };
+    let values = match (from.param(cell), kept.ty.dtype) {
+        (Ok(param), DType::U32) => {
+            let steps: Vec<u32> = param.to_vec()?;
+            Values::Int(steps.into_iter().map(|n| n.min(i32::MAX as u32) as i32).collect())
+        }
+        (Ok(param), _) => Values::Float(param.to_vec()?),
+        (Err(_), _) => Values::Float(vec![start as f32; size]),
+    };
+    Ok((shape, values))
+}

@@ -1,0 +1,217 @@
+//! Operations between tensors: what `x + y` and `keras.ops.*` leave in the description of a functional model.
+//!
+//! An operation is described like a layer, with a module of `keras.src.ops`, and becomes one: an [`Operation`], whose
+//! arguments are tensors, numbers and plain values mixed. [`find`] knows the classes; each is a function that builds
+//! graph, and that refuses what it cannot honour.
+//!
+//! Element types meet as in Keras: numbers take the type of the tensor unless they are fractions, and functions of real
+//! numbers give `f32`.
+
+mod elementwise;
+mod shapes;
+
+use std::ops::RangeInclusive;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::rc::Rc;
+
+use serde_json::Value;
+
+use crate::diag::{Code, Problem};
+use crate::ir::{DType, Graph, NodeId, Shape, TensorType, TypeError};
+use crate::model::config::{Config, excerpt};
+use crate::model::{BuildCx, CallCx, LayerDef};
+
+/// What an operation is given in one place.
+#[derive(Clone, Debug)]
+pub(super) enum Argument {
+    /// One of the tensors of the call, by its number.
+    Tensor(usize),
+    List(Vec<Argument>),
+    Plain(Value),
+}
+
+/// A function that adds an operation to a graph.
+pub(super) type Build = fn(&mut Call<'_>) -> Result<Vec<NodeId>, String>;
+
+/// A class of operations: its name, and how it is built.
+pub(super) type Class = (&'static str, Build);
+
+/// The class with a name.
+pub(super) fn find(name: &str) -> Option<Class> {
+    elementwise::CLASSES.iter().chain(shapes::CLASSES).find(|class| class.0 == name).copied()
+}
+
+/// One call of an operation, as a layer.
+#[derive(Clone)]
+pub(super) struct Operation {
+    pub class: Class,
+    /// What the operation was made with.
+    pub config: Config,
+    pub positional: Vec<Argument>,
+    pub named: Vec<(String, Argument)>,
+    /// The number of tensors among the arguments.
+    pub tensors: usize,
+    pub results: usize,
+}
+
+impl std::fmt::Debug for Operation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Operation").field("class", &self.class.0).finish_non_exhaustive()
+    }
+}
+
+impl Operation {
+    /// The operation with the number of results that it has.
+    pub fn new(
+        class: Class,
+        config: Config,
+        positional: Vec<Argument>,
+        named: Vec<(String, Argument)>,
+        tensors: usize,
+    ) -> Rc<Operation> {
+        let results = if class.0 == "Split" { shapes::pieces(&config) } else { 1 };
+        Rc::new(Operation { class, config, positional, named, tensors, results })
+    }
+
+    fn add_to(&self, graph: &mut Graph, tensors: &[NodeId]) -> Result<Vec<NodeId>, String> {
+        (self.class.1)(&mut Call { graph, operation: self, tensors })
+    }
+}
+
+impl LayerDef for Operation {
+    fn kind(&self) -> &'static str {
+        self.class.0
+    }
+
+    fn arity(&self) -> RangeInclusive<usize> {
+        self.tensors..=self.tensors
+    }
+
+    fn results(&self) -> usize {
+        self.results
+    }
+
+    /// Tries the operation on a graph of its own: what does not fit is a mistake of the description.
+    fn build(&self, cx: &mut BuildCx<'_>) -> Result<(), Problem> {
+        let mut graph = Graph::probing("probe");
+        let nodes: Vec<NodeId> =
+            cx.inputs().iter().enumerate().map(|(i, ty)| graph.input(format!("x{i}"), ty.clone())).collect();
+        let attempt = catch_unwind(AssertUnwindSafe(|| self.add_to(&mut graph, &nodes)));
+        let why = match attempt {
+            Ok(Ok(_)) => return Ok(()),
+            Ok(Err(why)) => why,
+            Err(payload) => match payload.downcast::<TypeError>() {
+                Ok(error) => error.to_string(),
+                Err(panic) => resume_unwind(panic),
+            },
+        };
+        let types: Vec<String> = cx.inputs().iter().map(|ty| ty.to_string()).collect();
+        Err(Problem::new(Code::Import, format!("the operation {} of {}: {why}", self.class.0, types.join(" and "))))
+    }
+
+    fn call(&self, cx: &mut CallCx<'_>, tensors: &[NodeId]) -> Vec<NodeId> {
+        self.add_to(cx, tensors).unwrap_or_else(|why| cx.fault(why))
+    }
+}
+
+/// An operation while it is added to a graph.
+pub(super) struct Call<'a> {
+    graph: &'a mut Graph,
+    operation: &'a Operation,
+    tensors: &'a [NodeId],
+}
+
+impl Call<'_> {
+    /// An argument: a positional one, one with a name, or one that the operation was made with.
+    fn argument(&self, place: usize, name: &str) -> Option<Argument> {
+        let Operation { config, positional, named, .. } = self.operation;
+        let named = || named.iter().find(|(n, _)| n == name).map(|(_, argument)| argument.clone());
+        positional.get(place).cloned().or_else(named).or_else(|| Some(Argument::Plain(config.get(name)?.clone())))
+    }
+
+    /// A plain argument; `None` where it is missing or null.
+    fn plain(&self, place: usize, name: &str) -> Result<Option<Value>, String> {
+        match self.argument(place, name) {
+            None | Some(Argument::Plain(Value::Null)) => Ok(None),
+            Some(argument) => argument.plain().map(Some).ok_or_else(|| format!("`{name}` is a tensor")),
+        }
+    }
+
+    /// A plain argument of a type.
+    fn value<T: serde::de::DeserializeOwned>(&self, place: usize, name: &str) -> Result<Option<T>, String> {
+        let Some(value) = self.plain(place, name)? else { return Ok(None) };
+        let text = excerpt(&value);
+        serde_json::from_value(value).map(Some).map_err(|_| format!("`{name}` is {text}"))
+    }
+
+    fn number(&self, place: usize, name: &str) -> Result<f64, String> {
+        self.value(place, name)?.ok_or_else(|| format!("`{name}` is missing"))
+    }
+
+    fn flag(&self, place: usize, name: &str) -> Result<bool, String> {
+        Ok(self.value(place, name)?.unwrap_or(false))
+    }
+
+    /// The tensor in a place.
+    fn tensor(&self, place: usize, name: &str) -> Result<NodeId, String> {
+        match self.argument(place, name) {
+            Some(Argument::Tensor(i)) if i < self.tensors.len() => Ok(self.tensors[i]),
+            _ => Err(format!("`{name}` is no tensor")),
+        }
+    }
+
+    /// The first tensor.
+    fn x(&self) -> Result<NodeId, String> {
+        self.tensor(0, "x")
+    }
+
+    /// A list of tensors.
+    fn list(&self, place: usize, name: &str) -> Result<Vec<NodeId>, String> {
+        let tensor = |argument: &Argument| match argument {
+            Argument::Tensor(i) => self.tensors.get(*i).copied(),
+            _ => None,
+        };
+        match self.argument(place, name) {
+            Some(Argument::List(list)) if !list.is_empty() => list
+                .iter()
+                .map(tensor)
+                .collect::<Option<Vec<_>>>()
+                .ok_or_else(|| format!("`{name}` is no list of tensors")),
+            _ => Err(format!("`{name}` is no list of tensors")),
+        }
+    }
+
+    fn ty(&self, x: NodeId) -> TensorType {
+        self.graph.ty(x).clone()
+    }
+
+    fn shape(&self, x: NodeId) -> Shape {
+        self.graph.ty(x).shape.clone()
+    }
+
+    /// The tensor in a type of real numbers.
+    fn real(&mut self, x: NodeId) -> NodeId {
+        match self.graph.ty(x).dtype.is_float() {
+            true => x,
+            false => self.graph.cast(x, DType::F32),
+        }
+    }
+
+    /// An axis counted from the front or the back, of a tensor with a number of axes.
+    fn axis(&self, axis: i64, rank: usize) -> Result<usize, String> {
+        let from_front = if axis < 0 { axis.checked_add(rank as i64) } else { Some(axis) };
+        let found = from_front.and_then(|a| usize::try_from(a).ok()).filter(|a| *a < rank);
+        found.ok_or_else(|| format!("axis {axis} of {rank} axes"))
+    }
+}
+
+impl Argument {
+    /// The value of an argument without tensors.
+    fn plain(&self) -> Option<Value> {
+        match self {
+            Argument::Tensor(_) => None,
+            Argument::Plain(value) => Some(value.clone()),
+            Argument::List(list) => list.iter().map(Argument::plain).collect::<Option<Vec<_>>>().map(Value::Array),
+        }
+    }
+}

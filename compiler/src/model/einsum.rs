@@ -1,0 +1,326 @@
+//! The dense layer of any number of axes.
+
+use serde::{Deserialize, Serialize};
+
+use super::CallCx;
+use super::activation::Activation;
+use super::constraint::Constraint;
+use super::initializer::Initializer;
+use super::layer::{BuildCx, Layer, LayerDef};
+use super::regularizer::Regularizer;
+use super::setters::setters;
+use crate::diag::Problem;
+use crate::ir::NodeId;
+
+/// `activation(einsum(equation, x, kernel) + bias)`: the equation names the axes of the input, the kernel and the result
+/// by letters, and an ellipsis stands for any number of axes.
+///
+/// `EinsumDense::new("ab,bc->ac", 64)` is `Dense::new(64)` without bias; `.bias_axes("c")` adds it. On sequences that is
+/// `EinsumDense::new("...x,xy->...y", 64)`. Letters that input, kernel and result share are taken one by one; those of
+/// input and kernel that the result lacks are summed over.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(default)]
+pub struct EinsumDense {
+    equation: String,
+    output_shape: OutputShape,
+    activation: Activation,
+    bias_axes: Option<String>,
+    kernel_initializer: Initializer,
+    bias_initializer: Initializer,
+    kernel_regularizer: Option<Regularizer>,
+    bias_regularizer: Option<Regularizer>,
+    kernel_constraint: Option<Constraint>,
+    bias_constraint: Option<Constraint>,
+}
+
+/// The extents of a result without the batch and what an ellipsis stands for; `None` is that of the input.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(from = "OneOrMany", into = "Vec<Option<usize>>")]
+pub struct OutputShape(Vec<Option<usize>>);
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum OneOrMany {
+    One(usize),
+    Many(Vec<Option<usize>>),
+}
+
+impl From<OneOrMany> for OutputShape {
+    fn from(shape: OneOrMany) -> OutputShape {
+        match shape {
+            OneOrMany::One(extent) => OutputShape::from(extent),
+            OneOrMany::Many(extents) => OutputShape(extents),
+        }
+    }
+}
+
+impl From<OutputShape> for Vec<Option<usize>> {
+    fn from(shape: OutputShape) -> Vec<Option<usize>> {
+        shape.0
+    }
+}
+
+impl From<usize> for OutputShape {
+    fn from(extent: usize) -> OutputShape {
+        OutputShape(vec![Some(extent)])
+    }
+}
+
+impl<const N: usize> From<[usize; N]> for OutputShape {
+    fn from(extents: [usize; N]) -> OutputShape {
+        OutputShape(extents.map(Some).to_vec())
+    }
+}
+
+impl<const N: usize> From<[Option<usize>; N]> for OutputShape {
+    fn from(extents: [Option<usize>; N]) -> OutputShape {
+        OutputShape(extents.to_vec())
+    }
+}
+
+impl Default for EinsumDense {
+    fn default() -> EinsumDense {
+        EinsumDense {
+            equation: String::new(),
+            output_shape: OutputShape::default(),
+            activation: Activation::Linear,
+            bias_axes: None,
+            kernel_initializer: Initializer::GlorotUniform,
+            bias_initializer: Initializer::Zeros,
+            kernel_regularizer: None,
+            bias_regularizer: None,
+            kernel_constraint: None,
+            bias_constraint: None,
+        }
+    }
+}
+
+impl EinsumDense {
+    /// With an equation and the extents of the result without the batch and what an ellipsis stands for; `None` where
+    /// the extent is that of the input.
+    pub fn new(equation: impl Into<String>, output_shape: impl Into<OutputShape>) -> Layer<EinsumDense> {
+        let (equation, output_shape) = (equation.into(), output_shape.into());
+        Layer::new(EinsumDense { equation, output_shape, ..EinsumDense::default() })
+    }
+}
+
+impl Layer<EinsumDense> {
+    setters! {
+        activation: Activation;
+        /// The letters of the result that have a bias; without them there is none.
+        bias_axes: some String;
+        kernel_initializer: Initializer;
+        bias_initializer: Initializer;
+        kernel_regularizer: some Regularizer;
+        bias_regularizer: some Regularizer;
+        kernel_constraint: some Constraint;
+        bias_constraint: some Constraint;
+    }
+}
+
+/// An axis of an equation.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Axis {
+    Letter(char),
+    /// One of those that an ellipsis stands for.
+    Elided(usize),
+}
+
+/// The axes of an equation.
+struct Equation {
+    input: Vec<Axis>,
+    kernel: Vec<Axis>,
+    output: Vec<Axis>,
+}
+
+/// The parts of an equation without its ellipses, which stand on one side of input and result.
+struct Parts<'a> {
+    input: &'a str,
+    kernel: &'a str,
+    output: &'a str,
+    elided: Option<Side>,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Side {
+    Left,
+    Right,
+}
+
+impl<'a> Parts<'a> {
+    fn read(equation: &'a str) -> Option<Parts<'a>> {
+        let (operands, output) = equation.split_once("->")?;
+        let (input, kernel) = operands.split_once(',')?;
+        let (input, output, elided) = match (input.strip_prefix("..."), output.strip_prefix("...")) {
+            (Some(input), Some(output)) => (input, output, Some(Side::Left)),
+            _ => match (input.strip_suffix("..."), output.strip_suffix("...")) {
+                (Some(input), Some(output)) => (input, output, Some(Side::Right)),
+                _ => (input, output, None),
+            },
+        };
+        let distinct = |part: &str| {
+            let letters = part.chars().all(|c| c.is_ascii_alphabetic());
+            letters && !part.is_empty() && part.char_indices().all(|(i, c)| !part[..i].contains(c))
+        };
+        [input, kernel, output].into_iter().all(distinct).then_some(Parts { input, kernel, output, elided })
+    }
+}
+
+impl Equation {
+    /// The equation for inputs of a rank.
+    fn of(equation: &str, rank: usize) -> Result<Equation, Problem> {
+        let Some(Parts { input, kernel, output, elided }) = Parts::read(equation) else {
+            let message = format!("EinsumDense with equation `{}`", equation.escape_debug());
+            return Err(Problem::value(message).help(
+                "it looks like `ab,bc->ac`, `...ab,bc->...ac` or `ab...,bc->ac...`, with each letter once in a part",
+            ));
+        };
+        let missing = rank.checked_sub(input.len()).filter(|n| *n == 0 || elided.is_some());
+        let Some(missing) = missing else {
+            let axes = input.len();
+            let message = format!("EinsumDense with equation `{equation}` takes {axes} axes, its input has {rank}");
+            return Err(Problem::shape(message).help("an ellipsis stands for further axes: `...ab,bc->...ac`"));
+        };
+        let axes = |letters: &str, elided: Option<Side>| {
+            let (letters, dots) = (letters.chars().map(Axis::Letter), (0..missing).map(Axis::Elided));
+            match elided {
+                None => letters.collect::<Vec<_>>(),
+                Some(Side::Left) => dots.chain(letters).collect(),
+                Some(Side::Right) => letters.chain(dots).collect(),
+            }
+        };
+        Ok(Equation { input: axes(input, elided), kernel: axes(kernel, None), output: axes(output, elided) })
+    }
+}
+
+/// The extents of kernel, result and bias.
+struct Extents {
+    kernel: Vec<usize>,
+    output: Vec<usize>,
+    bias: Option<Vec<usize>>,
+}
+
+impl EinsumDense {
+    /// What an equation and the extents of an item make of each other.
+    fn extents(&self, axes: &Equation, item: &[usize]) -> Result<Extents, Problem> {
+        let fail = |what: String| Problem::value(format!("EinsumDense with equation `{}`: {what}", self.equation));
+        let name = |axis: Axis| match axis {
+            Axis::Letter(c) => format!("`{c}`"),
+            Axis::Elided(i) => format!("axis {i} of the ellipsis"),
+        };
+        let Some((batch, first)) = axes.input.first().zip(axes.output.first()) else {
+            return Err(fail("it names no axes".into()));
+        };
+        if batch != first || axes.kernel.contains(batch) {
+            let message =
+                format!("{} is the batch, which comes first in the result and is none of the kernel", name(*batch));
+            return Err(fail(message));
+        }
+        let of_input = |axis: &Axis| Some(item[axes.input.iter().position(|a| a == axis)?.checked_sub(1)?]);
+        let mut given = self.output_shape.0.iter();
+        let mut output = Vec::new();
+        for axis in &axes.output[1..] {
+            let wanted = match axis {
+                Axis::Elided(_) => None,
+                Axis::Letter(_) => given.next().copied().ok_or_else(|| {
+                    fail(format!("output_shape has no extent for {}", name(*axis)))
+                        .help("it has one for each letter of the result but the batch")
+                })?,
+            };
+            output.push(match (wanted, of_input(axis)) {
+                (Some(0), _) => return Err(fail(format!("output_shape is 0 for {}", name(*axis)))),
+                (Some(n), Some(m)) if n != m => {
+                    return Err(fail(format!("{} is {m} in the input and {n} in output_shape", name(*axis))));
+                }
+                (Some(n), _) | (None, Some(n)) => n,
+                (None, None) => {
+                    return Err(fail(format!(
+                        "output_shape leaves {} open, which is no axis of the input",
+                        name(*axis)
+                    )));
+                }
+            });
+        }
+        if given.next().is_some() {
+            return Err(fail("output_shape has more extents than the result has letters besides the batch".into()));
+        }
+        let of_output = |axis: &Axis| Some(output[axes.output.iter().position(|a| a == axis)?.checked_sub(1)?]);
+        let nowhere = |axis: &&Axis| !axes.input.contains(*axis) && !axes.kernel.contains(*axis);
+        if let Some(axis) = axes.output.iter().find(nowhere) {
+            return Err(fail(format!("{} is an axis of neither input nor kernel", name(*axis))));
+        }
+        let extent = |axis: &Axis| of_output(axis).or(of_input(axis));
+        let alone = |axis: &Axis| fail(format!("{} is an axis of the kernel only", name(*axis)));
+        let kernel: Vec<usize> =
+            axes.kernel.iter().map(|axis| extent(axis).ok_or_else(|| alone(axis))).collect::<Result<_, _>>()?;
+        let bias = self.bias_axes.as_ref().map(|letters| {
+            let biased: Vec<Axis> = letters.chars().map(Axis::Letter).collect();
+            if let Some(axis) = biased.iter().find(|axis| of_output(axis).is_none()) {
+                return Err(fail(format!(
+                    "bias_axes names {}, which is no axis of an item of the result",
+                    name(*axis)
+                )));
+            }
+            let first = axes.output.iter().position(|axis| biased.contains(axis)).unwrap_or(axes.output.len());
+            let extent = |axis: &Axis| if biased.contains(axis) { of_output(axis).unwrap_or(1) } else { 1 };
+            Ok(axes.output[first..].iter().map(extent).collect())
+        });
+        Ok(Extents { kernel, bias: bias.transpose()?, output })
+    }
+}
+
+impl LayerDef for EinsumDense {
+    fn kind(&self) -> &'static str {
+        "EinsumDense"
+    }
+
+    fn build(&self, cx: &mut BuildCx<'_>) -> Result<(), Problem> {
+        cx.float()?;
+        self.activation.check(cx)?;
+        let item = cx.any_item()?;
+        let axes = Equation::of(&self.equation, item.len() + 1)?;
+        let Extents { kernel, output, bias } = self.extents(&axes, &item)?;
+        output.last().map_or(Ok(()), |&features| self.activation.check_features(features))?;
+        let fan = |result: bool| {
+            let chosen = axes.kernel.iter().zip(&kernel).filter(|(axis, _)| axes.output.contains(axis) == result);
+            chosen.fold(1usize, |n, (_, extent)| n.saturating_mul(*extent))
+        };
+        let initializer = self.kernel_initializer.with_fans(fan(false), fan(true));
+        cx.param("kernel", kernel, initializer, self.kernel_regularizer, &self.kernel_constraint)?;
+        match bias {
+            Some(shape) => cx.param("bias", shape, self.bias_initializer, self.bias_regularizer, &self.bias_constraint),
+            None => Ok(()),
+        }
+    }
+
+    fn call(&self, cx: &mut CallCx<'_>, x: &[NodeId]) -> Vec<NodeId> {
+        let rank = cx.ty(x[0]).shape.rank();
+        let Equation { input, kernel, output } =
+            Equation::of(&self.equation, rank).unwrap_or_else(|p| cx.fault(p.message));
+        // Axes of the input alone are summed over first.
+        let lost = |axis: &Axis| !kernel.contains(axis) && !output.contains(axis);
+        let places: Vec<usize> = (0..rank).filter(|&i| lost(&input[i])).collect();
+        let x = cx.sum(x[0], &places);
+        let input: Vec<Axis> = input.iter().copied().filter(|axis| !lost(axis)).collect();
+        let pairs = |kept: bool| -> Vec<(usize, usize)> {
+            let shared = input.iter().enumerate().filter(|(_, axis)| output.contains(axis) == kept);
+            shared.filter_map(|(i, axis)| Some((i, kernel.iter().position(|k| k == axis)?))).collect()
+        };
+        let (batch, sum) = (pairs(true), pairs(false));
+        let weight = cx.weight("kernel");
+        let y = cx.contract(x, weight, &batch, &sum);
+        // Shared axes, then those of the input, then those of the kernel: see `Op::Contract`.
+        let own = |axes: &[Axis], others: &[Axis]| -> Vec<Axis> {
+            axes.iter().copied().filter(|axis| output.contains(axis) && !others.contains(axis)).collect()
+        };
+        let shared: Vec<Axis> = batch.iter().map(|(i, _)| input[*i]).collect();
+        let found = [shared, own(&input, &kernel), own(&kernel, &input)].concat();
+        let order: Vec<usize> = output.iter().filter_map(|axis| found.iter().position(|a| a == axis)).collect();
+        let mut y = cx.permute(y, &order);
+        if let Some(bias) = cx.optional_weight("bias") {
+            let bias = cx.broadcast_like(bias, y);
+            y = cx.add(y, bias);
+        }
+        vec![self.activation.on(cx, y)]
+    }
+}

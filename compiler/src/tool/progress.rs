@@ -1,0 +1,44 @@
+//! What long work shows on standard error while it runs.
+
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// Whether anything is shown.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Progress {
+    Shown,
+    Quiet,
+}
+
+impl Progress {
+    /// Shows what is being done, on a terminal, until the result is dropped.
+    pub fn stage(self, what: impl Into<String>) -> Stage {
+        let bar = match self {
+            Progress::Shown => ProgressBar::new_spinner(),
+            Progress::Quiet => ProgressBar::hidden(),
+        };
+        if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}  {elapsed}") {
+            bar.set_style(style);
+        }
+        bar.set_message(what.into());
+        bar.enable_steady_tick(Duration::from_millis(120));
+        Stage(bar)
+    }
+
+    /// Shows a line that stays.
+    pub fn note(self, text: &str) {
+        if self == Progress::Shown {
+            eprintln!("note: {text}");
+        }
+    }
+}
+
+/// A stage of the work that is being shown.
+pub struct Stage(ProgressBar);
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}
