@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use bakelite::abi::CellKind;
+use bakelite::text::{TextInput, TextLayer};
 use target_lexicon::Triple;
 
 use crate::backend::cranelift::{Products, TargetCpu};
 use crate::compile::{Compiled, Options, compile};
 use crate::diag::{Code, Diagnostic, Diagnostics, Problem};
-use crate::emit::bindings::{self, CellInterface, EntryInterface, Interface, PortInterface};
+use crate::emit::bindings::{self, CellInterface, EntryInterface, Interface, PortInterface, TextPort};
 use crate::emit::image::ModelImage;
 use crate::emit::object;
 use crate::ir::StorageKind;
@@ -158,7 +159,7 @@ pub(crate) fn interface(compiled: &Compiled, object: &object::Object) -> Interfa
     let entries = module.entries.iter().map(|entry| EntryInterface {
         name: entry.name.clone(),
         updates: !entry.assigns.is_empty(),
-        inputs: entry.inputs.iter().map(|i| port(&i.name, &i.ty)).collect(),
+        inputs: entry.inputs.iter().map(input).collect(),
         outputs: entry.outputs.iter().map(|o| port(&o.name, entry.ty(o.node))).collect(),
     });
     Interface {
@@ -174,7 +175,19 @@ pub(crate) fn interface(compiled: &Compiled, object: &object::Object) -> Interfa
 }
 
 fn port(name: &str, ty: &crate::ir::TensorType) -> PortInterface {
-    PortInterface { name: name.to_string(), dtype: ty.dtype, shape: ty.shape.clone() }
+    PortInterface { name: name.to_string(), dtype: ty.dtype, shape: ty.shape.clone(), range: None, text: None }
+}
+
+fn input(input: &crate::ir::graph::InputDecl) -> PortInterface {
+    let text = input.text.as_ref().and_then(|form| TextInput::from_json(form).ok()).map(|text| TextPort {
+        class: match text.layer() {
+            TextLayer::TextVectorization(_) => "TextVectorization",
+            TextLayer::StringLookup(_) => "StringLookup",
+            TextLayer::Hashing(_) => "Hashing",
+        },
+        texts: text.texts(),
+    });
+    PortInterface { range: input.range, text, ..port(&input.name, &input.ty) }
 }
 
 pub(crate) fn write(model: &str, path: &Path, bytes: &[u8]) -> Result<(), Diagnostics> {

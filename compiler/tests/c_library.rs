@@ -139,6 +139,41 @@ fn a_program_in_c_trains_as_the_rust_runtime_does() {
     assert!(!output.status.success());
 }
 
+/// An index of no row of a table and a label of no class are errors, and the model stays as it was.
+#[test]
+fn inputs_that_are_indices_are_checked() {
+    let folder = tempfile::tempdir().unwrap();
+    let m = Model::new("words");
+    let x = m.input("x", 3, I32);
+    m.output(&Dense::new(2).name("y").apply(&Flatten.apply(&Embedding::new(10, 4).apply(&x))));
+    m.compile(SGD::new(0.1), SparseCategoricalCrossentropy::from_logits(), ());
+    let built = library(&m, &LibraryOptions::new(folder.path()));
+    let header = fs::read_to_string(&built.header).unwrap();
+    assert!(header.contains("in, int32_t[batch, 3], 0 to 9"), "{header}");
+    assert!(header.contains("WORDS_ERROR_BATCH or WORDS_ERROR_INDEX, where"), "{header}");
+    let main = folder.path().join("main.c");
+    let text = "#include <stdlib.h>\n#include \"words.h\"\nint main(void)\n{\n    words_t m;\n    float y[4], loss;\n    \
+                int32_t good[6] = {0, 9, 5, 1, 2, 3}, high[6] = {0, 9, 5, 1, 10, 3}, low[6] = {0, 9, 5, 1, 2, -1};\n    \
+                int32_t label[2] = {0, 1}, none[2] = {1, 2};\n    \
+                if (words_open(&m, aligned_alloc(64, WORDS_STORAGE_BYTES), aligned_alloc(64, WORDS_ARENA_BYTES),\n        \
+                aligned_alloc(64, 64 * (WORDS_SCRATCH_BYTES(1) / 64 + 1)), 1) != WORDS_OK) return 1;\n    \
+                if (words_init(&m, 1) != WORDS_OK) return 2;\n    \
+                if (words_predict(&m, 2, good, y) != WORDS_OK) return 3;\n    \
+                if (words_predict(&m, 2, high, y) != WORDS_ERROR_INDEX) return 4;\n    \
+                if (words_predict(&m, 1, high, y) != WORDS_OK) return 5;\n    \
+                if (words_predict(&m, 2, low, y) != WORDS_ERROR_INDEX) return 6;\n    \
+                if (words_train_step(&m, 2, good, none, &loss) != WORDS_ERROR_INDEX) return 7;\n    \
+                if (words_train_step(&m, 2, good, label, &loss) != WORDS_OK) return 8;\n    return 0;\n}\n";
+    fs::write(&main, text).unwrap();
+    let to = folder.path().join("main");
+    let include = format!("-I{}", folder.path().display());
+    let (to, main, lib) = (to.to_str().unwrap(), main.to_str().unwrap(), built.library.to_str().unwrap());
+    let arguments = ["-std=c11", "-Wall", "-Wextra", &include, "-o", to, main, lib, "-lm", "-lpthread"];
+    let Some(output) = tool("gcc", &arguments, &[]) else { return };
+    succeeded("gcc", &output);
+    succeeded("main", &tool(to, &[], &[]).unwrap());
+}
+
 /// Models of one program share nothing, not even the names of kernels.
 #[test]
 fn libraries_of_two_models_link_into_one_program() {

@@ -78,6 +78,7 @@ cases! {
     several_mistakes_at_once
     shared_layer_of_two_sizes
     tensors_of_two_models
+    text
     too_few_inputs
     too_large
     unused_input

@@ -20,7 +20,7 @@
 use core::ffi::c_void;
 
 /// Version of every definition in this module; a loader refuses any other.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 /// First field of a descriptor: `BAKELITE` in ASCII, little-endian.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"BAKELITE");
 /// Alignment in bytes of storage, arena and scratch blocks, and of every tensor in them.
@@ -120,8 +120,14 @@ pub struct Port {
     pub name: Table<u8>,
     /// Index into [`DTYPE_NAMES`].
     pub dtype: u32,
-    pub reserved: u32,
+    /// 1 for an input whose elements have to be in `low..high`, once fractions are cut off. Code relies on nothing of it;
+    /// callers check it.
+    pub limited: u32,
     pub shape: Table<Extent>,
+    pub low: i64,
+    pub high: i64,
+    /// For an input that is made of text: the layer that does it, as JSON. Empty for any other.
+    pub text: Table<u8>,
 }
 
 /// The machine code of an entry point; see the module's documentation.

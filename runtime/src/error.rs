@@ -52,12 +52,20 @@ pub enum Error {
     /// A slice of another length.
     #[error("{what} is {shape} = {expected} elements{}, got {found}", at(*.batch))]
     Length { what: String, shape: String, batch: Option<usize>, expected: usize, found: usize },
+    /// An element of an input that is an index, or a label, of nothing. Rows are counted from 0.
+    #[error("{what}: row {row} has {value}, the values are {} to {}", range.start, range.end - 1)]
+    Index { what: String, row: usize, value: f64, range: std::ops::Range<i64> },
     /// A tensor of another shape.
     #[error("{what} has shape {expected:?}, got {found:?}")]
     Shape { what: String, expected: Vec<usize>, found: Vec<usize> },
     /// The entry point does not have the form that the caller relies on.
     #[error("`{entry}` of model `{model}` {what}")]
     EntryForm { model: String, entry: String, what: String },
+
+    /// Text that an input cannot be made of, or a layer over text that contradicts itself.
+    #[cfg(feature = "text")]
+    #[error("{what}")]
+    Text { what: String },
 
     /// A file cannot be read or written.
     #[cfg(feature = "safetensors")]

@@ -7,8 +7,10 @@
 //! - `abi`: the binary interface, shared with the compiler and with C.
 //! - `signature`: the descriptor, read, checked and owned.
 //! - `model`, `pool`, `memory`: opening a model and calling its entry points.
+//! - `range`: inputs that are indices, checked before a call.
 //! - `params`: parameters and state by name.
 //! - `weights` (feature `safetensors`): saving and loading them.
+//! - `text` (feature `text`): inputs that are made of text.
 //! - `fit` (feature `fit`): the training loop, evaluation, and prediction over many batches.
 //!
 //! Results never depend on the number of threads. NaN and infinity in inputs pass through like any other value.
@@ -23,7 +25,10 @@ mod memory;
 mod model;
 mod params;
 mod pool;
+mod range;
 mod signature;
+#[cfg(feature = "text")]
+pub mod text;
 #[cfg(feature = "safetensors")]
 mod weights;
 
@@ -39,6 +44,21 @@ pub use params::{LEARNING_RATE, Param};
 pub use signature::{Cell, CellKind, Entry, Extent, Port};
 #[cfg(feature = "safetensors")]
 pub use weights::{Contents, write_atomically};
+
+/// What it holds, where the feature `text` is on: bindings are written without knowing.
+#[doc(hidden)]
+#[cfg(feature = "text")]
+#[macro_export]
+macro_rules! with_text {
+    ($($item:tt)*) => { $($item)* };
+}
+
+#[doc(hidden)]
+#[cfg(not(feature = "text"))]
+#[macro_export]
+macro_rules! with_text {
+    ($($item:tt)*) => {};
+}
 
 /// Includes the bindings that `bakelite-compiler` wrote for a model while the build script ran: a module of the
 /// model's name.

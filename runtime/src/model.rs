@@ -12,7 +12,10 @@ use crate::error::Error;
 use crate::level::{self, Level};
 use crate::memory::Block;
 use crate::pool::{MAX_THREADS, Pool, available_threads, wait_alone};
+use crate::range;
 use crate::signature::{Cell, Entry, Port, Signature};
+#[cfg(feature = "text")]
+use crate::text::Texts;
 
 /// How to open a model.
 #[derive(Clone, Copy, Debug, Default)]
@@ -84,6 +87,8 @@ pub struct Model {
     threads: usize,
     pool: Option<Pool>,
     arguments: Arguments,
+    #[cfg(feature = "text")]
+    texts: Texts,
     program: Arc<Program>,
 }
 
@@ -135,17 +140,24 @@ impl Model {
                 inputs: Vec::with_capacity(most(|e| e.inputs.len())),
                 outputs: Vec::with_capacity(most(|e| e.outputs.len())),
             },
+            #[cfg(feature = "text")]
+            texts: Texts::read(s)?,
             program,
         })
     }
 
     /// An independent model with the same code and a copy of all parameters and state.
     pub fn fork(&self) -> Result<Model, Error> {
-        let fork = Model::with_program(self.program.clone(), self.threads)?;
+        #[cfg_attr(not(feature = "text"), expect(unused_mut, reason = "vocabularies are all that is copied later"))]
+        let mut fork = Model::with_program(self.program.clone(), self.threads)?;
         // SAFETY: both blocks have `storage_bytes` bytes and are distinct.
         unsafe {
             ptr::copy_nonoverlapping(self.storage.as_ptr(), fork.storage.as_ptr(), self.signature().storage_bytes)
         };
+        #[cfg(feature = "text")]
+        {
+            fork.texts = self.texts.clone();
+        }
         Ok(fork)
     }
 
@@ -247,6 +259,7 @@ impl Model {
         self.arguments.inputs.clear();
         for (port, input) in shape.inputs.iter().zip(inputs) {
             check_port(shape, "input", port, input.dtype, input.len, batch)?;
+            range::check(port, input, || format!("input `{}` of `{}`", port.name, shape.name))?;
             self.arguments.inputs.push(input.data);
         }
         self.arguments.outputs.clear();
@@ -284,6 +297,17 @@ impl Model {
 
     pub(crate) fn signature(&self) -> &Signature {
         &self.program.signature
+    }
+
+    /// The layers that make inputs of text.
+    #[cfg(feature = "text")]
+    pub(crate) fn texts(&self) -> &Texts {
+        &self.texts
+    }
+
+    #[cfg(feature = "text")]
+    pub(crate) fn texts_mut(&mut self) -> &mut Texts {
+        &mut self.texts
     }
 
     /// The program apart from the model, for those who look at it while the model is called.

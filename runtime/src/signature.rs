@@ -4,6 +4,7 @@
 //! exist, names are unique, and no extent overflows at the largest batch.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use crate::abi::{self, ALIGN, EntryFn, LEVELS};
 use crate::dtype::DType;
@@ -33,6 +34,11 @@ pub struct Port {
     pub name: String,
     pub dtype: DType,
     pub shape: Vec<Extent>,
+    /// What the elements of an input have to be, their fractions cut off, where not everything will do: indices of a
+    /// table, labels of classes. A call with others is refused.
+    pub range: Option<Range<i64>>,
+    /// The layer that makes the argument of text, as JSON.
+    pub(crate) text: Option<String>,
     /// Product of the constant factors of all extents.
     scale: usize,
     /// How many extents are multiples of the batch.
@@ -57,6 +63,11 @@ impl Port {
     /// Whether any extent is a multiple of the batch.
     pub fn is_batched(&self) -> bool {
         self.power > 0
+    }
+
+    /// Whether the argument can be made of text: see `Model::encode`, with the feature `text`.
+    pub fn is_text(&self) -> bool {
+        self.text.is_some()
     }
 
     /// The shape with the batch by name: `[batch, 28, 28]`.
@@ -241,7 +252,12 @@ fn read_port(port: &abi::Port, max_batch: usize) -> Result<Port, String> {
         largest = at_most.and_then(|n| largest.checked_mul(n)).ok_or_else(overflow)?;
     }
     let power = shape.iter().filter(|e| e.batch != 0).count() as u32;
-    Ok(Port { dtype, shape, scale, power, name })
+    let range = (port.limited != 0).then_some(port.low..port.high);
+    if range.as_ref().is_some_and(Range::is_empty) {
+        return Err(format!("`{name}` can have no value"));
+    }
+    let layer = Some(text(port.text)).filter(|layer| !layer.is_empty());
+    Ok(Port { dtype, shape, range, text: layer, scale, power, name })
 }
 
 fn read_entry(entry: &abi::Entry, max_batch: usize) -> Result<Entry, String> {

@@ -20,6 +20,7 @@ use crate::dtype::DType;
 use crate::error::Error;
 use crate::model::Model;
 use crate::params::{Param, write_bytes};
+use crate::signature::Port;
 
 /// Which cells of a model a file holds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -32,6 +33,11 @@ pub enum Contents {
 
 /// The metadata key that lists the names of training cells, one a line.
 const TRAINING_KEY: &str = "bakelite.training";
+/// The metadata key of text layers whose vocabulary is not the object's.
+#[cfg(feature = "text")]
+const TEXT_KEY: &str = "bakelite.text";
+/// The most bytes of a vocabulary in a file.
+const VOCABULARIES: u64 = 64 << 20;
 
 impl Model {
     /// Writes parameters and the state that predictions read.
@@ -47,7 +53,7 @@ impl Model {
         // The widest elements first, so that every tensor is aligned within the file.
         params.sort_by_key(|p| std::cmp::Reverse(p.dtype().size()));
         write_atomically(path, |file| {
-            let header = header(&params)?;
+            let header = header(&params, self.extras())?;
             file.write_all(&(header.len() as u64).to_le_bytes())?;
             file.write_all(&header)?;
             let mut bytes = Vec::new();
@@ -73,7 +79,8 @@ impl Model {
     }
 
     fn load_checked(&mut self, path: &Path, contents: Option<Contents>) -> Result<(), Error> {
-        let mut reader = Reader::open(path, self.params().len())?;
+        let texts = self.entries().iter().any(|entry| entry.inputs.iter().any(Port::is_text));
+        let mut reader = Reader::open(path, self.params().len(), texts)?;
         let training = reader.training_names();
         for name in reader.header.offset_keys() {
             if self.param(&name).is_err() && !training.contains(&name) {
@@ -92,6 +99,11 @@ impl Model {
                 loaded.push((param.name().to_string(), reader.read(&param)?));
             }
         }
+        #[cfg(feature = "text")]
+        if let Some(forms) = reader.metadata(TEXT_KEY) {
+            let texts = self.texts().restored(forms).map_err(|e| reader.wrong(format!("the vocabularies: {e}")))?;
+            *self.texts_mut() = texts;
+        }
         // Everything is checked: from here on nothing fails.
         for (name, bytes) in &loaded {
             let (cell, data) = self.cell_mut(name)?;
@@ -101,8 +113,19 @@ impl Model {
     }
 }
 
+impl Model {
+    /// What a file says besides the tensors.
+    fn extras(&self) -> HashMap<String, String> {
+        #[cfg(feature = "text")]
+        if let Some(forms) = self.texts().adapted() {
+            return HashMap::from([(TEXT_KEY.to_string(), forms)]);
+        }
+        HashMap::new()
+    }
+}
+
 /// The header of a file that holds these tensors one after the other.
-fn header(params: &[Param<'_>]) -> io::Result<Vec<u8>> {
+fn header(params: &[Param<'_>], mut metadata: HashMap<String, String>) -> io::Result<Vec<u8>> {
     let mut end = 0;
     let mut tensors = Vec::with_capacity(params.len());
     for param in params {
@@ -113,7 +136,10 @@ fn header(params: &[Param<'_>]) -> io::Result<Vec<u8>> {
         tensors.push((param.name().to_string(), info));
     }
     let training: Vec<&str> = params.iter().filter(|p| p.cell().kind == CellKind::Training).map(|p| p.name()).collect();
-    let metadata = (!training.is_empty()).then(|| HashMap::from([(TRAINING_KEY.to_string(), training.join("\n"))]));
+    if !training.is_empty() {
+        metadata.insert(TRAINING_KEY.to_string(), training.join("\n"));
+    }
+    let metadata = Some(metadata).filter(|metadata| !metadata.is_empty());
     let header = Metadata::new(metadata, tensors).map_err(io::Error::other)?;
     let mut text = serde_json::to_vec(&header)?;
     text.resize(text.len().next_multiple_of(8), b' ');
@@ -191,7 +217,7 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    fn open(path: &'a Path, cells: usize) -> Result<Reader<'a>, Error> {
+    fn open(path: &'a Path, cells: usize, texts: bool) -> Result<Reader<'a>, Error> {
         let io_error = |source| Error::Io { action: "read", path: path.to_path_buf(), source };
         let wrong = |what: String| Error::File { path: path.to_path_buf(), what };
         let metadata = fs::metadata(path).map_err(io_error)?;
@@ -207,7 +233,7 @@ impl<'a> Reader<'a> {
         file.read_exact(&mut word).map_err(io_error)?;
         let header_length = u64::from_le_bytes(word);
         // Generous for names, types, shapes and foreign metadata, and still bounded by the model.
-        let bound = (1 << 20) + 4096 * cells as u64;
+        let bound = (1 << 20) + 4096 * cells as u64 + if texts { VOCABULARIES } else { 0 };
         if header_length > bound.min(length - 8) {
             return Err(wrong(format!("not a safetensors file: a header of {header_length} bytes")));
         }
@@ -226,9 +252,13 @@ impl<'a> Reader<'a> {
         Error::File { path: self.path.to_path_buf(), what }
     }
 
+    fn metadata(&self, key: &str) -> Option<&str> {
+        self.header.metadata().as_ref().and_then(|m| m.get(key)).map(String::as_str)
+    }
+
     /// Names of the tensors that only training needs.
     fn training_names(&self) -> HashSet<String> {
-        let listed = self.header.metadata().as_ref().and_then(|m| m.get(TRAINING_KEY));
+        let listed = self.metadata(TRAINING_KEY);
         listed.map_or(HashSet::new(), |names| names.lines().map(str::to_string).collect())
     }
 

@@ -12,14 +12,17 @@ use common::*;
 include!("bindings/linear.rs");
 include!("bindings/odd.rs");
 include!("bindings/large.rs");
+include!("bindings/texts.rs");
 
-/// The symbols of three objects: the first is filled before it is opened, the others stay zero.
+/// The symbols of the objects: the first is filled before it is opened, the others stay zero.
 #[unsafe(export_name = "bakelite_model_linear")]
 static mut LINEAR: MaybeUninit<Descriptor> = MaybeUninit::zeroed();
 #[unsafe(export_name = "bakelite_model_my_odd_model")]
 static mut ODD: MaybeUninit<Descriptor> = MaybeUninit::zeroed();
 #[unsafe(export_name = "bakelite_model_large")]
 static mut LARGE: MaybeUninit<Descriptor> = MaybeUninit::zeroed();
+#[unsafe(export_name = "bakelite_model_texts")]
+static mut TEXTS: MaybeUninit<Descriptor> = MaybeUninit::zeroed();
 
 fn linear_model(threads: usize) -> linear::Model {
     static FILL: Once = Once::new();
@@ -88,4 +91,13 @@ fn a_symbol_that_is_no_model_is_refused() {
     assert!(matches!(my_odd_model::Model::open(), Err(Error::Magic { found: 0 })));
     assert!(matches!(large::Model::open(), Err(Error::Magic { found: 0 })));
     assert_eq!(my_odd_model::params::A_B_2, "a b");
+}
+
+/// Texts of one row are parameters of `predict_one`, by themselves or in an array.
+#[test]
+fn text_is_a_parameter() {
+    fn ask(mut model: texts::Model) -> Result<[f32; 1], Error> {
+        model.predict_one("a slow film", &["drama", "long"], &[1.0])
+    }
+    assert!(matches!(texts::Model::open().and_then(ask), Err(Error::Magic { found: 0 })));
 }

@@ -7,7 +7,7 @@ use bakelite::abi::CellKind;
 
 use super::names::{Scope, camel, screaming, snake};
 use super::text::{Item, Text};
-use crate::ir::{DType, Shape};
+use crate::ir::{DType, Shape, ValueRange};
 
 /// What the outside of a compiled model looks like.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,6 +51,19 @@ pub struct PortInterface {
     pub name: String,
     pub dtype: DType,
     pub shape: Shape,
+    /// What its elements have to be.
+    pub range: Option<ValueRange>,
+    /// How it is made of text.
+    pub text: Option<TextPort>,
+}
+
+/// How an argument is made of text.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TextPort {
+    /// The layer's class.
+    pub class: &'static str,
+    /// Texts of a row.
+    pub texts: usize,
 }
 
 /// The name of the descriptor's symbol for a model's name.
@@ -64,10 +77,10 @@ const BY_VALUE: usize = 16 << 10;
 /// Methods that the handle has already, its own or the runtime's: entry points by these names get another.
 #[rustfmt::skip]
 const METHODS: &[&str] = &[
-    "call", "deref", "deref_mut", "entries", "entry", "evaluate", "fit", "fork", "from", "init", "init_with", "into",
-    "learning_rate", "level", "load", "load_with", "max_batch", "memory", "name", "open", "open_with", "param", "params",
-    "predict", "predict_into", "predict_one", "save", "save_with", "set_learning_rate", "set_param", "set_param_shaped",
-    "set_threads", "threads",
+    "adapt", "call", "deref", "deref_mut", "encode", "entries", "entry", "evaluate", "fit", "fork", "from", "init",
+    "init_with", "into", "learning_rate", "level", "load", "load_with", "max_batch", "memory", "name", "open", "open_with",
+    "param", "params", "predict", "predict_into", "predict_one", "save", "save_with", "set_learning_rate", "set_param",
+    "set_param_shaped", "set_threads", "text", "threads",
 ];
 
 /// Types in the module.
@@ -222,8 +235,26 @@ impl Port<'_> {
         if self.is_scalar() { zero.to_string() } else { format!("[{zero}; {}]", self.row_len()) }
     }
 
+    /// Whether one row of it is given as text.
+    fn is_text(&self) -> bool {
+        self.port.text.is_some()
+    }
+
+    /// The parameter that one row of it is: an array of texts where an item has several.
+    fn row_parameter(&self) -> String {
+        match self.port.text {
+            Some(TextPort { texts: 1, .. }) => format!("{}: &str", self.ident),
+            Some(TextPort { texts, .. }) => format!("{}: &[&str; {texts}]", self.ident),
+            None if self.is_scalar() => format!("{}: {}", self.ident, self.row_ty()),
+            None => format!("{}: &{}", self.ident, self.row_ty()),
+        }
+    }
+
     /// The argument of a call, for a parameter of the natural form or a local of the same name.
-    fn input(&self) -> Item {
+    fn input(&self, texts: bool) -> Item {
+        if texts && self.is_text() {
+            return Item::Word(format!("{}.as_input()", self.ident));
+        }
         let slice =
             if self.is_scalar() { format!("std::slice::from_ref(&{})", self.ident) } else { self.ident.clone() };
         Item::Word(format!("Input::new({slice})"))
@@ -240,7 +271,18 @@ impl Port<'_> {
 
     /// For the list of arguments or results in a method's documentation.
     fn doc(&self) -> String {
-        format!("- `{}`: `{}`", self.ident, self.shape_text())
+        let range = self.port.range.map_or(String::new(), |r| format!(", {} to {}", r.low, r.high - 1));
+        let text = self.port.text.as_ref().map_or(String::new(), |text| format!(", of text by {}", text.class));
+        format!("- `{}`: `{}`{range}{text}", self.ident, self.shape_text())
+    }
+
+    /// The same for one row, which can be text.
+    fn row_doc(&self) -> String {
+        match &self.port.text {
+            Some(TextPort { class, texts: 1 }) => format!("- `{}`: a text for {class}", self.ident),
+            Some(TextPort { class, texts }) => format!("- `{}`: {texts} texts for {class}", self.ident),
+            None => self.doc(),
+        }
     }
 
     /// `f32[batch, 10]`
@@ -332,7 +374,10 @@ fn handle(text: &mut Text, entries: &[Named<'_>]) {
             method(text, entry);
             if entry.entry.name == "predict" {
                 text.line("");
-                predict_one(text, entry);
+                match entry.inputs.iter().any(Port::is_text) {
+                    true => text.block("bakelite::with_text!", |text| predict_one(text, entry)),
+                    false => predict_one(text, entry),
+                }
             }
         }
     });
@@ -361,11 +406,11 @@ fn record<'a>(text: &mut Text, doc: &str, name: &str, fields: impl Iterator<Item
     });
 }
 
-/// `self.0.call(...)` with some end.
-fn call(text: &mut Text, entry: &Named<'_>, local: bool, batch: &str, end: &str) {
+/// `self.0.call(...)` with some end. With `texts`, inputs of text are locals that have been encoded.
+fn call(text: &mut Text, entry: &Named<'_>, (texts, local): (bool, bool), batch: &str, end: &str) {
     let items = [
         Item::Word(format!("entries::{}", entry.constant)),
-        Item::List("&[", entry.inputs.iter().map(Port::input).collect(), "]"),
+        Item::List("&[", entry.inputs.iter().map(|p| p.input(texts)).collect(), "]"),
         Item::List("&mut [", entry.outputs.iter().map(|p| p.output(local)).collect(), "]"),
         Item::Word(batch.to_string()),
     ];
@@ -418,9 +463,9 @@ fn method(text: &mut Text, entry: &Named<'_>) {
         scalars.iter().for_each(|p| text.line(format!("let mut {} = {};", p.ident, p.zero())));
         let batch = if batched { "batch" } else { "1" };
         if scalars.is_empty() {
-            return call(text, entry, false, batch, "");
+            return call(text, entry, (false, false), batch, "");
         }
-        call(text, entry, false, batch, "?;");
+        call(text, entry, (false, false), batch, "?;");
         construct(text, results, &scalars);
     });
 }
@@ -446,11 +491,10 @@ fn by_value(entry: &Named<'_>) -> bool {
 fn predict_one(text: &mut Text, entry: &Named<'_>) {
     let by_value = by_value(entry);
     let mut doc = vec!["Predicts one row.".to_string(), String::new()];
-    doc.extend(entry.inputs.iter().chain(&entry.outputs).map(Port::doc));
+    doc.extend(entry.inputs.iter().chain(&entry.outputs).map(Port::row_doc));
     text.doc(&doc);
     let mut parameters = vec!["&mut self".to_string()];
-    let reference = |p: &Port<'_>| if p.is_scalar() { "" } else { "&" };
-    parameters.extend(entry.inputs.iter().map(|p| format!("{}: {}{}", p.ident, reference(p), p.row_ty())));
+    parameters.extend(entry.inputs.iter().map(Port::row_parameter));
     let result = match (&entry.outputs[..], by_value) {
         (_, false) => {
             parameters.extend(entry.outputs.iter().map(|p| format!("{}: &mut {}", p.ident, p.row_ty())));
@@ -460,11 +504,16 @@ fn predict_one(text: &mut Text, entry: &Named<'_>) {
         (_, true) => "Prediction".to_string(),
     };
     text.function("pub fn predict_one", &parameters, &format!("Result<{result}, Error>"), |text| {
+        for p in entry.inputs.iter().filter(|p| p.is_text()) {
+            let texts = if p.port.text.as_ref().is_some_and(|t| t.texts == 1) { "&[{}]" } else { "{}" };
+            let texts = texts.replace("{}", &p.ident);
+            text.line(format!("let {} = self.0.encode({:?}, {texts})?;", p.ident, p.port.name));
+        }
         if !by_value {
-            return call(text, entry, false, "1", "");
+            return call(text, entry, (true, false), "1", "");
         }
         entry.outputs.iter().for_each(|p| text.line(format!("let mut {} = {};", p.ident, p.zero())));
-        call(text, entry, true, "1", "?;");
+        call(text, entry, (true, true), "1", "?;");
         match &entry.outputs[..] {
             [one] => text.line(format!("Ok({})", one.ident)),
             all => construct(text, "Prediction", &all.iter().collect::<Vec<_>>()),

@@ -1,6 +1,7 @@
 //! A model as the backend takes it, and its descriptor as data of an object. Objects for linking and code in process
 //! are built from the same image.
 
+use std::collections::HashMap;
 use std::mem::offset_of;
 
 use bakelite::abi::{self, Cell, CellKind, Descriptor, Entry, Extent, Port, Table};
@@ -10,6 +11,7 @@ use cranelift_module::{DataDescription, DataId, FuncId, Linkage, Module};
 use crate::backend::BackendError;
 use crate::backend::cranelift::{Compiler, PlannedEntry, Products, Variant};
 use crate::compile::Compiled;
+use crate::ir::graph::InputDecl;
 use crate::ir::{DType, Dim, Shape, StorageKind};
 use crate::pass::panels;
 use crate::schedule::Verified;
@@ -42,6 +44,8 @@ pub struct ModelImage<'a> {
 /// An entry point ready for code generation.
 pub struct EntryImage<'a> {
     pub program: &'a Verified<Program>,
+    /// The inputs as the graph declares them, for what the program does not know of them; empty for none.
+    pub inputs: &'a [InputDecl],
     pub parallel_batch: Option<usize>,
     /// Floating-point operations per row and per call.
     pub flops_row: u64,
@@ -59,6 +63,7 @@ impl<'a> EntryImage<'a> {
         let row = (two - one).max(0.0);
         EntryImage {
             program,
+            inputs: &[],
             parallel_batch: cost::parallel_batch(program),
             flops_row: row as u64,
             flops_fixed: (one - row).max(0.0) as u64,
@@ -91,7 +96,12 @@ impl<'a> ModelImage<'a> {
             max_batch: module.max_batch,
             cells: cells.collect(),
             storage: &compiled.storage,
-            entries: compiled.programs.iter().map(EntryImage::new).collect(),
+            entries: compiled
+                .programs
+                .iter()
+                .zip(&module.entries)
+                .map(|(program, graph)| EntryImage { inputs: &graph.inputs, ..EntryImage::new(program) })
+                .collect(),
         }
     }
 
@@ -144,7 +154,7 @@ fn describe(
     scratch_bytes: usize,
     arena_bytes: usize,
 ) -> Result<DataId, BackendError> {
-    let mut tables = Tables { module, prefix: image.symbol(), count: 0 };
+    let mut tables = Tables { module, prefix: image.symbol(), count: 0, texts: HashMap::new() };
 
     let mut cells = Record::new(size_of::<Cell>() * image.cells.len());
     for (i, cell) in image.cells.iter().enumerate() {
@@ -168,8 +178,8 @@ fn describe(
         let at = i * size_of::<Entry>();
         let program = entry.program;
         tables.text(&mut entries, at + offset_of!(Entry, name), &program.name)?;
-        tables.ports(&mut entries, at + offset_of!(Entry, inputs), program, &program.inputs)?;
-        tables.ports(&mut entries, at + offset_of!(Entry, outputs), program, &program.outputs)?;
+        tables.ports(&mut entries, at + offset_of!(Entry, inputs), program, &program.inputs, entry.inputs)?;
+        tables.ports(&mut entries, at + offset_of!(Entry, outputs), program, &program.outputs, &[])?;
         for (level, function) in code.iter().enumerate() {
             if let Some(function) = function {
                 entries.functions.push((at + offset_of!(Entry, code) + 8 * level, *function));
@@ -221,6 +231,7 @@ struct Tables<'a, M: Module> {
     module: &'a mut M,
     prefix: String,
     count: usize,
+    texts: HashMap<String, DataId>,
 }
 
 impl<M: Module> Tables<'_, M> {
@@ -254,9 +265,20 @@ impl<M: Module> Tables<'_, M> {
         Ok(())
     }
 
+    /// Writes a text, which is in the object once however often it is named.
     fn text(&mut self, into: &mut Record, at: usize, text: &str) -> Result<(), BackendError> {
-        let record = Record { bytes: text.as_bytes().to_vec(), functions: Vec::new(), data: Vec::new() };
-        self.table(into, at, record, text.len())
+        match self.texts.get(text) {
+            Some(id) => into.data.push((at + offset_of!(Table<u8>, data), *id)),
+            None => {
+                let record = Record { bytes: text.as_bytes().to_vec(), functions: Vec::new(), data: Vec::new() };
+                self.table(into, at, record, text.len())?;
+                if let Some((_, id)) = into.data.last().filter(|_| !text.is_empty()) {
+                    self.texts.insert(text.to_string(), *id);
+                }
+            }
+        }
+        into.word(at + offset_of!(Table<u8>, len), text.len() as u64);
+        Ok(())
     }
 
     fn ports(
@@ -265,6 +287,7 @@ impl<M: Module> Tables<'_, M> {
         at: usize,
         program: &Program,
         buffers: &[BufferId],
+        declared: &[InputDecl],
     ) -> Result<(), BackendError> {
         let mut ports = Record::new(size_of::<Port>() * buffers.len());
         for (i, id) in buffers.iter().enumerate() {
@@ -273,6 +296,15 @@ impl<M: Module> Tables<'_, M> {
             self.text(&mut ports, at + offset_of!(Port, name), &buffer.name)?;
             ports.word32(at + offset_of!(Port, dtype), buffer.dtype as u32);
             self.extents(&mut ports, at + offset_of!(Port, shape), &buffer.shape)?;
+            let input = declared.get(i);
+            if let Some(range) = input.and_then(|input| input.range) {
+                ports.word32(at + offset_of!(Port, limited), 1);
+                ports.word(at + offset_of!(Port, low), range.low as u64);
+                ports.word(at + offset_of!(Port, high), range.high as u64);
+            }
+            if let Some(text) = input.and_then(|input| input.text.as_ref()) {
+                self.text(&mut ports, at + offset_of!(Port, text), text)?;
+            }
         }
         self.table(into, at, ports, buffers.len())
     }

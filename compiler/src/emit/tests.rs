@@ -5,12 +5,12 @@ use std::process::Command;
 
 use bakelite::abi::{self, CellKind};
 
-use super::bindings::{CellInterface, EntryInterface, Interface, PortInterface, rust, symbol};
+use super::bindings::{CellInterface, EntryInterface, Interface, PortInterface, TextPort, rust, symbol};
 use super::library::{TYPES, header};
-use crate::ir::{DType, Dim, Shape};
+use crate::ir::{DType, Dim, Shape, ValueRange};
 
 fn port(name: &str, dtype: DType, shape: &[Dim]) -> PortInterface {
-    PortInterface { name: name.to_string(), dtype, shape: Shape(shape.to_vec()) }
+    PortInterface { name: name.to_string(), dtype, shape: Shape(shape.to_vec()), range: None, text: None }
 }
 
 fn rows(name: &str, dtype: DType, shape: &[usize]) -> PortInterface {
@@ -109,6 +109,19 @@ fn large() -> Interface {
     Interface { name: "large".to_string(), symbol: symbol("large"), entries, cells: vec![], ..linear() }
 }
 
+/// Inputs of text, and one with a range.
+fn texts() -> Interface {
+    let text = |name: &str, width: usize, class: &'static str, texts: usize| PortInterface {
+        text: Some(TextPort { class, texts }),
+        range: Some(ValueRange::indices(100)),
+        ..rows(name, DType::I32, &[width])
+    };
+    let inputs =
+        vec![text("review", 4, "TextVectorization", 1), text("tags", 2, "Hashing", 2), rows("age", DType::F32, &[1])];
+    let entries = vec![entry("predict", inputs, vec![rows("liked", DType::F32, &[1])])];
+    Interface { name: "texts".to_string(), symbol: symbol("texts"), entries, cells: vec![], ..linear() }
+}
+
 /// A file of the runtime's tests.
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../runtime/tests/bindings").join(name)
@@ -117,7 +130,8 @@ fn fixture(name: &str) -> PathBuf {
 /// The runtime's tests compile and call what is expected here. `BAKELITE_BLESS=1` rewrites it.
 #[test]
 fn bindings_are_as_expected() {
-    for (name, text) in [("linear.rs", rust(&linear())), ("odd.rs", rust(&odd())), ("large.rs", rust(&large()))] {
+    let texts = [("linear.rs", linear()), ("odd.rs", odd()), ("large.rs", large()), ("texts.rs", texts())];
+    for (name, text) in texts.map(|(name, interface)| (name, rust(&interface))) {
         let path = fixture(name);
         if std::env::var_os("BAKELITE_BLESS").is_some() {
             std::fs::write(&path, &text).unwrap();
@@ -139,7 +153,7 @@ fn run(tool: &str, arguments: &[&str], text: &str, extension: &str) -> Option<St
 
 #[test]
 fn rustfmt_would_not_change_the_bindings() {
-    for interface in [linear(), odd(), large()] {
+    for interface in [linear(), odd(), large(), texts()] {
         match run(
             "rustfmt",
             &["--check", "--edition=2024", "--config=use_small_heuristics=Max"],
@@ -169,7 +183,8 @@ fn a_c_compiler_agrees_on_every_offset() {
     same!(Extent = "bakelite_extent": scale = "scale", batch = "batch");
     same!(Cell = "bakelite_cell": name = "name", dtype = "dtype", kind = "kind", trainable = "trainable",
         panel = "panel", shape = "shape", offset = "offset", bytes = "bytes");
-    same!(Port = "bakelite_port": name = "name", dtype = "dtype", reserved = "reserved", shape = "shape");
+    same!(Port = "bakelite_port": name = "name", dtype = "dtype", limited = "limited", shape = "shape", low = "low",
+        high = "high", text = "text");
     same!(Entry = "bakelite_entry": name = "name", inputs = "inputs", outputs = "outputs", code = "code",
         parallel_batch = "parallel_batch", flops_row = "flops_row", flops_fixed = "flops_fixed");
     same!(Descriptor = "bakelite_model": magic = "magic", abi_version = "abi_version", reserved = "reserved",

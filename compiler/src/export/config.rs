@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use petgraph::graph::NodeIndex;
 use serde_json::{Map, Value, json};
 
 use super::compile::{Problems, compile_config};
@@ -72,11 +73,12 @@ impl Writer<'_> {
 
     fn chain(&mut self, graph: &LayerGraph, path: &str) -> Map<String, Value> {
         let calls = graph.calls().map(|call| match &call.role {
-            Role::Input => input(call),
+            Role::Input | Role::Text => input(call),
+            Role::Encoded(text) => self.layer(call, &text.layer, path),
             Role::Layer(layer) => self.layer(call, layer, path),
         });
         let layers: Vec<Value> = calls.collect();
-        let shape = graph.inputs.first().map(|&index| shape(&graph.call(index).results[0].ty));
+        let shape = graph.inputs.first().map(|&index| shape(&graph.call(given(graph, index)).results[0].ty));
         let mut config = Map::new();
         config.insert("layers".into(), Value::Array(layers));
         config.insert("build_input_shape".into(), shape.unwrap_or_default());
@@ -103,13 +105,14 @@ impl Writer<'_> {
         for index in graph.order().unwrap_or_default().into_iter().filter(|index| needed.contains(index)) {
             let call = graph.call(index);
             let layer = match &call.role {
-                Role::Input => {
+                Role::Input | Role::Text => {
                     let mut value = input(call);
                     value["name"] = json!(call.name);
                     value["inbound_nodes"] = json!([]);
                     layers.push(value);
                     continue;
                 }
+                Role::Encoded(text) => &text.layer,
                 Role::Layer(layer) => layer,
             };
             let at = *places.entry(call.name.clone()).or_insert_with(|| {
@@ -128,7 +131,7 @@ impl Writer<'_> {
             Ok([one]) => one,
             Err(list) => Value::Array(list),
         };
-        let inputs = graph.inputs.iter().map(|&call| history(&Port { call, output: 0 })).collect();
+        let inputs = graph.inputs.iter().map(|&call| history(&Port { call: given(graph, call), output: 0 })).collect();
         let outputs = wanted.iter().map(|port| {
             let mut end = history(port);
             // A model counts its own description as its first application.
@@ -158,7 +161,7 @@ impl Writer<'_> {
     ) -> Value {
         let tensor = |port: &Port| {
             let ty = graph.ty(*port);
-            let config = json!({ "shape": shape(ty), "dtype": dtype(ty.dtype), "keras_history": history(port) });
+            let config = json!({ "shape": shape(ty), "dtype": if graph.is_text(*port) { TEXT } else { dtype(ty.dtype) }, "keras_history": history(port) });
             json!({ "class_name": "__keras_tensor__", "config": config })
         };
         let tensors: Vec<Value> = call.args.iter().map(tensor).collect();
@@ -220,10 +223,23 @@ impl Writer<'_> {
 
 fn input(call: &Call) -> Value {
     let ty = &call.results[0].ty;
+    let dtype = if matches!(call.role, Role::Text) { TEXT } else { dtype(ty.dtype) };
     let arguments = json!({
-        "batch_shape": shape(ty), "dtype": dtype(ty.dtype), "sparse": false, "ragged": false, "name": call.name,
+        "batch_shape": shape(ty), "dtype": dtype, "sparse": false, "ragged": false, "name": call.name,
     });
     config::object("keras.layers", "InputLayer", arguments)
+}
+
+/// The element type of text.
+const TEXT: &str = "string";
+
+/// What the caller of a model gives for an input: the text that it is made of, if it is.
+fn given(graph: &LayerGraph, input: NodeIndex) -> NodeIndex {
+    let call = graph.call(input);
+    match (&call.role, call.args.first()) {
+        (Role::Encoded(_), Some(text)) => text.call,
+        _ => input,
+    }
 }
 
 /// Extents with the batch as null.

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::archive::{Archive, MAX_CONFIG, MAX_WEIGHTS};
 use super::h5::Store;
 use super::restore::{Layout, Restored, restore};
-use super::{KerasModel, legacy, single};
+use super::{KerasModel, legacy, single, vocabulary};
 use crate::diag::{Code, Diagnostics, Problem};
 use crate::ir::SourceLine;
 use crate::model::Model;
@@ -95,7 +95,8 @@ impl KerasFile {
             let config = text("config.json", config.ok_or_else(|| lacks("config.json"))?)?;
             let weights = weights.ok_or_else(|| lacks("model.weights.h5"))?;
             let store = Store::open(weights).map_err(|why| failed("model.weights.h5", why))?;
-            let document = json(&config).map_err(|why| failed("config.json", why))?;
+            let mut document = json(&config).map_err(|why| failed("config.json", why))?;
+            vocabulary::fill(&mut document, &mut archive, &store).map_err(|why| failed("", why))?;
             let model = KerasModel::from_value(&document, source.clone())?;
             let metadata: Option<Value> = metadata.and_then(|bytes| serde_json::from_slice(&bytes).ok());
             let version = metadata.as_ref().and_then(|m| m.get("keras_version")?.as_str().map(str::to_string));

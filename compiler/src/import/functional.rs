@@ -116,7 +116,7 @@ impl Reader<'_> {
                 continue;
             };
             model.net.borrow_mut().graph.rows = input.rows;
-            let x = model.input_at(&input.name, &input.item, input.dtype, self.source.clone());
+            let x = input.declare(model, self.source.clone());
             entries[at].results[0] = Some(vec![x]);
         }
         self.apply(&mut entries, &index, path);
@@ -242,10 +242,10 @@ impl Reader<'_> {
             match (&call.mask, arguments.first_mut()) {
                 // Most masks have come with the tensor.
                 (Some(mask), Some(first)) if is_operation(entries, index, mask) && first.is_masked() => {}
-                (Some(mask), Some(first)) if left_out(entries, index, mask) => {
-                    if first.port.is_some() {
-                        self.malformed(&here, "is called with a mask that is computed in a way that is not supported");
-                    }
+                // A poisoned tensor has been reported.
+                (Some(mask), Some(first)) if left_out(entries, index, mask) && first.port.is_none() => {}
+                (Some(mask), Some(_)) if left_out(entries, index, mask) => {
+                    self.malformed(&here, "is called with a mask that is computed in a way that is not supported");
                 }
                 (Some(mask), Some(first)) => match tensor(mask) {
                     Some(mask) => *first = first.with_mask(&mask),

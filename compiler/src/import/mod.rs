@@ -34,6 +34,8 @@ mod sequential;
 #[cfg(test)]
 mod tests;
 #[cfg(feature = "keras")]
+mod vocabulary;
+#[cfg(feature = "keras")]
 mod weights;
 
 use std::collections::BTreeMap;
@@ -54,7 +56,7 @@ pub use inputs::OpenInput;
 use crate::diag::{Code, Diagnostic, Diagnostics, Problem};
 use crate::ir::{DType, SourceLine};
 use crate::model::config::{Config, Object, excerpt};
-use crate::model::{DEFAULT_MAX_BATCH, Model};
+use crate::model::{DEFAULT_MAX_BATCH, Model, Tensor};
 
 /// A model as Keras describes it.
 ///
@@ -189,13 +191,23 @@ struct Reader<'a> {
     problems: Vec<Diagnostic>,
 }
 
-/// An input of a model: its name, the shape of an item, and the element type.
+/// An input of a model: its name, the shape of an item, and the element type; none for text.
 struct InputSpec {
     name: String,
     item: Vec<usize>,
     /// The batch, where it is fixed.
     rows: Option<usize>,
-    dtype: DType,
+    dtype: Option<DType>,
+}
+
+impl InputSpec {
+    /// Declares the input.
+    fn declare(&self, model: &Model, source: SourceLine) -> Tensor {
+        match self.dtype {
+            Some(dtype) => model.input_at(&self.name, &self.item, dtype, source),
+            None => model.input_text_at(&self.name, &self.item, source),
+        }
+    }
 }
 
 impl Reader<'_> {
@@ -254,7 +266,10 @@ impl Reader<'_> {
         };
         let item = self.item(&name, shape, &path)?;
         let rows = shape.first().and_then(Value::as_u64).and_then(|rows| usize::try_from(rows).ok());
-        let dtype = self.dtype(config.get("dtype"), &path)?;
+        let dtype = match config.get("dtype").and_then(Value::as_str) {
+            Some("string") => None,
+            _ => Some(self.dtype(config.get("dtype"), &path)?),
+        };
         Some(InputSpec { name, item, rows, dtype })
     }
 

@@ -30,8 +30,10 @@ impl Reader<'_> {
         let input = match (input, config.get("build_input_shape")) {
             (Some(input), _) => input,
             (None, Some(Value::Array(shape))) => self.item("input", shape, path).map(|item| {
-                let (name, dtype) = ("input".to_string(), crate::ir::DType::F32);
-                InputSpec { name, item, rows: None, dtype }
+                // A chain that begins with a layer over text says nothing of the type of its input.
+                let text = layers.first().is_some_and(|made| made.layer().def.text().is_some());
+                let dtype = if text { None } else { Some(crate::ir::DType::F32) };
+                InputSpec { name: "input".to_string(), item, rows: None, dtype }
             }),
             (None, _) => {
                 self.malformed(
@@ -45,7 +47,7 @@ impl Reader<'_> {
         // Whatever was refused has been reported; what is left of the chain says nothing about shapes.
         let (Some(input), true) = (input, self.problems.is_empty()) else { return };
         model.net.borrow_mut().graph.rows = input.rows;
-        let mut x: Tensor = model.input_at(&input.name, &input.item, input.dtype, self.source.clone());
+        let mut x: Tensor = input.declare(model, self.source.clone());
         for made in layers {
             x = tensor::apply_at(&made.layer(), &[&x], self.source.clone()).swap_remove(0);
         }

@@ -2,9 +2,11 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
+use std::sync::Arc;
 
 use super::dtype::DType;
 use super::op::{Literal, Number, Op, StorageId, TypeError};
+use super::range::ValueRange;
 use super::scalar::{BinaryFn, Emit, UnaryFn, Val};
 use super::shape::{Shape, TensorType};
 use super::site::{Site, SiteId};
@@ -38,6 +40,17 @@ pub struct Node {
 pub struct InputDecl {
     pub name: String,
     pub ty: TensorType,
+    /// What its elements may be, where not everything of the type: callers check it before the call.
+    pub range: Option<ValueRange>,
+    /// The function that makes it of text before the call, as the runtime reads it; null for an argument of numbers.
+    pub text: Option<Arc<str>>,
+}
+
+impl InputDecl {
+    /// An argument of any numbers.
+    pub fn new(name: impl Into<String>, ty: TensorType) -> InputDecl {
+        InputDecl { name: name.into(), ty, range: None, text: None }
+    }
 }
 
 /// A named result of an entry point.
@@ -170,7 +183,7 @@ impl Graph {
     /// Declares an input and returns its node.
     pub fn input(&mut self, name: impl Into<String>, ty: TensorType) -> NodeId {
         let index = self.inputs.len();
-        self.inputs.push(InputDecl { name: name.into(), ty: ty.clone() });
+        self.inputs.push(InputDecl::new(name, ty.clone()));
         self.push(Op::Input { index, ty }, &[])
     }
 

@@ -9,6 +9,7 @@ pub mod op;
 pub mod parse;
 #[doc(hidden)]
 pub mod random;
+pub mod range;
 pub mod scalar;
 pub mod scan;
 pub mod shape;
@@ -20,6 +21,7 @@ pub use dtype::DType;
 pub use graph::{Graph, Module, Node, NodeId, Storage, StorageKind};
 pub use infer::reshape_groups;
 pub use op::{ContractAxes, Literal, Number, Op, PadAxis, ReduceFn, SliceAxis, StorageId, TypeError, WindowAxis};
+pub use range::ValueRange;
 pub use scalar::{BinaryFn, Emit, UnaryFn, Val};
 pub use scan::{Looped, Over, Scan, Step, Stepped};
 pub use shape::{Dim, Shape, TensorType};

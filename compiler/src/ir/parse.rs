@@ -12,6 +12,7 @@ use std::sync::Arc;
 use super::dtype::DType;
 use super::graph::{Graph, InputDecl, Module, NodeId, Storage, StorageKind};
 use super::op::{Op, StorageId};
+use super::range::ValueRange;
 use super::scan::Scan;
 use super::shape::{Dim, Shape, TensorType};
 use super::site::{Site, SourceLine};
@@ -181,11 +182,25 @@ impl<'t> Parser<'t> {
         }
     }
 
-    /// The name and type of an input or slice.
+    /// The name and type of an input or slice, and what may be said of its values.
     fn input(&mut self) -> Parsed<InputDecl> {
         let name = self.string()?;
         self.expect(":")?;
-        Ok(InputDecl { name, ty: self.ty()? })
+        let mut input = InputDecl::new(name, self.ty()?);
+        let at = self.skip_space();
+        if self.text[at..].starts_with('{') {
+            let mut attributes = self.attributes()?;
+            let range = ValueRange { low: attributes.i64("low")?, high: attributes.i64("high")? };
+            attributes.finish()?;
+            if range.low >= range.high {
+                return Err((at, "a range without values".into()));
+            }
+            input.range = Some(range);
+        }
+        if self.eat("text") {
+            input.text = Some(self.string()?.into());
+        }
+        Ok(input)
     }
 
     /// The loop of a line, behind its attributes: `body { ... }`, or `body of %2`.

@@ -283,7 +283,7 @@ impl Generator {
                 if front > 0 {
                     held.shape.0[..=front].rotate_right(1);
                 }
-                let decl = super::graph::InputDecl { name: format!("in {index}"), ty: held.clone() };
+                let decl = super::graph::InputDecl::new(format!("in {index}"), held.clone());
                 self.graph.inputs.push(decl);
                 let input = self.push(Op::Input { index, ty: held }, &[], bounds)?;
                 let mut perm: Vec<usize> = (0..ty.shape.rank()).collect();

@@ -41,8 +41,9 @@
 use std::collections::HashMap;
 use std::fmt::{self, Display, Write};
 
-use super::graph::{Graph, Module, Node, NodeId};
+use super::graph::{Graph, InputDecl, Module, Node, NodeId};
 use super::op::{Literal, Number, Op};
+use super::range::ValueRange;
 use super::scan::Scan;
 use super::site::Site;
 
@@ -70,10 +71,24 @@ impl Display for Graph {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "entry {:?} {{", self.name)?;
         for input in &self.inputs {
-            writeln!(f, "  input {:?} : {}", input.name, input.ty)?;
+            writeln!(f, "  input {input}")?;
         }
         lines(self, 1, f)?;
         writeln!(f, "}}")
+    }
+}
+
+/// `"words" : i32[batch, 80] {low: 0, high: 1000}`, and the function of text in quotes.
+impl Display for InputDecl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} : {}", self.name, self.ty)?;
+        if let Some(ValueRange { low, high }) = self.range {
+            write!(f, " {{low: {low}, high: {high}}}")?;
+        }
+        match &self.text {
+            Some(text) => write!(f, " text {text:?}"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -112,7 +127,7 @@ fn body(scan: &Scan, level: usize, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     }
     for (i, input) in scan.body.inputs.iter().enumerate() {
         let word = if i < scan.sequences { "slice" } else { "input" };
-        writeln!(f, "{margin}{word} {:?} : {}", input.name, input.ty)?;
+        writeln!(f, "{margin}{word} {input}")?;
     }
     lines(&scan.body, level, f)?;
     write!(f, "{}}}", "  ".repeat(level - 1))

@@ -244,6 +244,37 @@ impl Model {
         Tensor { net: self.net.clone(), port }
     }
 
+    /// Declares an input of text by the shape of one item: `()` for one text, `[4]` for four. The first layer over it is
+    /// [`TextVectorization`](super::TextVectorization), [`StringLookup`](super::StringLookup) or
+    /// [`Hashing`](super::Hashing). It is no part of the compiled code: the entry points take what it gives, numbers,
+    /// under the name of the text, and the runtime has the layer (`Data::text`, `predict_one`, `Model::encode`).
+    #[track_caller]
+    pub fn input_text(&self, name: impl Into<String>, shape: impl IntoShape) -> Tensor {
+        self.input_text_at(&name.into(), &shape.into_shape(), SourceLine::caller())
+    }
+
+    /// Declares an input of text on behalf of a line.
+    pub(crate) fn input_text_at(&self, name: &str, item: &[usize], source: SourceLine) -> Tensor {
+        let mut net = self.net.borrow_mut();
+        let named = match batch_type(&format!("input `{name}`"), item, DType::U8) {
+            Ok(ty) => net.take_name("input", name, &source).map(|()| ty),
+            Err(problem) => Err(Box::new(Diagnostic::new(problem, name, Some(source.clone())))),
+        };
+        let port = match named {
+            Ok(ty) => {
+                let results = vec![ty.into()];
+                let call = Call { role: Role::Text, name: name.to_string(), source, args: vec![], results };
+                Some(Port { call: net.graph.add(call), output: 0 })
+            }
+            Err(diagnostic) => {
+                net.problems.push(*diagnostic);
+                None
+            }
+        };
+        drop(net);
+        Tensor { net: self.net.clone(), port }
+    }
+
     /// Makes a tensor an output, named after the layer that produces it.
     #[track_caller]
     pub fn output(&self, x: &Tensor) -> &Model {
@@ -459,7 +490,7 @@ impl Model {
     /// The names of its inputs, in order.
     pub fn input_names(&self) -> Vec<String> {
         let net = self.net.borrow();
-        net.graph.inputs.iter().map(|&i| net.graph.call(i).name.clone()).collect()
+        net.graph.inputs.iter().map(|&i| net.graph.call(i).input_name().to_string()).collect()
     }
 
     /// The names of its outputs, in order.
@@ -555,6 +586,13 @@ impl LayerDef for SubModel {
         }
         for (&index, given) in self.graph.inputs.iter().zip(cx.inputs()) {
             let input = self.graph.call(index);
+            if let Role::Encoded(text) = &input.role {
+                let message =
+                    format!("the model `{name}` reads the text `{}`, which only an outermost model can", text.input);
+                return Err(Problem::new(Code::Model, message).help(
+                    "declare the text in the outer model, and let the inner one take what the layer makes of it",
+                ));
+            }
             if input.results[0].ty != *given {
                 let (input, wanted) = (&input.name, &input.results[0].ty);
                 return Err(Problem::shape(format!("input `{input}` of the model `{name}` is {wanted}, got {given}")));

@@ -83,8 +83,13 @@ fn completeness(net: &Net, report: &mut Report<'_>) {
     let needed = net.graph.needed(&wanted);
     for &index in net.graph.inputs.iter().filter(|i| !needed.contains(i)) {
         let call = net.graph.call(index);
-        let problem = Problem::new(Code::Unused, format!("no result depends on the input `{}`", call.name))
+        let problem = Problem::new(Code::Unused, format!("no result depends on the input `{}`", call.input_name()))
             .help("use it or remove it");
+        report.problem(problem, &call.name, &call.source);
+    }
+    for call in net.graph.unread() {
+        let problem = Problem::new(Code::Unused, format!("no layer reads the text `{}`", call.name))
+            .help("look it up or remove it: `TextVectorization::new().output_sequence_length(80).apply(&x)`");
         report.problem(problem, &call.name, &call.source);
     }
     for entry in net.entries.iter().filter(|e| e.outputs.is_empty() && e.updates.is_empty()) {

@@ -9,11 +9,12 @@ use super::layer::{BuildCx, Layer, LayerDef};
 use super::regularizer::Regularizer;
 use super::setters::setters;
 use crate::diag::{Code, Problem};
-use crate::ir::{DType, NodeId, Op};
+use crate::ir::{DType, NodeId, Op, ValueRange};
 
 /// Replaces every index by its row of a trained table: items `[...]` of integers become `[..., output_dim]`.
 ///
-/// An index outside `0..input_dim` gives a vector of NaN, in training and in prediction, and no gradient: the loss
+/// Where the indices are an input of the model, one outside `0..input_dim` is an error of the call that names it. An
+/// index that the model computes gives a vector of NaN there, in training and in prediction, and no gradient: the loss
 /// shows it, and no other row is read or changed in its place.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(default)]
@@ -78,6 +79,7 @@ impl LayerDef for Embedding {
 
     fn call(&self, cx: &mut CallCx<'_>, x: &[NodeId]) -> Vec<NodeId> {
         let index = cx.cast(x[0], DType::I32);
+        cx.limit(index, ValueRange::indices(self.input_dim));
         if self.mask_zero {
             let zero = cx.lit_like(index, 0.0);
             let mask = cx.ne(index, zero);

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write;
+use std::sync::Arc;
 
 use petgraph::algo::{has_path_connecting, toposort};
 use petgraph::graph::{DiGraph, NodeIndex};
@@ -35,8 +36,22 @@ impl From<TensorType> for MaskedType {
 pub enum Role {
     /// A tensor that the caller gives.
     Input,
+    /// Text that the caller gives. It is no tensor of any entry point: a layer makes an input of it.
+    Text,
+    /// An input that a layer makes of text, before the call.
+    Encoded(Encoded),
     /// An application of a layer. The same layer can be applied many times.
     Layer(AnyLayer),
+}
+
+/// The layer that makes an input of text.
+#[derive(Clone, Debug)]
+pub struct Encoded {
+    pub layer: AnyLayer,
+    /// The name of the text.
+    pub input: String,
+    /// The layer as the runtime reads it.
+    pub form: Arc<str>,
 }
 
 /// One node: an input, or one application of a layer.
@@ -49,6 +64,16 @@ pub struct Call {
     pub source: SourceLine,
     pub args: Vec<Port>,
     pub results: Vec<MaskedType>,
+}
+
+impl Call {
+    /// The name that callers know an input by.
+    pub fn input_name(&self) -> &str {
+        match &self.role {
+            Role::Encoded(text) => &text.input,
+            _ => &self.name,
+        }
+    }
 }
 
 /// Which result goes to which operand.
@@ -96,7 +121,7 @@ impl LayerGraph {
     /// Adds a call and its edges.
     pub fn add(&mut self, call: Call) -> NodeIndex {
         let args = call.args.clone();
-        let is_input = matches!(call.role, Role::Input);
+        let is_input = matches!(call.role, Role::Input | Role::Encoded(_));
         let index = self.graph.add_node(call);
         for (operand, port) in args.into_iter().enumerate() {
             self.graph.add_edge(port.call, index, Edge { output: port.output, operand });
@@ -122,6 +147,22 @@ impl LayerGraph {
 
     pub fn masked_type(&self, port: Port) -> &MaskedType {
         &self.graph[port.call].results[port.output]
+    }
+
+    /// Whether a tensor is text.
+    pub fn is_text(&self, port: Port) -> bool {
+        matches!(self.graph[port.call].role, Role::Text)
+    }
+
+    /// The call that makes an input of a text.
+    pub fn reader(&self, text: Port) -> Option<&Call> {
+        self.graph.neighbors(text.call).next().map(|index| &self.graph[index])
+    }
+
+    /// Texts that nothing reads.
+    pub fn unread(&self) -> impl Iterator<Item = &Call> {
+        let indices = self.graph.node_indices().map(|call| Port { call, output: 0 });
+        indices.filter(|port| self.is_text(*port) && self.reader(*port).is_none()).map(|port| &self.graph[port.call])
     }
 
     /// Gives a tensor a mask of a type, or takes its mask.
@@ -177,6 +218,8 @@ impl LayerGraph {
             let call = &self.graph[index];
             let kind = match &call.role {
                 Role::Input => "Input",
+                Role::Text => "Text",
+                Role::Encoded(text) => text.layer.def.kind(),
                 Role::Layer(layer) => layer.def.kind(),
             };
             let _ = writeln!(dot, "  n{} [label=\"{}\\n{kind}\"];", index.index(), quote(&call.name));
@@ -221,7 +264,8 @@ impl LayerGraph {
         }
         let identity = |index: NodeIndex| match &self.graph[index].role {
             Role::Layer(layer) => Some(layer.core.id),
-            Role::Input => None,
+            Role::Encoded(text) => Some(text.layer.core.id),
+            Role::Input | Role::Text => None,
         };
         let (mut met, mut finished, mut order) = (HashMap::new(), HashSet::new(), Vec::new());
         for output in &self.outputs {
@@ -270,10 +314,13 @@ impl LayerGraph {
         let mut seen = HashSet::new();
         let mut layers = Vec::new();
         for call in self.graph.node_weights() {
-            if let Role::Layer(layer) = &call.role
-                && seen.insert(layer.core.id)
-            {
-                layers.push((call.name.as_str(), layer));
+            let (name, layer) = match &call.role {
+                Role::Input | Role::Text => continue,
+                Role::Encoded(text) => (call.name.as_str(), &text.layer),
+                Role::Layer(layer) => (call.name.as_str(), layer),
+            };
+            if seen.insert(layer.core.id) {
+                layers.push((name, layer));
             }
         }
         layers

@@ -78,6 +78,12 @@ pub trait LayerDef: fmt::Debug + Any {
         None
     }
 
+    /// The layer as one over text, if it is.
+    #[doc(hidden)]
+    fn text(&self) -> Option<&dyn super::preprocessing::TextDef> {
+        None
+    }
+
     /// The layer as a cell, if it is one.
     #[doc(hidden)]
     fn cell(self: Rc<Self>) -> Option<Rc<dyn super::recurrent::CellDef>> {

@@ -6,7 +6,7 @@ use super::builder::Net;
 use super::call::{CallCx, Effects, Masked};
 use super::check::{self, Report};
 use super::entry::EntrySpec;
-use super::graph::Port;
+use super::graph::{Port, Role};
 use super::loss::{Weighting, loss_of};
 use super::metric::{Batch, Metric};
 use super::objective::{Objective, Reported};
@@ -92,7 +92,12 @@ fn declare_inputs(net: &Net, g: &mut Graph, wanted: &[Port]) -> HashMap<Port, Ma
         let call = net.graph.call(index);
         let site = Site { path: call.name.clone(), source: Some(call.source.clone()), derived: Vec::new() };
         enter(g, site);
-        let node = g.input(call.name.clone(), call.results[0].ty.clone());
+        let node = g.input(call.input_name(), call.results[0].ty.clone());
+        if let Role::Encoded(text) = &call.role
+            && let Some(input) = g.inputs.last_mut()
+        {
+            input.text = Some(text.form.clone());
+        }
         nodes.insert(Port { call: index, output: 0 }, node.into());
     }
     nodes

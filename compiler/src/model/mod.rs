@@ -78,6 +78,7 @@ pub use embedding::Embedding;
 pub use entry::Entry;
 pub use initializer::{Distribution, Fan, Initializer};
 pub use lambda::Lambda;
+pub(crate) use layer::snake_case;
 pub use layer::{AnyLayer, Apply, BuildCx, CallForm, IntoLayer, Layer, LayerDef, Weight};
 pub use loss::{
     BinaryCrossentropy, BinaryFocalCrossentropy, CTC, CategoricalCrossentropy, CategoricalFocalCrossentropy,
@@ -111,8 +112,9 @@ pub use pool::{
     MaxPooling3D,
 };
 pub use preprocessing::{
-    CategoryEncoding, CenterCrop, Discretization, Factor, FillMode, FlipMode, Normalization, OutputMode,
-    RandomBrightness, RandomContrast, RandomCrop, RandomFlip, RandomRotation, RandomTranslation, RandomZoom, Sampling,
+    CategoryEncoding, CenterCrop, Discretization, Factor, FillMode, FlipMode, Hashing, IntegerLookup, Ngrams,
+    Normalization, OovMethod, OutputMode, RandomBrightness, RandomContrast, RandomCrop, RandomFlip, RandomRotation,
+    RandomTranslation, RandomZoom, Sampling, Split, Standardize, StringLookup, TextVectorization,
 };
 pub use random::Key;
 pub use recurrent::{

@@ -190,7 +190,7 @@ fn objective(
     let target_name = format!("{name}_target");
     let taken = [Some(&target_name), weight.as_ref().map(|(name, _)| name)];
     for argument in taken.into_iter().flatten() {
-        if net.graph.inputs.iter().any(|&i| net.graph.call(i).name == *argument) {
+        if net.graph.inputs.iter().any(|&i| net.graph.call(i).input_name() == *argument) {
             let what = if *argument == target_name { "a target" } else { "sample weights" };
             let problem = Problem::new(Code::Name, format!("`{argument}` names an input and {what}"))
                 .help("rename the input: targets and weights are named after their outputs");

@@ -45,20 +45,32 @@ impl Sequential {
     /// Declares the input by the shape of one item. It comes before the layers.
     #[track_caller]
     pub fn input(self, name: impl Into<String>, shape: impl IntoShape, dtype: DType) -> Sequential {
-        let name = name.into();
+        let (name, shape) = (name.into(), shape.into_shape());
+        self.begin(name, SourceLine::caller(), |model, name, source| model.input_at(name, &shape, dtype, source))
+    }
+
+    /// Declares the input, unless it is too late.
+    fn begin(self, name: String, source: SourceLine, declare: impl FnOnce(&Model, &str, SourceLine) -> Tensor) -> Self {
         let fresh = {
             let net = self.model.net.borrow();
             net.chain.last.is_none() && net.chain.waiting.is_empty()
         };
         if fresh {
-            let x = self.model.input(name, shape, dtype);
+            let x = declare(&self.model, &name, source);
             self.model.net.borrow_mut().chain.last = Some(x.port);
         } else {
             let problem = Problem::new(Code::Arity, format!("the input `{name}` comes after other layers"))
                 .help("a sequential model has one input, declared first; use Model for others");
-            self.model.net.borrow_mut().report(problem, name, SourceLine::caller());
+            self.model.net.borrow_mut().report(problem, name, source);
         }
         self
+    }
+
+    /// Declares an input of text by the shape of one item; see [`Model::input_text`]. It comes before the layers.
+    #[track_caller]
+    pub fn input_text(self, name: impl Into<String>, shape: impl IntoShape) -> Sequential {
+        let (name, shape) = (name.into(), shape.into_shape());
+        self.begin(name, SourceLine::caller(), |model, name, source| model.input_text_at(name, &shape, source))
     }
 
     /// Appends a layer.

@@ -3,10 +3,11 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use super::builder::{Model, Net};
+use super::builder::{Model, Net, batch_type};
 use super::call::{self, Inferred};
-use super::graph::{Call, MaskedType, Port, Role};
+use super::graph::{Call, Encoded, MaskedType, Port, Role};
 use super::layer::{AnyLayer, IntoLayer};
+use super::preprocessing::TextDef;
 use super::sequential;
 use crate::diag::{Code, Diagnostic, InputNote, Problem};
 use crate::ir::{SourceLine, TensorType};
@@ -40,6 +41,11 @@ impl Tensor {
     #[track_caller]
     pub fn then(&self, layer: impl super::IntoLayer) -> Tensor {
         apply(&layer.into_layer(), &[self]).swap_remove(0)
+    }
+
+    /// Whether it is text, which no layer computes with.
+    fn is_text(&self) -> bool {
+        self.port.is_some_and(|port| self.net.borrow().graph.is_text(port))
     }
 
     fn poison(net: &Rc<RefCell<Net>>) -> Tensor {
@@ -76,6 +82,12 @@ pub(crate) fn apply_at(layer: &AnyLayer, xs: &[&Tensor], source: SourceLine) -> 
         return vec![Tensor::poison(&net); count];
     };
     let net = &first.net;
+    if let ([x], Some(def)) = (xs, layer.def.text())
+        && let Some(text) = x.port
+        && x.is_text()
+    {
+        return vec![encode(layer, def, net, text, source)];
+    }
     let poisoned = || vec![Tensor::poison(net); count];
     for x in xs {
         if !adopt(net, x, layer.def.kind(), &source) {
@@ -114,6 +126,43 @@ pub(crate) fn apply_at(layer: &AnyLayer, xs: &[&Tensor], source: SourceLine) -> 
             poisoned()
         }
     }
+}
+
+/// Makes an input of text by a layer: what the caller gives in its place.
+fn encode(layer: &AnyLayer, def: &dyn TextDef, net: &Rc<RefCell<Net>>, text: Port, source: SourceLine) -> Tensor {
+    let refuse = |diagnostic: Diagnostic| {
+        net.borrow_mut().problems.push(diagnostic);
+        Tensor::poison(net)
+    };
+    let named = net.borrow_mut().name_layer(layer, &source);
+    let name = match named {
+        Ok(name) => name,
+        Err(diagnostic) => return refuse(*diagnostic),
+    };
+    let (input, item) = {
+        let graph = &net.borrow().graph;
+        let item: Vec<usize> = graph.ty(text).shape.iter().filter_map(|d| d.as_fixed()).collect();
+        (graph.call(text.call).name.clone(), item)
+    };
+    let first = net.borrow().graph.reader(text).map(|call| call.source.clone());
+    if first.is_some() {
+        let problem = Problem::new(Code::Layer, format!("the text `{input}` is read by two layers"))
+            .help("declare an input for each, and give both the same texts");
+        let diagnostic = Diagnostic::new(problem, name, Some(source));
+        return refuse(diagnostic.related("first read", first));
+    }
+    let made = def.made(&item).and_then(|made| {
+        let ty = batch_type(&format!("what {} gives", layer.def.kind()), &made.item, made.dtype)?;
+        Ok((made.form, ty))
+    });
+    let (form, ty) = match made {
+        Ok(made) => made,
+        Err(problem) => return refuse(Diagnostic::new(problem, name, Some(source))),
+    };
+    let role = Role::Encoded(Encoded { layer: layer.clone(), input, form: form.into() });
+    let call = Call { role, name, source, args: vec![text], results: vec![ty.into()] };
+    let call = net.borrow_mut().graph.add(call);
+    Tensor { net: net.clone(), port: Some(Port { call, output: 0 }) }
 }
 
 /// The layer of a sequential model that waited for its input and gets it now.
@@ -160,6 +209,13 @@ fn admit(net: &Rc<RefCell<Net>>, layer: &AnyLayer, source: &SourceLine, args: &[
 /// other one.
 pub(crate) fn adopt(net: &Rc<RefCell<Net>>, x: &Tensor, user: &str, source: &SourceLine) -> bool {
     if Rc::ptr_eq(net, &x.net) {
+        if x.is_text() {
+            let problem =
+                Problem::new(Code::DType, format!("{user} takes numbers, `{}` is text", x.name().unwrap_or_default()))
+                    .help("look it up first: `TextVectorization::new().output_sequence_length(80).apply(&x)`");
+            net.borrow_mut().problems.push(Diagnostic::new(problem, "", Some(source.clone())));
+            return false;
+        }
         return true;
     }
     let mut problems = std::mem::take(&mut x.net.borrow_mut().problems);

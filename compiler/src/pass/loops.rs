@@ -390,7 +390,7 @@ impl<'a> Tidy<'a> {
     }
 
     fn decl(&self, kind: &str, index: usize, ty: TensorType) -> InputDecl {
-        InputDecl { name: format!("{kind}{index}"), ty }
+        InputDecl::new(format!("{kind}{index}"), ty)
     }
 
     /// The type of a slice of a sequence.

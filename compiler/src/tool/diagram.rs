@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::ir::{DType, Graph, Module, NodeId, Op, TensorType};
 use crate::model::Model;
-use crate::model::graph::Role;
+use crate::model::graph::{Encoded, Role};
 
 /// A box of a diagram: an input, or one application of a layer.
 #[derive(Clone, PartialEq, Debug)]
@@ -59,8 +59,8 @@ impl Diagram {
         for (at, &index) in order.iter().enumerate() {
             let call = graph.call(index);
             let (class, layer) = match &call.role {
-                Role::Input => (INPUT.to_string(), u64::MAX - at as u64),
-                Role::Layer(layer) => {
+                Role::Input | Role::Text => (INPUT.to_string(), u64::MAX - at as u64),
+                Role::Encoded(Encoded { layer, .. }) | Role::Layer(layer) => {
                     let class = classes.get(&call.name).cloned();
                     (class.unwrap_or_else(|| layer.def.kind().to_string()), layer.core.id)
                 }

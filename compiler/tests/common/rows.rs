@@ -147,6 +147,10 @@ pub const ROWS: &[Row] = &[
     Row("unit normalization", &[&[3, 5]], &[3, 5], |x| UnitNormalization::new().apply(&x[0])),
     Row("dropout", &[&[9]], &[9], |x| Dropout::new(0.4).apply(&x[0])),
     Row("dropout on images", &[&[3, 2, 5]], &[3, 2, 5], |x| Dropout::new(0.5).apply(&x[0])),
+    Row("integer lookup", &[&[3]], &[3, 5], |x| {
+        let layer = IntegerLookup::new().vocabulary([-1, 0, 1]).num_oov_indices(2).output_mode(OutputMode::OneHot);
+        layer.apply(&(&x[0] * 2.0).cast(I32))
+    }),
     Row("embedding", &[&[3]], &[3, 2], |x| Embedding::new(5, 2).apply(&(&x[0] * 1.5 + 2.5).cast(I32))),
     Row("masking", &[&[3, 2]], &[3, 2], |x| Masking::new().apply(&x[0])),
     Row("dropout noise_shape", &[&[3, 2, 5]], &[3, 2, 5], |x| {

@@ -6,6 +6,7 @@ use std::ops::Range;
 
 use crate::dtype::{DType, Element, Input, Output};
 use crate::error::Error;
+use crate::range;
 use crate::signature::{Entry, Port};
 
 macro_rules! values {
@@ -219,6 +220,21 @@ struct Source<'a> {
     name: Option<String>,
     role: Role,
     values: Values<'a>,
+    /// For an input that is made of text; it has no values then.
+    #[cfg(feature = "text")]
+    texts: Vec<&'a str>,
+}
+
+impl<'a> Source<'a> {
+    fn new(name: Option<String>, role: Role, values: Values<'a>) -> Source<'a> {
+        Source {
+            name,
+            role,
+            values,
+            #[cfg(feature = "text")]
+            texts: Vec::new(),
+        }
+    }
 }
 
 /// How much each class counts: the class and its weight. Others count once.
@@ -246,13 +262,13 @@ impl<'a> Data<'a> {
 
     /// For a model with one input: without names, and without a target.
     pub fn inputs(input: impl Into<Values<'a>>) -> Data<'a> {
-        Data { sources: vec![Source { name: None, role: Role::Input, values: input.into() }] }
+        Data { sources: vec![Source::new(None, Role::Input, input.into())] }
     }
 
     /// For a model with one input and one target, without names.
     pub fn pair(input: impl Into<Values<'a>>, target: impl Into<Values<'a>>) -> Data<'a> {
         let mut data = Data::inputs(input);
-        data.sources.push(Source { name: None, role: Role::Target, values: target.into() });
+        data.sources.push(Source::new(None, Role::Target, target.into()));
         data
     }
 
@@ -263,7 +279,7 @@ impl<'a> Data<'a> {
         weight: impl Into<Values<'a>>,
     ) -> Data<'a> {
         let mut data = Data::pair(input, target);
-        data.sources.push(Source { name: None, role: Role::Weight, values: weight.into() });
+        data.sources.push(Source::new(None, Role::Weight, weight.into()));
         data
     }
 
@@ -284,8 +300,40 @@ impl<'a> Data<'a> {
     }
 
     fn push(mut self, name: impl Into<String>, role: Role, values: impl Into<Values<'a>>) -> Data<'a> {
-        self.sources.push(Source { name: Some(name.into()), role, values: values.into() });
+        self.sources.push(Source::new(Some(name.into()), role, values.into()));
         self
+    }
+
+    /// Adds the rows of an input that the model makes of text.
+    #[cfg(feature = "text")]
+    pub fn text<S: AsRef<str>>(mut self, name: impl Into<String>, texts: &'a [S]) -> Data<'a> {
+        let values = Values::I32(Cow::Borrowed(&[]));
+        let texts = texts.iter().map(AsRef::as_ref).collect();
+        self.sources.push(Source { texts, ..Source::new(Some(name.into()), Role::Input, values) });
+        self
+    }
+
+    /// The same data with numbers in place of text; `None` where it is of numbers already.
+    #[cfg(feature = "text")]
+    pub(super) fn encoded(&self, model: &crate::Model) -> Result<Option<Data<'a>>, Error> {
+        if self.sources.iter().all(|source| source.texts.is_empty()) {
+            return Ok(None);
+        }
+        let mut data = self.clone();
+        for source in data.sources.iter_mut().filter(|source| !source.texts.is_empty()) {
+            let name = source.name.as_deref().unwrap_or_default();
+            source.values = match model.encode(name, &source.texts)? {
+                crate::text::Encoded::Ints(ints) => ints.into(),
+                crate::text::Encoded::Floats(floats) => floats.into(),
+            };
+            source.texts.clear();
+        }
+        Ok(Some(data))
+    }
+
+    #[cfg(not(feature = "text"))]
+    pub(super) fn encoded(&self, _model: &crate::Model) -> Result<Option<Data<'a>>, Error> {
+        Ok(None)
     }
 
     /// Matches the columns with the inputs of an entry point, whose roles are given; a prediction has inputs alone and
@@ -453,6 +501,7 @@ impl<'d> Column<'d> {
             None if found != port.len(1) => return Err(length(port.len(1))),
             None => 0,
         };
+        range::check(port, values.as_input(), || what.clone())?;
         Ok(Column { values, row_len, what })
     }
 

@@ -163,6 +163,10 @@ impl Model {
         let Fit { epochs, initial_epoch, batch, seed, validation, validation_split, show, mut callbacks, class_weight } =
             fit;
         let program = self.program();
+        let encoded = data.encoded(self)?;
+        let data = encoded.as_ref().unwrap_or(data);
+        let held = validation.map(|data| data.encoded(self)).transpose()?.flatten();
+        let validation = held.as_ref().or(validation);
         let batch = self.checked_batch(TRAIN_STEP, batch)?;
         let gathered = if seed.is_some() { batch } else { 0 };
         let mut train = Step::new(self, program.entry(TRAIN_STEP)?, data, gathered, class_weight.as_deref())?;
@@ -247,6 +251,8 @@ impl Model {
     /// Loss and metrics over the rows of `data`, in batches of at most `batch` rows (`None`: as [`Fit::epochs`] says).
     pub fn evaluate(&mut self, data: &Data<'_>, batch: impl Into<Option<usize>>) -> Result<Logs, Error> {
         let program = self.program();
+        let encoded = data.encoded(self)?;
+        let data = encoded.as_ref().unwrap_or(data);
         let batch = self.checked_batch(EVALUATE_STEP, batch.into())?;
         let mut step = Step::new(self, program.entry(EVALUATE_STEP)?, data, 0, None)?;
         some_rows("evaluation", step.rows())?;
@@ -260,6 +266,8 @@ impl Model {
     /// Targets in the data are left unused.
     pub fn predict(&mut self, data: &Data<'_>, batch: impl Into<Option<usize>>) -> Result<Predictions, Error> {
         let program = self.program();
+        let encoded = data.encoded(self)?;
+        let data = encoded.as_ref().unwrap_or(data);
         let batch = self.checked_batch(PREDICT, batch.into())?;
         let (id, entry) = program.entry(PREDICT)?;
         let bound = data.bind(entry, &vec![Role::Input; entry.inputs.len()], None)?;

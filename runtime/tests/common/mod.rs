@@ -118,7 +118,7 @@ pub fn cell(name: &str, dtype: u32, kind: CellKind, shape: &[usize], offset: usi
 
 pub fn port(name: &str, dtype: u32, shape: &[(usize, usize)]) -> Port {
     let shape = shape.iter().map(|&(scale, batch)| Extent { scale, batch }).collect();
-    Port { name: text(name), dtype, reserved: 0, shape: table(shape) }
+    Port { name: text(name), dtype, limited: 0, shape: table(shape), low: 0, high: 0, text: text("") }
 }
 
 pub fn entry(name: &str, inputs: Vec<Port>, outputs: Vec<Port>, code: EntryFn, parallel_batch: usize) -> Entry {

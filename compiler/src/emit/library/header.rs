@@ -106,9 +106,20 @@ fn entry(function: &Function<'_>, model: &str, prefix: &str) -> String {
     if entry.inputs.iter().chain(&entry.outputs).any(|port| port.dtype == DType::Bool) {
         let _ = writeln!(text, " * Elements of type bool are bytes that are 0 or 1.");
     }
-    let batch = if is_batched(entry) { format!(" or {prefix}_ERROR_BATCH") } else { String::new() };
-    let or = if batch.is_empty() { " or" } else { "," };
-    let _ = writeln!(text, " * Returns {prefix}_OK{or} {prefix}_ERROR_NULL{batch}. */");
+    if entry.inputs.iter().any(|port| port.text.is_some()) {
+        let _ =
+            writeln!(text, " * This library does not read text: the caller looks up words as the model's layer does.");
+    }
+    let mut errors = vec![format!("{prefix}_ERROR_NULL")];
+    if is_batched(entry) {
+        errors.push(format!("{prefix}_ERROR_BATCH"));
+    }
+    if entry.inputs.iter().any(|port| port.range.is_some()) {
+        errors.push(format!("{prefix}_ERROR_INDEX, where an element is out of its range"));
+    }
+    let last = errors.pop().unwrap_or_default();
+    let errors: String = errors.into_iter().map(|error| format!(", {error}")).collect();
+    let _ = writeln!(text, " * Returns {prefix}_OK{errors} or {last}. */");
     let _ = writeln!(text, "{};", function.prototype(model));
     text
 }

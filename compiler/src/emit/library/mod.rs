@@ -52,6 +52,7 @@ const ERRORS: &[(&str, &str)] = &[
     ("ERROR_UNKNOWN", "the file has a parameter that the model lacks"),
     ("ERROR_DTYPE", "a parameter in the file has another element type"),
     ("ERROR_SHAPE", "a parameter in the file has another shape"),
+    ("ERROR_INDEX", "an element of an input is out of its range, such as an index of no row of a table"),
 ];
 
 /// Functions of every library, without the model's name: entry points by these names get another.
@@ -175,7 +176,9 @@ fn functions(interface: &Interface) -> Vec<Function<'_>> {
 /// `float[batch, 8, 8, 1]`
 fn port_type(port: &PortInterface) -> String {
     let dims: Vec<String> = port.shape.iter().map(|dim| dim.to_string()).collect();
-    format!("{}[{}]", C_TYPES[port.dtype as usize], dims.join(", "))
+    let range = port.range.map_or(String::new(), |r| format!(", {} to {}", r.low, r.high - 1));
+    let text = port.text.as_ref().map_or(String::new(), |text| format!(", as {} makes it of text", text.class));
+    format!("{}[{}]{range}{text}", C_TYPES[port.dtype as usize], dims.join(", "))
 }
 
 /// The symbols of a library: its functions, and the descriptor for programs in Rust.

@@ -78,6 +78,11 @@ impl Attributes {
         self.get(name, "a whole number", Value::usize)
     }
 
+    pub(super) fn i64(&mut self, name: &str) -> Parsed<i64> {
+        let int = |value: &Value| if let Value::Int(x) = value { Some(*x) } else { None };
+        self.get(name, "a whole number", int)
+    }
+
     /// 0 where it is not there.
     fn usize_or_0(&mut self, name: &str) -> Parsed<usize> {
         if self.items.iter().any(|i| i.0 == name) { self.usize(name) } else { Ok(0) }

@@ -53,7 +53,7 @@ impl Generator {
             if i < sequences {
                 ty.shape.0.remove(0);
             }
-            body.graph.inputs.push(crate::ir::graph::InputDecl { name: format!("in {i}"), ty: ty.clone() });
+            body.graph.inputs.push(crate::ir::graph::InputDecl::new(format!("in {i}"), ty.clone()));
             body.push(Op::Input { index: i, ty }, &[], self.bounds(input))?;
         }
         for _ in 0..4 + body.rng.below(8) {

@@ -50,6 +50,11 @@ impl CallCx<'_> {
         let updated = std::mem::replace(&mut self.updated, outer.updated);
         let updates = std::mem::replace(&mut self.updates, outer.updates);
         self.losses = outer.losses;
+        // What the step says about its inputs holds for what they stand for.
+        let around = [&over.carries[..0], over.sequences, over.invariants].concat();
+        for (input, node) in body.inputs[over.carries.len()..].iter().zip(around) {
+            input.range.into_iter().for_each(|range| self.graph.limit(node, range));
+        }
 
         // The loop, with the cells as operands.
         let cells = cells_of(&body);

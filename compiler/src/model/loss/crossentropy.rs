@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{EPSILON, Loss, alike, checked_axis, floats, item_axis, same_items, target_like};
 use crate::diag::{Code, Problem};
-use crate::ir::{DType, Graph, NodeId, Shape, TensorType};
+use crate::ir::{DType, Graph, NodeId, Shape, TensorType, ValueRange};
 
 /// A struct with Keras's arguments and their defaults, and a method to set each.
 macro_rules! crossentropy {
@@ -213,7 +213,8 @@ impl Loss for CategoricalFocalCrossentropy {
 }
 
 crossentropy! {
-    /// Crossentropy of one choice among classes; targets are integer labels. A label that is no class costs nothing.
+    /// Crossentropy of one choice among classes; targets are integer labels. A label that is no class is an error of the
+    /// call; where the output has a mask, or the class to ignore is none of the classes, it costs nothing instead.
     SparseCategoricalCrossentropy {
         /// A label that does not count: the mean is over the others.
         ignore_class: Option<i32> = None
@@ -232,6 +233,17 @@ impl Loss for SparseCategoricalCrossentropy {
 
     fn check(&self, target: &TensorType, output: &TensorType) -> Result<(), Problem> {
         labelled(self.kind(), target, output)
+    }
+
+    fn labels(&self, output: &TensorType) -> Option<ValueRange> {
+        let classes = class_labels(output)?;
+        match self.ignore_class.map(i64::from) {
+            // The ignored label is one more, where that leaves no gap.
+            Some(-1) => Some(ValueRange { low: -1, ..classes }),
+            Some(ignored) if ignored == classes.high => Some(ValueRange { high: ignored + 1, ..classes }),
+            Some(ignored) if !(classes.low..classes.high).contains(&ignored) => None,
+            _ => Some(classes),
+        }
     }
 
     fn values(&self, g: &mut Graph, target: NodeId, output: NodeId) -> NodeId {
@@ -303,6 +315,10 @@ impl Loss for CategoricalGeneralizedCrossEntropy {
         labelled(self.kind(), target, output)
     }
 
+    fn labels(&self, output: &TensorType) -> Option<ValueRange> {
+        class_labels(output)
+    }
+
     fn values(&self, g: &mut Graph, target: NodeId, output: NodeId) -> NodeId {
         let labels = sparse_labels(g, target, output);
         let p = at_labels(g, labels, output);
@@ -319,6 +335,11 @@ pub(crate) fn sparse_labels(g: &mut Graph, target: NodeId, output: NodeId) -> No
     let shape = Shape(shape[..shape.rank() - 1].to_vec());
     let labels = g.reshape(target, shape);
     g.cast(labels, DType::I32)
+}
+
+/// The labels of the classes on the last axis of an output.
+fn class_labels(output: &TensorType) -> Option<ValueRange> {
+    output.shape.last().filter(|classes| !classes.batch).map(|classes| ValueRange::indices(classes.scale))
 }
 
 /// The elements along the last axis that labels choose; 0 where a label is no class.

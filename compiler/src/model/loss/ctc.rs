@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{Loss, floats};
 use crate::diag::{Code, Problem};
 use crate::ir::scan::{Over, Stepped};
-use crate::ir::{DType, Dim, Graph, NodeId, Number, Op, PadAxis, Shape, TensorType};
+use crate::ir::{DType, Dim, Graph, NodeId, Number, Op, PadAxis, Shape, TensorType, ValueRange};
 
 /// The logarithm of a probability of nothing.
 const NEVER: f64 = -1e5;
@@ -37,6 +37,10 @@ impl Loss for CTC {
             return Err(Problem::new(Code::Loss, message).help("declare it: `m.target(\"output\", [labels], I32)`"));
         }
         Ok(())
+    }
+
+    fn labels(&self, output: &TensorType) -> Option<ValueRange> {
+        output.shape.last().map(|classes| ValueRange::indices(classes.scale))
     }
 
     fn values(&self, g: &mut Graph, target: NodeId, output: NodeId) -> NodeId {

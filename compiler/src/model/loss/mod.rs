@@ -36,7 +36,7 @@ use super::CallCx;
 use super::layer::{Apply, BuildCx, LayerDef, snake_case};
 use super::tensor::Tensor;
 use crate::diag::{Code, Problem};
-use crate::ir::{DType, Dim, Graph, NodeId, Shape, TensorType};
+use crate::ir::{DType, Dim, Graph, NodeId, Shape, TensorType, ValueRange};
 
 /// Keras's fuzz: predictions closer than this to 0 or 1 count as this close in a logarithm.
 pub(crate) const EPSILON: f64 = 1e-7;
@@ -59,6 +59,12 @@ pub trait Loss: fmt::Debug + Any {
     /// Whether a target and an output fit each other and the loss.
     fn check(&self, target: &TensorType, output: &TensorType) -> Result<(), Problem> {
         alike(self.kind(), target, output)
+    }
+
+    /// The labels that targets may hold, where they are labels. An input that holds others is refused when it is given,
+    /// unless a mask decides which of them count.
+    fn labels(&self, _output: &TensorType) -> Option<ValueRange> {
+        None
     }
 
     /// Values whose mean is the loss. Their axes are the first ones of the output: all of them for a loss that is a
@@ -125,6 +131,10 @@ macro_rules! pointers {
 
             fn check(&self, target: &TensorType, output: &TensorType) -> Result<(), Problem> {
                 (**self).check(target, output)
+            }
+
+            fn labels(&self, output: &TensorType) -> Option<ValueRange> {
+                (**self).labels(output)
             }
 
             fn values(&self, g: &mut Graph, target: NodeId, output: NodeId) -> NodeId {

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Loss, item_axis};
 use crate::diag::Problem;
-use crate::ir::{DType, Dim, Graph, NodeId, Shape, TensorType};
+use crate::ir::{DType, Dim, Graph, NodeId, Shape, TensorType, ValueRange};
 
 /// How the values of a loss become one number.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -47,6 +47,10 @@ impl<L: Loss> Loss for Reduced<L> {
 
     fn check(&self, target: &TensorType, output: &TensorType) -> Result<(), Problem> {
         self.loss.check(target, output)
+    }
+
+    fn labels(&self, output: &TensorType) -> Option<ValueRange> {
+        self.loss.labels(output)
     }
 
     fn values(&self, g: &mut Graph, target: NodeId, output: NodeId) -> NodeId {
@@ -137,6 +141,11 @@ pub(crate) fn per_position(g: &mut Graph, values: NodeId, output: NodeId) -> Nod
 
 /// The loss of a batch, a scalar.
 pub(crate) fn loss_of(g: &mut Graph, loss: &dyn Loss, target: NodeId, output: NodeId, by: Weighting) -> NodeId {
+    if by.mask.is_none()
+        && let Some(labels) = loss.labels(g.ty(output))
+    {
+        g.limit(target, labels);
+    }
     let values = loss.values(g, target, output);
     let known = loss.mask(g, target, output);
     let reduction = loss.reduction();

@@ -2,73 +2,13 @@ use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
-use super::check_numbers;
+use super::encode::{check_mode, encode};
+use super::{OutputMode, check_numbers, quantiles};
 use crate::diag::{Code, Problem};
-use crate::ir::{DType, Dim, Graph, NodeId, ReduceFn, Shape, TensorType};
+use crate::ir::{DType, Dim, NodeId, Shape, TensorType};
 use crate::model::CallCx;
 use crate::model::layer::{BuildCx, Layer, LayerDef};
 use crate::model::setters::setters;
-
-/// What categories become.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum OutputMode {
-    /// Their numbers.
-    Int,
-    /// A row of zeros with a one for each.
-    OneHot,
-    /// One row for all of an item, with a one where a category occurs.
-    #[serde(alias = "binary")]
-    MultiHot,
-    /// One row for all of an item, with the number of times that each category occurs.
-    Count,
-}
-
-impl OutputMode {
-    /// Encodes numbers of categories below `depth`; others leave no trace. Weights, if there are any, multiply counts.
-    fn encode(self, g: &mut Graph, index: NodeId, depth: usize, weights: Option<NodeId>) -> NodeId {
-        let mut index = index;
-        let shape = g.ty(index).shape.clone();
-        if self == OutputMode::Int {
-            return index;
-        }
-        if self == OutputMode::OneHot && shape.rank() > 1 && shape.last() == Some(&Dim::ONE) {
-            index = g.reshape(index, Shape(shape[..shape.rank() - 1].to_vec()));
-        }
-        let shape = g.ty(index).shape.clone();
-        let rank = shape.rank();
-        let wide = Shape(shape.iter().copied().chain([Dim::fixed(depth)]).collect());
-        let class = g.iota(rank, DType::I32, wide.clone());
-        let index = g.unreduce(index, &[rank], &wide);
-        let hit = g.eq(index, class);
-        let hot = g.cast(hit, DType::F32);
-        match self {
-            OutputMode::Int | OutputMode::OneHot => hot,
-            OutputMode::MultiHot => g.reduce(ReduceFn::Max, hot, &[1]),
-            OutputMode::Count => {
-                let counted = match weights {
-                    Some(weights) => {
-                        let weights = g.unreduce(weights, &[rank], &wide);
-                        g.mul(hot, weights)
-                    }
-                    None => hot,
-                };
-                g.sum(counted, &[1])
-            }
-        }
-    }
-
-    /// Fails where there is nothing to gather into one row.
-    fn check(self, kind: &str, ty: &TensorType) -> Result<(), Problem> {
-        match self {
-            OutputMode::MultiHot | OutputMode::Count if ty.shape.rank() < 2 => {
-                Err(Problem::shape(format!("{kind} of {ty}: an item is one category"))
-                    .help("one row for several categories needs items with an axis; or use OutputMode::OneHot"))
-            }
-            _ => Ok(()),
-        }
-    }
-}
 
 /// Encodes numbers of categories, `0..num_tokens`, as rows of zeros and ones or of counts. Other numbers leave no
 /// trace. Counts can have weights, a second input of the same shape.
@@ -113,7 +53,7 @@ impl LayerDef for CategoryEncoding {
         if self.output_mode == OutputMode::Int {
             return Err(Problem::value("CategoryEncoding with OutputMode::Int, which encodes nothing"));
         }
-        self.output_mode.check(self.kind(), cx.input())?;
+        check_mode(self.output_mode, self.kind(), cx.input())?;
         let Some(weights) = cx.inputs().get(1) else { return Ok(()) };
         if self.output_mode != OutputMode::Count {
             return Err(Problem::new(Code::Arity, "CategoryEncoding uses weights for counts only")
@@ -128,7 +68,7 @@ impl LayerDef for CategoryEncoding {
 
     fn call(&self, cx: &mut CallCx<'_>, x: &[NodeId]) -> Vec<NodeId> {
         let index = cx.cast(x[0], DType::I32);
-        vec![self.output_mode.encode(cx, index, self.num_tokens, x.get(1).copied())]
+        vec![encode(self.output_mode, cx, index, self.num_tokens, x.get(1).copied())]
     }
 }
 
@@ -154,8 +94,35 @@ impl Discretization {
     }
 }
 
+impl Discretization {
+    /// For so many bins, whose boundaries [`Layer::adapt`](Layer) learns from data.
+    pub fn bins(num_bins: usize) -> Layer<Discretization> {
+        Layer::new(Discretization { num_bins: Some(num_bins), ..Discretization::default() })
+    }
+}
+
 impl Layer<Discretization> {
+    /// Learns the boundaries that divide data into bins of about as many elements: from quantiles that are right to
+    /// within `epsilon`. Infinite elements count as the largest numbers there are, NaN not at all.
+    pub fn adapt(self, data: &[f32]) -> Layer<Discretization> {
+        self.adapt_batches([data])
+    }
+
+    /// The same for data in batches, of which no more than a summary is kept.
+    pub fn adapt_batches<'d>(self, batches: impl IntoIterator<Item = &'d [f32]>) -> Layer<Discretization> {
+        self.with(|layer| {
+            let (Some(bins), true) = (layer.num_bins.filter(|n| *n > 0), quantiles::is_sound(layer.epsilon)) else {
+                return;
+            };
+            let empty = quantiles::Summary::default();
+            let summary = batches.into_iter().fold(empty, |all, batch| all.merge(batch, layer.epsilon));
+            layer.bin_boundaries = Some(summary.boundaries(bins)).filter(|boundaries| !boundaries.is_empty());
+        })
+    }
+
     setters! {
+        /// How far quantiles may be off: a fraction of the elements.
+        epsilon: f64;
         output_mode: OutputMode;
     }
 }
@@ -167,14 +134,23 @@ impl LayerDef for Discretization {
 
     fn build(&self, cx: &mut BuildCx<'_>) -> Result<(), Problem> {
         check_numbers(cx, self.kind())?;
+        if !quantiles::is_sound(self.epsilon) {
+            return Err(Problem::value(format!("Discretization with epsilon {}", self.epsilon))
+                .help("it is a fraction of the elements: more than 0 and at most 1"));
+        }
         let Some(boundaries) = self.bin_boundaries.as_ref().filter(|b| !b.is_empty()) else {
-            return Err(Problem::value("Discretization without bin_boundaries").help("give at least one boundary"));
+            let problem = Problem::value("Discretization without bin_boundaries");
+            return Err(match self.num_bins {
+                Some(bins) if bins < 2 => problem.help("a single bin has no boundary: use at least 2"),
+                Some(_) => problem.help("let it learn them before it is applied: `.adapt(&data)`"),
+                None => problem.help("give at least one boundary"),
+            });
         };
         if !boundaries.is_sorted() || boundaries.iter().any(|b| !b.is_finite()) {
             return Err(Problem::value(format!("Discretization with bin_boundaries {boundaries:?}"))
                 .help("boundaries are finite and rise"));
         }
-        self.output_mode.check(self.kind(), cx.input())
+        check_mode(self.output_mode, self.kind(), cx.input())
     }
 
     fn call(&self, cx: &mut CallCx<'_>, x: &[NodeId]) -> Vec<NodeId> {
@@ -190,6 +166,6 @@ impl LayerDef for Discretization {
         let reached = cx.ge(x, row);
         let reached = cx.cast(reached, DType::I32);
         let bin = cx.sum(reached, &[rank]);
-        vec![self.output_mode.encode(cx, bin, boundaries.len() + 1, None)]
+        vec![encode(self.output_mode, cx, bin, boundaries.len() + 1, None)]
     }
 }

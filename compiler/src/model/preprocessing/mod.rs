@@ -1,22 +1,31 @@
-//! Preprocessing inside the model: encodings of numbers and categories, and random changes of images in training.
+//! Preprocessing: encodings of numbers and categories and random changes of images in training, which are part of the
+//! graph, and layers over text, which make inputs before a call.
 
 mod augment;
 mod category;
 mod center_crop;
 mod color;
 mod crop;
+mod encode;
+mod lookup;
 mod normalization;
+mod quantiles;
 mod resample;
 mod rotation;
+mod text;
 
 pub use augment::{FlipMode, RandomFlip, RandomTranslation, RandomZoom};
-pub use category::{CategoryEncoding, Discretization, OutputMode};
+pub use bakelite::text::{
+    Hashing, IntegerLookup, Ngrams, OovMethod, OutputMode, Split, Standardize, StringLookup, TextVectorization,
+};
+pub use category::{CategoryEncoding, Discretization};
 pub use center_crop::CenterCrop;
 pub use color::{RandomBrightness, RandomContrast};
 pub use crop::RandomCrop;
 pub use normalization::Normalization;
 pub use resample::{FillMode, Sampling};
 pub use rotation::RandomRotation;
+pub(crate) use text::TextDef;
 
 use serde::{Deserialize, Serialize};
 

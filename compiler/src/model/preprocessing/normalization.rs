@@ -136,12 +136,61 @@ impl Layer<Normalization> {
         invert: bool;
     }
 
+    /// Takes the statistics of data of this shape, whose first axis is the batch, along the axes that are set. A shape or
+    /// an axis that does not fit the data is reported where the layer is applied.
+    pub fn adapt(self, data: &[f32], shape: &[usize]) -> Layer<Normalization> {
+        let dims = std::iter::once(Dim::BATCH).chain(shape.iter().skip(1).map(|&n| Dim::fixed(n)));
+        let (size, whole) = (shape.iter().product::<usize>(), Shape(dims.collect()));
+        self.with(|layer| {
+            let statistics = match layer.kept(&whole) {
+                Ok(kept) if size == data.len() && size > 0 => statistics(data, shape, &kept),
+                // Nothing that any input fits.
+                _ => [Array { shape: vec![0], values: Vec::new() }, Array { shape: vec![0], values: Vec::new() }],
+            };
+            let [mean, variance] = statistics;
+            (layer.mean, layer.variance) = (Some(mean), Some(variance));
+        })
+    }
+
+    /// One mean and one variance for all elements: Keras's `axis=None`.
+    pub fn no_axis(self) -> Layer<Normalization> {
+        self.with(|n| n.axis = Kept::None)
+    }
+
     /// The axes along which statistics differ, counted with the batch as 0 or from the back; without any, one mean and
     /// one variance serve all elements.
     pub fn axis(self, axes: impl Into<Vec<isize>>) -> Layer<Normalization> {
         let axes = axes.into();
         self.with(|n| n.axis = Kept::Several(axes))
     }
+}
+
+/// Mean and variance of the elements at each place of some axes.
+fn statistics(data: &[f32], shape: &[usize], kept: &[usize]) -> [Array; 2] {
+    let extents: Vec<usize> = kept.iter().map(|&axis| shape[axis]).collect();
+    let places: usize = extents.iter().product();
+    // How far apart neighbours along an axis are among the places: nowhere, along an axis that is not kept.
+    let mut strides = vec![0; shape.len()];
+    kept.iter().rev().fold(1, |stride, &axis| {
+        strides[axis] = stride;
+        stride * shape[axis]
+    });
+    let place = |index: usize| {
+        let axes = shape.iter().zip(&strides).rev();
+        axes.fold((index, 0), |(rest, place), (extent, stride)| (rest / extent, place + rest % extent * stride)).1
+    };
+    let mean_of = |value: &dyn Fn(usize, f64) -> f64| {
+        let mut sums = vec![0.0; places];
+        for (index, &x) in data.iter().enumerate() {
+            let place = place(index);
+            sums[place] += value(place, f64::from(x));
+        }
+        let count = (data.len() / places) as f64;
+        sums.into_iter().map(|sum| sum / count).collect::<Vec<f64>>()
+    };
+    let mean = mean_of(&|_, x| x);
+    let variance = mean_of(&|place, x| (x - mean[place]).powi(2));
+    [mean, variance].map(|values| Array { shape: extents.clone(), values })
 }
 
 impl LayerDef for Normalization {

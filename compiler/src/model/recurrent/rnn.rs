@@ -105,6 +105,6 @@ impl RecurrentDef for RNN {
     }
 
     fn running(&self, sequence: SequenceArguments) -> Rc<dyn RecurrentDef> {
-        Rc::new(RNN { cell: self.cell.as_ref().map(AnyCell::copy), sequence, ..self.clone() })
+        Rc::new(RNN { cell: self.cell.as_ref().map(AnyCell::copy), sequence })
     }
 }

@@ -26,9 +26,12 @@ typedef struct bakelite_cell {
 typedef struct bakelite_port {
     bakelite_text name;
     uint32_t dtype;
-    uint32_t reserved;
+    uint32_t limited; /* 1 where elements have to be at least low and less than high, once fractions are cut off */
     const bakelite_extent *shape;
     size_t rank;
+    int64_t low;
+    int64_t high;
+    bakelite_text text; /* the layer that makes the argument of text, as JSON; empty for any other argument */
 } bakelite_port;
 
 /* The arguments of one call, shared by its threads. */

@@ -118,6 +118,45 @@ const char *model_level(const model_t *model)
     return model == NULL || model->storage == NULL ? "" : level_names[model->level];
 }
 
+/* Whether every element of an input is in the range that it has. */
+static int in_range(const bakelite_port *port, const void *values, size_t batch)
+{
+    const int64_t low = port->low, high = port->high;
+    size_t axis, i, count = 1;
+    int outside = 0;
+    for (axis = 0; axis < port->rank; axis++) {
+        count *= port->shape[axis].scale * (port->shape[axis].batch ? batch : 1);
+    }
+#define EVERY(type, is_outside)                 \
+    do {                                        \
+        const type *const v = (const type *)values; \
+        for (i = 0; i < count; i++) {           \
+            outside |= is_outside;              \
+        }                                       \
+    } while (0)
+    switch (port->dtype) {
+    case MODEL_F32:
+        EVERY(float, !(v[i] > (float)(low - 1) && v[i] < (float)high));
+        break;
+    case MODEL_F64:
+        EVERY(double, !(v[i] > (double)(low - 1) && v[i] < (double)high));
+        break;
+    case MODEL_I32:
+        EVERY(int32_t, (v[i] < low) | (v[i] >= high));
+        break;
+    case MODEL_U32:
+        EVERY(uint32_t, (v[i] < low) | (v[i] >= high));
+        break;
+    case MODEL_U8:
+        EVERY(uint8_t, (v[i] < low) | (v[i] >= high));
+        break;
+    default:
+        break;
+    }
+#undef EVERY
+    return !outside;
+}
+
 static int run_entry(model_t *model, size_t index, size_t batch, const void *const *inputs, void *const *outputs)
 {
     const bakelite_entry *entry = &DESCRIPTOR.entries[index];
@@ -139,6 +178,11 @@ static int run_entry(model_t *model, size_t index, size_t batch, const void *con
     }
     if (batch == 0 || batch > DESCRIPTOR.max_batch) {
         return MODEL_ERROR_BATCH;
+    }
+    for (port = 0; port < entry->input_count; port++) {
+        if (entry->inputs[port].limited && !in_range(&entry->inputs[port], inputs[port], batch)) {
+            return MODEL_ERROR_INDEX;
+        }
     }
     call.kernels = model->kernels;
     call.storage = model->storage;
