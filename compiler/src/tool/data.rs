@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use bakelite::{DType, Data};
+use bakelite::{DType, Data, Values};
 
 use super::npz::{Array, Npz};
 use super::source::{Described, Shapes};
@@ -215,8 +215,23 @@ impl Columns {
         }
     }
 
-    /// Reads what an entry point takes. Each column must fit its argument; the rows are as many in all of them.
+    /// Reads what an entry point takes, for training, evaluation and prediction.
     pub fn read(&self, npz: &mut Npz, module: &Module, entry: &str) -> Result<Data<'static>, Diagnostics> {
+        let columns = self.values(npz, module, entry)?;
+        Ok(columns.into_iter().fold(Data::new(), |data, (column, values)| match column.role {
+            Role::Input => data.input(&column.name, values),
+            Role::Target => data.target(&column.name, values),
+            Role::Weight => data.weight(&column.name, values),
+        }))
+    }
+
+    /// Reads what an entry point takes. Each column must fit its argument; the rows are as many in all of them.
+    pub fn values(
+        &self,
+        npz: &mut Npz,
+        module: &Module,
+        entry: &str,
+    ) -> Result<Vec<(&Column, Values<'static>)>, Diagnostics> {
         let mut problems = Vec::new();
         let mut fitting = Vec::new();
         let arguments = module.entry(entry).map_or(&[][..], |entry| &entry.inputs);
@@ -249,20 +264,16 @@ impl Columns {
         if !problems.is_empty() {
             return Err(Diagnostics { model: module.name.clone(), list: problems });
         }
-        let mut data = Data::new();
+        let mut read = Vec::new();
         for (column, ty) in fitting {
             let values = npz.values(&column.array, runtime_type(ty.dtype)).map_err(|mut diagnostics| {
                 let help = format!("the {} `{}` is {ty}, from {}", column.role, column.name, column.text());
                 diagnostics.list.iter_mut().for_each(|d| d.help = Some(help.clone()));
                 diagnostics
             })?;
-            data = match column.role {
-                Role::Input => data.input(&column.name, values),
-                Role::Target => data.target(&column.name, values),
-                Role::Weight => data.weight(&column.name, values),
-            };
+            read.push((column, values));
         }
-        Ok(data)
+        Ok(read)
     }
 }
 

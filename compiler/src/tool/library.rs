@@ -2,12 +2,17 @@
 
 use std::path::PathBuf;
 
+use bakelite::{DType, Values};
 use bakelite_kernels::manifest::{Level, best_level};
 
+use super::data;
+use super::npz::Npz;
 use super::source::{Run, Shapes, Source, at};
 use crate::backend::cranelift::TargetCpu;
 use crate::diag::{Code, Diagnostic, Diagnostics, Problem};
-use crate::library::{BuiltLibrary, LibraryOptions, build_library};
+use crate::import::OpenInput;
+use crate::ir::Module;
+use crate::library::{BuiltLibrary, LibraryOptions, Parity, build_library};
 
 /// What to compile.
 #[derive(Clone, Debug)]
@@ -25,6 +30,8 @@ pub struct Library {
     pub target_cpu: String,
     /// The target's triple; this machine's system by default.
     pub target: Option<String>,
+    /// A few inputs, and the original's answers to them, for the library to check itself against.
+    pub verify: Option<(PathBuf, PathBuf)>,
     pub shapes: Shapes,
     pub run: Run,
 }
@@ -33,8 +40,18 @@ pub struct Library {
 pub fn library(what: &Library) -> Result<BuiltLibrary, Diagnostics> {
     let target_cpu = target_cpu(&what.target_cpu)?;
     let source = Source::open(&what.model)?;
-    let described = source.describe(&what.shapes, what.max_batch)?;
+    let mut shapes = what.shapes.clone();
+    let inputs = source.inputs();
+    let mut vectors = match &what.verify {
+        Some((x, y)) => Some((Npz::open(x)?, Npz::open(y)?)),
+        None => None,
+    };
+    if let Some((x, _)) = &vectors {
+        data::bind(x, &inputs, &mut shapes);
+    }
+    let described = source.describe(&shapes, what.max_batch)?;
     let module = described.lower().map_err(|d| at(&what.model, d))?;
+    let parity = vectors.as_mut().map(|(x, y)| parity(x, y, &inputs, &module)).transpose()?;
     source.with_weights(&described, &what.run, |weights| {
         let mut options = LibraryOptions::new(&what.output);
         options.name = what.name.clone();
@@ -43,7 +60,48 @@ pub fn library(what: &Library) -> Result<BuiltLibrary, Diagnostics> {
         options.target = what.target.clone().unwrap_or(options.target);
         options.target_cpu = target_cpu;
         options.weights = weights;
+        options.parity = parity;
         build_library(module, &options)
+    })
+}
+
+/// Inputs of `predict` and the answers to them, as the files have them: answers are under the names of the outputs, or
+/// a lone array for a model with one.
+fn parity(x: &mut Npz, y: &mut Npz, inputs: &[OpenInput], module: &Module) -> Result<Parity, Diagnostics> {
+    let columns = data::prediction(x, inputs)?;
+    let (arguments, results) =
+        module.entry("predict").map_or((&[][..], &[][..]), |entry| (&entry.inputs[..], &entry.outputs[..]));
+    let mut read = columns.values(x, module, "predict")?;
+    // In the order of the arguments.
+    read.sort_by_key(|(column, _)| arguments.iter().position(|input| input.name == column.name));
+    let parity = read.iter().fold(Parity::new(columns.rows()), |parity, (_, values)| match values {
+        Values::F32(v) => parity.input::<f32>(v),
+        // No entry point takes these.
+        Values::F64(_) => parity,
+        Values::I32(v) => parity.input::<i32>(v),
+        Values::U32(v) => parity.input::<u32>(v),
+        Values::U8(v) => parity.input::<u8>(v),
+        Values::Bool(v) => parity.input::<bool>(v),
+    });
+    let lone = match y.arrays() {
+        [array] if results.len() == 1 => Some(array.clone()),
+        _ => None,
+    };
+    results.iter().try_fold(parity, |parity, output| {
+        let Some(array) = y.find(&output.name).cloned().or_else(|| lone.clone()) else {
+            let keys: Vec<&str> = y.arrays().iter().map(|array| array.name.as_str()).collect();
+            let problem = Problem::new(Code::Data, format!("there is no array `{}` to verify with", output.name))
+                .help(format!("the file has {}", keys.join(", ")));
+            return Err(Diagnostics {
+                model: module.name.clone(),
+                list: vec![Diagnostic::new(problem, "", Some(y.source()))],
+            });
+        };
+        let values = y.values(&array, DType::F32)?;
+        Ok(match &values {
+            Values::F32(v) => parity.output(v),
+            _ => parity,
+        })
     })
 }
 

@@ -112,6 +112,38 @@ fn libraries_carry_the_weights_of_the_file() {
 }
 
 #[test]
+fn libraries_check_themselves_against_stored_answers() {
+    let folder = Folder::new();
+    folder.ok(&["predict", "digits.keras", "--input", "digits.npz", "--output", "answers.npz"]);
+    let compile = ["compile", "digits.keras", "-o", "lib", "--name", "net", "--max-batch", "64", "--entry", "predict"];
+    let with = |x, y| [&compile[..], &["--verify", x, y]].concat();
+    let wrong = folder.run(&with("digits.npz", "digits.npz"));
+    let text = String::from_utf8_lossy(&wrong.stderr).into_owned();
+    assert!(wrong.status.code() == Some(1) && text.contains("there is no array `digit`"), "{text}");
+    if std::process::Command::new("gcc").arg("--version").stdout(Stdio::null()).status().is_err() {
+        eprintln!("skipped: no gcc");
+        return;
+    }
+    folder.ok(&with("digits.npz", "answers.npz"));
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/c_library/verify.c");
+    let library = folder.path("lib");
+    let built = std::process::Command::new("gcc")
+        .arg(source)
+        .arg("-I")
+        .arg(&library)
+        .arg(library.join("libnet.a"))
+        .args(["-lm", "-lpthread", "-o"])
+        .arg(folder.path("verify"))
+        .output()
+        .unwrap();
+    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    let ran = std::process::Command::new(folder.path("verify")).arg(library.join("net.safetensors")).output().unwrap();
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+    let deviations: Vec<f64> = String::from_utf8_lossy(&ran.stdout).lines().map(|l| l.parse().unwrap()).collect();
+    assert!(deviations[0] > 1e-3 && deviations[1] < 1e-6, "zero weights, then the file's: {deviations:?}");
+}
+
+#[test]
 fn help_and_the_readme_agree() {
     let folder = Folder::new();
     let help = folder.ok(&["--help"]);

@@ -149,6 +149,9 @@ pub enum Command {
         /// The system that the library is for, such as aarch64-unknown-linux-gnu; this one by default.
         #[arg(long, value_name = "TRIPLE")]
         target: Option<String>,
+        /// Inputs, and the original's answers to them: the library gets a function NAME_verify that compares its own.
+        #[arg(long, num_args = 2, value_names = ["X.npz", "Y.npz"])]
+        verify: Option<Vec<PathBuf>>,
         /// What initial weights follow from.
         #[arg(long, default_value_t = 0)]
         seed: u64,

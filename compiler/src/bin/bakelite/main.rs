@@ -6,7 +6,7 @@ mod args;
 mod print;
 
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -92,10 +92,12 @@ fn run(command: Command, progress: Progress) -> Result<String, Diagnostics> {
             }
             Ok(format!("{}{table}", print::measured(&measured)))
         }
-        Command::Compile { model, output, name, max_batch, entry, target_cpu, target, seed, weights } => {
+        Command::Compile { model, output, name, max_batch, entry, target_cpu, target, verify, seed, weights } => {
             let (shapes, entries) = (model.shapes(), entry);
             let run = args::RunArgs { threads: None, seed, weights }.run();
-            let what = Library { model: model.path, output, name, max_batch, entries, target_cpu, target, shapes, run };
+            let verify = verify.and_then(|files| <[PathBuf; 2]>::try_from(files).ok()).map(|[x, y]| (x, y));
+            let model = model.path;
+            let what = Library { model, output, name, max_batch, entries, target_cpu, target, verify, shapes, run };
             let _stage = progress.stage("compiling");
             Ok(format!("{}\n", library::library(&what)?.library.display()))
         }
