@@ -142,6 +142,40 @@ fn losses_are_those_of_their_definitions() {
     close(loss(SparseCategoricalCrossentropy::from_logits(), Value::i32(&[1], &[1]), huge), 2000.0);
 }
 
+/// Sequences with repeated labels, shorter ones, and an empty one.
+#[test]
+fn the_gradient_of_ctc_is_that_of_its_value() {
+    let m = Sequential::new("net").input("x", [7, 2], F32).add(Dense::new(4).name("y").use_bias(false));
+    m.compile(SGD::new(1.0), CTC, ());
+    m.target("y", [3], I32);
+    let mut numbers = Numbers::new(5);
+    let kernel: Vec<f64> = (0..8).map(|_| numbers.next(-1.0, 1.0)).collect();
+    let labels = Value::from_numbers(I32, &[4, 3], &[1.0, 1.0, 2.0, 3.0, 2.0, 0.0, 2.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
+    let inputs = [numbers.tensor(&[4, 7, 2], -2.0, 2.0), labels];
+    let mut run = Interpreted::new(&m, 1);
+    let mut loss_at = |kernel: &[f64]| {
+        run.set("y/kernel", kernel);
+        scalar(&run.peek("train_step", 4, &inputs).outputs[0])
+    };
+    let h = 1e-3;
+    let slopes: Vec<f64> = (0..8)
+        .map(|i| {
+            let mut moved = |h: f64| {
+                let mut kernel = kernel.clone();
+                kernel[i] += h;
+                loss_at(&kernel)
+            };
+            (moved(h) - moved(-h)) / (2.0 * h)
+        })
+        .collect();
+    run.set("y/kernel", &kernel);
+    run.call("train_step", 4, &inputs);
+    let after = run.cell("y/kernel").to_numbers();
+    let gradient: Vec<f64> = kernel.iter().zip(&after).map(|(before, after)| before - after).collect();
+    assert!(slopes.iter().any(|s| s.abs() > 0.05), "{slopes:?}");
+    assert_close(&gradient, &slopes, 1e-3, "gradient and difference quotient");
+}
+
 #[test]
 fn accuracy_looks_at_the_shapes() {
     fn accuracy(target: Value, output: Value) -> f64 {
