@@ -260,11 +260,11 @@ impl From<Activation> for ActivationArguments {
     }
 }
 
-/// Short names of losses and metrics.
+/// Other names of classes.
 const ALIASES: &[(&str, &str)] = &[
     ("bce", "BinaryCrossentropy"),
-    // Keras's public name, which older versions wrote.
-    ("groupqueryattention", "GroupedQueryAttention"),
+    // The name of the class in Keras's source, which it exports under another.
+    ("groupedqueryattention", "GroupQueryAttention"),
     ("kld", "KLDivergence"),
     ("mae", "MeanAbsoluteError"),
     ("mape", "MeanAbsolutePercentageError"),
