@@ -3,9 +3,9 @@
 //!
 //! - [`source`]: MODEL, from a file to a running model.
 //! - [`npy`], [`npz`]: NumPy's files; [`data`]: their arrays as inputs, targets and sample weights.
-//! - [`predict`], [`train`], [`bench`], [`library`], [`inspect`]: the work.
+//! - [`predict`], [`train`], [`bench`](mod@bench), [`library`], [`inspect`]: the work.
 //! - [`diagram`]: layers and what flows between them, for [`summary`] and [`plot`].
-//! - [`file`]: files that are replaced as a whole; [`progress`]: what is shown meanwhile.
+//! - [`file`](mod@file): files that are replaced as a whole; [`progress`]: what is shown meanwhile.
 //!
 //! Files are not trusted: whatever is wrong with them comes back as [`Diagnostics`](crate::diag::Diagnostics).
 
