@@ -8,8 +8,8 @@ use serde_json::Value;
 use super::archive::{Archive, MAX_CONFIG, MAX_WEIGHTS};
 use super::h5::Store;
 use super::restore::{Layout, Restored, restore};
-use super::{KerasModel, legacy, single, vocabulary};
-use crate::diag::{Code, Diagnostics, Problem};
+use super::{KerasModel, legacy, malformed, vocabulary};
+use crate::diag::Diagnostics;
 use crate::ir::SourceLine;
 use crate::model::Model;
 
@@ -50,14 +50,9 @@ pub struct KerasFile {
 const ZIP: &[u8] = b"PK";
 pub(super) const HDF5: &[u8] = b"\x89HDF\r\n\x1a\n";
 
-/// The place that mistakes of a file are reported at.
-pub(super) fn place(path: &Path) -> SourceLine {
-    SourceLine { file: path.display().to_string(), line: 0 }
-}
-
 /// Reads a file of bounded size.
 pub(super) fn read(path: &Path) -> Result<Vec<u8>, Diagnostics> {
-    let failed = |why: String| single("", Problem::new(Code::Import, why), &place(path));
+    let failed = |why: String| malformed("", why, &SourceLine::file(path));
     let cannot = |e: std::io::Error| failed(format!("cannot read {}: {e}", path.display()));
     let found = fs::metadata(path).map_err(cannot)?;
     if !found.is_file() {
@@ -73,16 +68,16 @@ impl KerasFile {
     /// Reads a file; which format it has is told from its contents.
     pub fn open(path: impl AsRef<Path>) -> Result<KerasFile, Diagnostics> {
         let path = path.as_ref();
-        KerasFile::from_bytes(read(path)?, place(path))
+        KerasFile::from_bytes(read(path)?, SourceLine::file(path))
     }
 
     /// Reads the bytes of a file.
     pub fn parse(bytes: &[u8]) -> Result<KerasFile, Diagnostics> {
-        KerasFile::from_bytes(bytes.to_vec(), SourceLine { file: "bytes".into(), line: 0 })
+        KerasFile::from_bytes(bytes.to_vec(), SourceLine::file("bytes"))
     }
 
     fn from_bytes(bytes: Vec<u8>, source: SourceLine) -> Result<KerasFile, Diagnostics> {
-        let failed = |part: &str, why: String| single(part, Problem::new(Code::Import, why), &source);
+        let failed = |part: &str, why: String| malformed(part, why, &source);
         if bytes.starts_with(ZIP) {
             let mut archive = Archive::open(&bytes).map_err(|why| failed("", why))?;
             let mut member = |name: &str, most| archive.member(name, most).map_err(|why| failed(name, why));

@@ -2,11 +2,12 @@
 
 use std::path::Path;
 
-use super::file::{HDF5, place, read};
+use super::file::{HDF5, read};
 use super::h5::Store;
+use super::malformed;
 use super::restore::{Layout, Restored, restore};
-use super::single;
-use crate::diag::{Code, Diagnostics, Problem};
+use crate::diag::Diagnostics;
+use crate::ir::SourceLine;
 use crate::model::Model;
 
 /// Writes the weights of a file into an opened model; which format it has is told from its contents:
@@ -23,8 +24,8 @@ pub fn load_weights(
     into: &mut bakelite::Model,
 ) -> Result<Restored, Diagnostics> {
     let path = path.as_ref();
-    let source = place(path);
-    let failed = |why: String| single("", Problem::new(Code::Import, why), &source);
+    let source = SourceLine::file(path);
+    let failed = |why: String| malformed("", why, &source);
     let bytes = read(path)?;
     if !bytes.starts_with(HDF5) {
         drop(bytes);

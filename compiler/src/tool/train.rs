@@ -9,9 +9,11 @@ use serde_json::Value;
 
 use super::data::{self, Columns};
 use super::file;
+use super::mistake::runtime;
 use super::npz::Npz;
 use super::progress::Progress;
-use super::source::{Described, Run, Running, Shapes, Source, runtime};
+use super::running::{Run, Running};
+use super::source::{Described, Shapes, Source};
 use crate::diag::Diagnostics;
 
 /// The entry points that training and evaluation call; the names of outputs come from the prediction.

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use bakelite_compiler::diag::{Code, Diagnostic, Diagnostics, Problem};
+use bakelite_compiler::diag::{Code, Diagnostics, Problem};
 use bakelite_compiler::ir::SourceLine;
 use bakelite_compiler::tool::bench::{self, Bench};
 use bakelite_compiler::tool::library::{self, Library};
@@ -145,5 +145,5 @@ fn unknown_picture(output: &Path) -> Diagnostics {
 }
 
 fn single(problem: Problem, source: Option<SourceLine>) -> Diagnostics {
-    Diagnostics { model: String::new(), list: vec![Diagnostic::new(problem, "", source)] }
+    Diagnostics::one(problem, "", source)
 }

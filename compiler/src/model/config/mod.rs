@@ -73,9 +73,11 @@ pub(crate) fn object(module: &str, class: &str, config: Value) -> Value {
     serde_json::json!({ "module": module, "class_name": class, "config": config, "registered_name": null })
 }
 
+/// Characters of what messages quote.
+const LONGEST: usize = 60;
+
 /// A value as messages show it.
 pub(crate) fn excerpt(value: &Value) -> String {
-    const LONGEST: usize = 60;
     let text = value.to_string();
     match text.char_indices().nth(LONGEST) {
         None => format!("`{text}`"),
@@ -124,7 +126,10 @@ fn passed_over(class: &str, key: &str, value: &Value) -> Result<(), Problem> {
         Some((_, Some(only))) => {
             Err(Problem::value(format!("{class} with {key} {}: only `{only}` is supported", excerpt(value))))
         }
-        None => Err(Problem::new(Code::Unknown, format!("{class} has no argument `{key}`"))),
+        None => {
+            let key: String = key.chars().take(LONGEST).collect();
+            Err(Problem::new(Code::Unknown, format!("{class} has no argument `{}`", key.escape_debug())))
+        }
     }
 }
 
