@@ -1,6 +1,7 @@
 //! Keras's files: a description and the weights for it.
 
 use std::fs;
+use std::io::{self, Read};
 use std::path::Path;
 
 use serde_json::Value;
@@ -52,16 +53,31 @@ pub(super) const HDF5: &[u8] = b"\x89HDF\r\n\x1a\n";
 
 /// Reads a file of bounded size.
 pub(super) fn read(path: &Path) -> Result<Vec<u8>, Diagnostics> {
-    let failed = |why: String| malformed("", why, &SourceLine::file(path));
-    let cannot = |e: std::io::Error| failed(format!("cannot read {}: {e}", path.display()));
-    let found = fs::metadata(path).map_err(cannot)?;
-    if !found.is_file() {
-        return Err(failed(format!("{} is no file", path.display())));
+    let length = opened(path).and_then(|file| Ok(file.metadata()?.len())).map_err(|e| unreadable(path, &e))?;
+    if length > MAX_WEIGHTS {
+        let why = format!("{} has {length} bytes, more than {MAX_WEIGHTS}", path.display());
+        return Err(malformed("", why, &SourceLine::file(path)));
     }
-    if found.len() > MAX_WEIGHTS {
-        return Err(failed(format!("{} has {} bytes, more than {MAX_WEIGHTS}", path.display(), found.len())));
+    fs::read(path).map_err(|e| unreadable(path, &e))
+}
+
+/// The first bytes of a file.
+pub(super) fn lead(path: &Path, count: usize) -> Result<Vec<u8>, Diagnostics> {
+    let mut bytes = Vec::new();
+    let read = opened(path).and_then(|file| file.take(count as u64).read_to_end(&mut bytes));
+    read.map(|_| bytes).map_err(|e| unreadable(path, &e))
+}
+
+fn opened(path: &Path) -> io::Result<fs::File> {
+    // What is no file may have no end, or block.
+    match fs::metadata(path)?.is_file() {
+        true => fs::File::open(path),
+        false => Err(io::Error::other("it is no file")),
     }
-    fs::read(path).map_err(cannot)
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> Diagnostics {
+    malformed("", format!("cannot read {}: {error}", path.display()), &SourceLine::file(path))
 }
 
 impl KerasFile {

@@ -99,7 +99,11 @@ impl KerasModel {
         let failed = |why: String| malformed("", why, &source);
         let object = Object::parse(value).map_err(failed)?;
         if !layer::is_model(&object.class) {
-            return Err(failed(format!("`{}` is no class of models", object.class.escape_debug())));
+            let why = format!("{} is no class of models", excerpt(&object.class.as_str().into()));
+            let problem = Problem::new(Code::Import, why).help(
+                "models are read that are layers applied to tensors: `keras.Sequential` and `keras.Model(inputs, outputs)`",
+            );
+            return Err(Diagnostics::one(problem, "", Some(source)));
         }
         let compile = value.get("compile_config").filter(|c| c.as_object().is_some_and(|c| !c.is_empty())).cloned();
         let name = object.config.get("name").and_then(Value::as_str).unwrap_or("model");

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::file::{HDF5, read};
+use super::file::{HDF5, lead, read};
 use super::h5::Store;
 use super::malformed;
 use super::restore::{Layout, Restored, restore};
@@ -26,15 +26,13 @@ pub fn load_weights(
     let path = path.as_ref();
     let source = SourceLine::file(path);
     let failed = |why: String| malformed("", why, &source);
-    let bytes = read(path)?;
-    if !bytes.starts_with(HDF5) {
-        drop(bytes);
+    if !lead(path, HDF5.len())?.starts_with(HDF5) {
         let had = |into: &bakelite::Model| into.param("optimizer/iterations").and_then(|p| p.to_vec::<u32>()).ok();
         let before = had(into);
         into.load(path).map_err(|e| failed(e.to_string()))?;
         return Ok(Restored { optimizer: before.is_some() && had(into) != before, left_out: Vec::new() });
     }
-    let store = Store::open(bytes).map_err(failed)?;
+    let store = Store::open(read(path)?).map_err(failed)?;
     let by_layer = store.has("model_weights") || store.texts("", "layer_names").is_ok_and(|names| names.is_some());
     let layout = if by_layer { Layout::ByLayer } else { Layout::Numbered };
     restore(&store, layout, model, into, &source, layout == Layout::Numbered)

@@ -79,18 +79,23 @@ pub fn bench(what: &Bench, kernels: bool, progress: Progress) -> Result<(Measure
     let measured = Measured {
         model: compiled.module.name.clone(),
         batch: what.batch,
-        train_step_ms: time("train_step", what.batch)?.map(|s| s * 1e3),
-        predict_ms: time("predict", what.batch)?.map(|s| s * 1e3),
-        predict1_us: time("predict", 1)?.map(|s| s * 1e6),
+        train_step_ms: time("train_step", what.batch)?.map(|s| rounded(s * 1e3)),
+        predict_ms: time("predict", what.batch)?.map(|s| rounded(s * 1e3)),
+        predict1_us: time("predict", 1)?.map(|s| rounded(s * 1e6)),
         threads: model.threads(),
         level: model.level().to_string(),
-        compile_s: compile_time.as_secs_f64(),
+        compile_s: rounded(compile_time.as_secs_f64()),
         arena_bytes: model.memory().1,
         flops: flops.map_or(0, |image| image.flops_fixed + image.flops_row * what.batch as u64),
         model_flops: module.entry(entry).map_or(0.0, |graph| diagram::flops(graph, what.batch).values().sum()) as u64,
     };
     let profile = if kernels { profile(what, &running)? } else { None };
     Ok((measured, profile))
+}
+
+/// A time without the digits that no clock has.
+fn rounded(time: f64) -> f64 {
+    (time * 1e6).round() / 1e6
 }
 
 /// The training step, or the prediction where there is no training.

@@ -9,7 +9,10 @@ use crate::ir::SourceLine;
 /// A file that cannot be read or written.
 pub fn failed(path: &Path, action: &str, error: &io::Error) -> Diagnostics {
     let what = match error.kind() {
-        io::ErrorKind::NotFound if action == "write" => "its folder does not exist".to_string(),
+        io::ErrorKind::NotFound if action == "write" && !path.parent().is_some_and(Path::exists) => {
+            "its folder does not exist".to_string()
+        }
+        io::ErrorKind::NotFound if action == "write" => "it cannot be made in its folder".to_string(),
         io::ErrorKind::NotFound => "there is no such file".to_string(),
         io::ErrorKind::IsADirectory => "it is a folder".to_string(),
         io::ErrorKind::PermissionDenied => "permission denied".to_string(),

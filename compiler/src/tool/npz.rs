@@ -171,7 +171,10 @@ fn damaged(path: &Path, part: &str, what: String) -> Diagnostics {
 
 /// Fails early, before long work, where [`write`] could not write.
 pub fn check_output(path: &Path) -> Result<(), Diagnostics> {
-    if !is_npy(path) && path.extension().is_none_or(|extension| !extension.eq_ignore_ascii_case("npz")) {
+    if !path.is_dir()
+        && !is_npy(path)
+        && path.extension().is_none_or(|extension| !extension.eq_ignore_ascii_case("npz"))
+    {
         let name = path.with_extension("npz");
         let problem = Problem::new(Code::File, "arrays are written as .npz, or one alone as .npy");
         return Err(Diagnostics::in_file(problem.help(format!("name it {}", name.display())), path));

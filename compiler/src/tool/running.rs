@@ -1,7 +1,7 @@
 //! A model that runs: compiled, opened, and with its weights in place.
 
 use std::cell::RefCell;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::mistake::{at, runtime, wrong};
@@ -12,6 +12,7 @@ use crate::build::internal;
 use crate::compile::{Compiled, Options, compile};
 use crate::diag::Diagnostics;
 use crate::emit::select::select;
+use crate::import::{Restored, load_weights};
 use crate::jit::JitModel;
 use crate::library::Weights;
 use crate::report::StageTime;
@@ -70,7 +71,7 @@ impl Source {
             initial = false;
         }
         if let Some(weights) = &run.weights {
-            model.load(weights).map_err(|e| runtime(&name, weights, &e))?;
+            described.load(weights, &mut model)?;
             initial = false;
         }
         Ok(Running { model, compiled, compile_time, initial })
@@ -86,18 +87,33 @@ impl Source {
         let failure = RefCell::new(None);
         let set = |model: &mut bakelite::Model| {
             model.init(run.seed)?;
-            if let (Form::Keras(file), Described::Layers(layers)) = (&self.form, described) {
-                *failure.borrow_mut() = file.restore(layers, model).err();
-            }
-            run.weights.as_ref().map_or(Ok(()), |path| model.load(path))
+            let restored = match (&self.form, described) {
+                (Form::Keras(file), Described::Layers(layers)) => {
+                    file.restore(layers, model).map_err(|d| at(&self.path, d))
+                }
+                _ => Ok(Restored::default()),
+            };
+            let loaded = restored.and_then(|_| run.weights.as_ref().map_or(Ok(()), |path| described.load(path, model)));
+            *failure.borrow_mut() = loaded.err();
+            Ok(())
         };
         let built = build(match (&self.form, &run.weights) {
             (Form::Json(_) | Form::Graph(_), None) => Weights::Seed(run.seed),
             _ => Weights::Set(&set),
         });
         match failure.take() {
-            Some(failure) => Err(at(&self.path, failure)),
+            Some(failure) => Err(failure),
             None => built,
+        }
+    }
+}
+
+impl Described {
+    /// Writes the weights of a file into the model that runs: safetensors, and for layers Keras's weights too.
+    fn load(&self, weights: &Path, into: &mut bakelite::Model) -> Result<(), Diagnostics> {
+        match self {
+            Described::Layers(model) => load_weights(weights, model, into).map(drop),
+            Described::Graph(module) => into.load(weights).map_err(|e| runtime(&module.name, weights, &e)),
         }
     }
 }

@@ -27,6 +27,8 @@ use crate::model::Model;
 /// The longest text of a model.
 const LONGEST_TEXT: u64 = 1 << 28;
 
+const NO_MODEL: &str = "this is no model: neither a .keras or .h5 file, nor Keras's JSON, nor a saved graph";
+
 /// A model as a file has it.
 pub struct Source {
     pub(super) path: PathBuf,
@@ -63,7 +65,7 @@ impl Source {
             let mut text = String::new();
             let read = File::open(path).and_then(|file| file.take(LONGEST_TEXT).read_to_string(&mut text));
             read.map(|_| text).map_err(|e| match e.kind() {
-                std::io::ErrorKind::InvalidData => wrong(path, "", "this is neither a .keras file nor a saved graph"),
+                std::io::ErrorKind::InvalidData => wrong(path, "", NO_MODEL),
                 _ => failed(path, "read", &e),
             })
         };
@@ -78,7 +80,7 @@ impl Source {
             _ => {
                 let text = text()?;
                 if !text.split_whitespace().any(|word| word == "module") {
-                    return Err(wrong(path, "", "this is neither a .keras file nor a saved graph"));
+                    return Err(wrong(path, "", NO_MODEL));
                 }
                 let module = parse_module(&text).map_err(|e| wrong(path, "", e.to_string()))?;
                 verify_module(&module).map_err(|violations| {

@@ -68,6 +68,12 @@ pub fn train(what: &Train, progress: Progress) -> Result<History, Diagnostics> {
         fit = fit.validation(validation);
     }
     let history = running.model.fit(&train, fit).map_err(|e| runtime(&name, &what.data, &e))?;
+    if let Some(epoch) = history.get("loss").and_then(|losses| losses.iter().position(|loss| !loss.is_finite())) {
+        progress.note(&format!(
+            "the loss is not finite in epoch {}: look at the data, or lower the learning rate",
+            epoch + 1
+        ));
+    }
     source.save(&what.output, &described, &running.model)?;
     if let Some(path) = &what.history {
         write_history(path, &history)?;

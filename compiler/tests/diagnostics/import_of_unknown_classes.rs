@@ -9,7 +9,7 @@ pub fn model() -> Result<Model, Diagnostics> {
         "config": {"name": "net", "layers": [
             {"class_name": "InputLayer", "config": {"name": "x", "batch_shape": [null, 8]}},
             {"class_name": "Dens", "config": {"name": "fc", "units": 4}},
-            {"module": "builtins", "class_name": "Sequential", "config": {"name": "inner", "layers": [
+            {"module": "builtins", "class_name": "Sequential", "config": {"name": "inner", "build_input_shape": [null, 4], "layers": [
                 {"class_name": "Dense", "config": {"name": "wide", "units": "many", "lora": 4}},
                 {"module": "my.code", "class_name": "Bottleneck", "registered_name": "my>Bottleneck", "config": {"name": "squeeze"}}
             ]}},

@@ -1,6 +1,8 @@
 //! Changes that reach what lies inside of a format: libFuzzer's own, on bytes, mostly break the text or the checksum
 //! around it.
 
+#![allow(dead_code, reason = "each target uses a part of it")]
+
 use std::io::{Cursor, Read, Write};
 
 use libfuzzer_sys::fuzzer_mutate;

@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Compiles neural networks to native code: runs, trains, measures and explains models of Keras and of Bakelite.
 #[derive(Parser)]
-#[command(name = "bakelite", version, after_help = AFTER, max_term_width = 100)]
+#[command(name = "bakelite", version, propagate_version = true, after_help = AFTER, max_term_width = 100)]
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
@@ -162,7 +162,7 @@ pub enum Command {
         /// What initial weights follow from.
         #[arg(long, default_value_t = 0)]
         seed: u64,
-        /// A file of weights (.safetensors) that goes before the model's own.
+        /// A file of weights (.safetensors, or Keras's .weights.h5) that goes before the model's own.
         #[arg(long, value_name = "FILE")]
         weights: Option<PathBuf>,
     },
@@ -228,7 +228,7 @@ pub struct RunArgs {
     /// What initial weights, dropout and the order of rows follow from.
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
-    /// A file of weights (.safetensors) that goes before the model's own.
+    /// A file of weights (.safetensors, or Keras's .weights.h5) that goes before the model's own.
     #[arg(long, value_name = "FILE")]
     pub weights: Option<PathBuf>,
 }

@@ -140,8 +140,9 @@ fn man(name: Option<&str>) -> Result<String, Diagnostics> {
 }
 
 fn unknown_picture(output: &Path) -> Diagnostics {
-    let problem = Problem::new(Code::File, "pictures are written as .svg or .dot").help("name it graph.svg");
-    single(problem, Some(SourceLine::file(output)))
+    let name = output.with_extension("svg");
+    let problem = Problem::new(Code::File, "pictures are written as .svg or .dot");
+    Diagnostics::in_file(problem.help(format!("name it {}", name.display())), output)
 }
 
 fn single(problem: Problem, source: Option<SourceLine>) -> Diagnostics {

@@ -85,6 +85,23 @@ pub(crate) fn excerpt(value: &Value) -> String {
     }
 }
 
+/// Why a value cannot be read, in words of the description rather than of Rust.
+pub(crate) fn reason(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let expected = text.strip_prefix("invalid ").and_then(|text| text.rsplit_once(", expected "));
+    let expected = match expected.map(|(_, expected)| expected) {
+        None => return text,
+        Some("usize" | "u8" | "u32" | "u64") => "a whole number that is not negative",
+        Some("isize" | "i32" | "i64") => "a whole number",
+        Some("f32" | "f64") => "a number",
+        Some("a boolean") => "true or false",
+        Some("a sequence") => "a list",
+        Some("a map") => "an object",
+        Some(other) => other,
+    };
+    format!("expected {expected}")
+}
+
 /// Arguments that classes share or that say how Keras runs, with the only value that can be honoured; none for those
 /// whose value does not matter. A class that has such an argument itself gets it.
 const SHARED: &[(&str, Option<&str>)] = &[
@@ -167,8 +184,8 @@ where
         }
     };
     let def = def.map_err(|(field, why)| match field {
-        Some((key, value)) => Problem::value(format!("{class} with {key} {}: {why}", excerpt(value))),
-        None => Problem::value(format!("{class}: {why}")),
+        Some((key, value)) => Problem::value(format!("{class} with {key} {}: {}", excerpt(value), reason(&why))),
+        None => Problem::value(format!("{class}: {}", reason(&why))),
     });
     match def {
         Ok(def) if problems.is_empty() => Ok(def),
