@@ -57,8 +57,6 @@ struct Arguments {
     flags: Vec<String>,
     /// The operation with the other arguments of this call, where it is one.
     operation: Option<Rc<Operation>>,
-    /// Whether it is in the format of Keras 2, where models count their own description as application 0.
-    counted: bool,
 }
 
 impl Reader<'_> {
@@ -95,11 +93,6 @@ impl Reader<'_> {
                 entry.results.resize(entry.calls.len(), None);
             }
             entries.push(entry);
-        }
-        let functional: BTreeSet<String> = entries.iter().filter(|e| e.functional).map(|e| e.name.clone()).collect();
-        let counted = entries.iter_mut().flat_map(|e| &mut e.calls).filter(|call| call.counted);
-        for history in counted.flat_map(|call| &mut call.tensors).filter(|h| functional.contains(&h.layer)) {
-            history.node = history.node.saturating_sub(1);
         }
         let input_layers = self.endpoints(config, "input_layers", path);
         let output_layers = self.endpoints(config, "output_layers", path);
@@ -289,10 +282,6 @@ impl Reader<'_> {
     /// Keras does when it runs the model: a graph trains or predicts as a whole.
     fn arguments(&mut self, node: &Value, path: &str) -> Arguments {
         let mut arguments = Arguments::default();
-        if let Some(list) = node.as_array() {
-            self.older(list, path, &mut arguments);
-            return arguments;
-        }
         let (Some(args), Some(kwargs)) = (node.get("args"), node.get("kwargs").and_then(Value::as_object)) else {
             self.malformed(path, format!("{} is no call of a layer in the format of Keras 3", excerpt(node)));
             return arguments;
@@ -321,29 +310,6 @@ impl Reader<'_> {
             arguments.flags.extend((*value == Value::Bool(true)).then(|| key.to_string()));
         } else if !value.is_null() && key != "training" {
             self.malformed(path, format!("is called with {key} {}, which is not supported", excerpt(value)));
-        }
-    }
-
-    /// An application in the format of Keras 2: `[["layer", node, tensor, {arguments}], ...]`.
-    fn older(&mut self, list: &[Value], path: &str, arguments: &mut Arguments) {
-        arguments.counted = true;
-        // A lone tensor may stand without a list around it.
-        let lone = list.first().is_some_and(Value::is_string);
-        let tensors = if lone { vec![Value::Array(list.to_vec())] } else { list.to_vec() };
-        for tensor in &tensors {
-            let parts = tensor.as_array().map(Vec::as_slice).unwrap_or_default();
-            let found = history(&Value::Array(parts.iter().take(3).cloned().collect()));
-            match (found, parts.get(3)) {
-                (Some(history), None | Some(Value::Null)) => arguments.tensors.push(history),
-                (Some(history), Some(Value::Object(kwargs))) => {
-                    arguments.tensors.push(history);
-                    kwargs.iter().for_each(|(key, value)| self.call_argument(key, value, path, arguments));
-                }
-                _ => self.malformed(path, format!("{} is no tensor with a history", excerpt(tensor))),
-            }
-        }
-        if arguments.tensors.is_empty() && self.problems.is_empty() {
-            self.malformed(path, "is applied to no tensor");
         }
     }
 

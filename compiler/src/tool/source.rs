@@ -24,7 +24,7 @@ use crate::compile::{Compiled, Options, compile};
 use crate::diag::{Code, Diagnostic, Diagnostics, Problem};
 use crate::emit::select::select;
 use crate::export::save_keras;
-use crate::import::{KerasFile, KerasModel, OpenInput};
+use crate::import::{KerasFile, KerasModel, OpenInput, load_weights};
 use crate::ir::parse::parse_module;
 use crate::ir::verify::verify_module;
 use crate::ir::{Module, SourceLine};
@@ -76,6 +76,8 @@ pub struct Running {
     pub compile_time: Duration,
     /// Whether the weights are only what the seed gives.
     pub initial: bool,
+    /// What the model's file and the model do not have in common, one sentence each.
+    pub left_out: Vec<String>,
 }
 
 impl Source {
@@ -236,16 +238,16 @@ impl Source {
         if model.entry("init").is_ok() {
             model.init(run.seed).map_err(failed)?;
         }
-        let mut initial = true;
+        let (mut initial, mut left_out) = (true, Vec::new());
         if let (Form::Keras(file), Described::Layers(layers)) = (&self.form, described) {
-            file.restore(layers, &mut model).map_err(|d| at(&self.path, d))?;
+            left_out = file.restore(layers, &mut model).map_err(|d| at(&self.path, d))?.left_out;
             initial = false;
         }
         if let Some(weights) = &run.weights {
-            model.load(weights).map_err(|e| runtime(&name, weights, &e))?;
+            left_out = load(weights, described, &mut model)?;
             initial = false;
         }
-        Ok(Running { model, compiled, compile_time, initial })
+        Ok(Running { model, compiled, compile_time, initial, left_out })
     }
 
     /// Hands on the weights that a library of the model begins with.
@@ -259,16 +261,19 @@ impl Source {
         let set = |model: &mut bakelite::Model| {
             model.init(run.seed)?;
             if let (Form::Keras(file), Described::Layers(layers)) = (&self.form, described) {
-                *failure.borrow_mut() = file.restore(layers, model).err();
+                *failure.borrow_mut() = file.restore(layers, model).map_err(|d| at(&self.path, d)).err();
             }
-            run.weights.as_ref().map_or(Ok(()), |path| model.load(path))
+            if let Some(Err(why)) = run.weights.as_ref().map(|path| load(path, described, model)) {
+                failure.borrow_mut().get_or_insert(why);
+            }
+            Ok(())
         };
         let built = build(match (&self.form, &run.weights) {
             (Form::Json(_) | Form::Graph(_), None) => Weights::Seed(run.seed),
             _ => Weights::Set(&set),
         });
         match failure.take() {
-            Some(failure) => Err(at(&self.path, failure)),
+            Some(failure) => Err(failure),
             None => built,
         }
     }
@@ -349,6 +354,22 @@ impl Running {
         if self.initial {
             progress.note("the model comes without weights: they are initial ones, drawn from the seed");
         }
+    }
+
+    /// Says what training does not go on with.
+    pub fn explain_left_out(&self, progress: Progress) {
+        self.left_out.iter().for_each(|what| progress.note(&format!("not taken from the file: {what}")));
+    }
+}
+
+/// Loads a file of weights: safetensors by the paths of parameters, and for a model of layers Keras's `.weights.h5`. Gives
+/// what one of them does not have.
+fn load(path: &Path, described: &Described, into: &mut bakelite::Model) -> Result<Vec<String>, Diagnostics> {
+    match described {
+        Described::Layers(layers) if path.extension().is_some_and(|extension| extension == "h5") => {
+            load_weights(path, layers, into).map(|restored| restored.left_out).map_err(|d| at(path, d))
+        }
+        _ => into.load(path).map(|()| Vec::new()).map_err(|e| runtime(into.name(), path, &e)),
     }
 }
 

@@ -155,7 +155,7 @@ pub enum Command {
         /// What initial weights follow from.
         #[arg(long, default_value_t = 0)]
         seed: u64,
-        /// A file of weights (.safetensors) that goes before the model's own.
+        /// A file of weights (.safetensors; for a model of Keras .h5 too) that goes before the model's own.
         #[arg(long, value_name = "FILE")]
         weights: Option<PathBuf>,
     },
@@ -221,7 +221,7 @@ pub struct RunArgs {
     /// What initial weights, dropout and the order of rows follow from.
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
-    /// A file of weights (.safetensors) that goes before the model's own.
+    /// A file of weights (.safetensors; for a model of Keras .h5 too) that goes before the model's own.
     #[arg(long, value_name = "FILE")]
     pub weights: Option<PathBuf>,
 }
