@@ -4,8 +4,9 @@
 
 Each model is made and compiled in Keras, and trained by Keras and by the command from the same file, on the same rows in
 the same order. What is compared: the histories, key by key; the predictions of the file that the command wrote, in Keras
-and by the command; the results of `evaluate`; and a further epoch in Keras, once in the model that Keras trained and once
-in the one that the command wrote, whose optimizer must go on as if it had never left.
+and by the command; the results of `evaluate`; what comes of the same model as an .h5 file and as JSON with a file of
+weights; and a further epoch in Keras, once in the model that Keras trained and once in the one that the command wrote,
+whose optimizer must go on as if it had never left.
 
 Without Keras the script says so and ends well.
 """
@@ -276,6 +277,22 @@ def check(bakelite, make, folder, tolerance=2e-4):
     evaluated = json.loads(run("evaluate", path("trained.keras"), "--data", path("validation.npz"), "--batch-size", "16"))
     wanted = by_keras.evaluate(*unpack(validation), batch_size=16, verbose=0, return_dict=True)
     distances.append(same_numbers("evaluate", evaluated, wanted, tolerance))
+
+    # The same training from the older format, and from the description with the weights beside it.
+    untrained = keras.saving.load_model(path("model.keras"))
+    with open(path("model.json"), "w") as file:
+        file.write(untrained.to_json())
+    untrained.save_weights(path("model.weights.h5"))
+    # It takes the optimizer out of the compile configuration.
+    untrained.save(path("model.h5"))
+    for form, more in (("h5", []), ("json", ["--weights", path("model.weights.h5")])):
+        run("train", path(f"model.{form}"), *files, "--epochs", str(EPOCHS), "--no-shuffle", "--quiet",
+            "--output", path("other.keras"), *more)
+        other = keras.saving.load_model(path("other.keras"))
+        for got, want in zip(as_list(other.predict(x, verbose=0)), as_list(by_keras.predict(x, verbose=0))):
+            distances.append(near(f"predictions of what was trained from .{form}", got, want, tolerance))
+        for got, want in zip(other.optimizer.variables, by_keras.optimizer.variables, strict=True):
+            distances.append(near(f"{want.path} of what was trained from .{form}", got.numpy(), want.numpy(), tolerance))
 
     # Further training: in Keras from what the command wrote, and by the command from the same.
     run("train", path("trained.keras"), *files, "--no-shuffle", "--quiet", "--output", path("again.keras"))

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::archive::{Archive, MAX_CONFIG, MAX_WEIGHTS};
 use super::h5::Store;
 use super::restore::{Layout, Restored, restore};
-use super::{KerasModel, legacy, malformed, vocabulary};
+use super::{KerasModel, legacy, malformed, older, vocabulary};
 use crate::diag::Diagnostics;
 use crate::ir::SourceLine;
 use crate::model::Model;
@@ -39,7 +39,7 @@ use crate::model::Model;
 /// [`MAX_EXPANSION`](super::MAX_EXPANSION), and whatever is wrong is an error.
 pub struct KerasFile {
     pub(crate) model: KerasModel,
-    /// The configuration in the form of a `.keras` file, if it is such a file.
+    /// The configuration, if it is that of a `.keras` file of Keras 3.
     pub(crate) document: Option<Value>,
     pub(crate) version: Option<String>,
     layout: Layout,
@@ -108,10 +108,15 @@ impl KerasFile {
             let store = Store::open(weights).map_err(|why| failed("model.weights.h5", why))?;
             let mut document = json(&config).map_err(|why| failed("config.json", why))?;
             vocabulary::fill(&mut document, &mut archive, &store).map_err(|why| failed("", why))?;
-            let model = KerasModel::from_value(&document, source.clone())?;
             let metadata: Option<Value> = metadata.and_then(|bytes| serde_json::from_slice(&bytes).ok());
             let version = metadata.as_ref().and_then(|m| m.get("keras_version")?.as_str().map(str::to_string));
-            return Ok(KerasFile { model, document: Some(document), version, layout: Layout::Numbered, store, source });
+            let older = version.as_deref().is_some_and(older::is_older);
+            if older {
+                older::bring_up_to_date(&mut document, version.as_deref());
+            }
+            let model = KerasModel::from_value(&document, source.clone())?;
+            let document = Some(document).filter(|_| !older);
+            return Ok(KerasFile { model, document, version, layout: Layout::Numbered, store, source });
         }
         if bytes.starts_with(HDF5) {
             let store = Store::open(bytes).map_err(|why| failed("", why))?;

@@ -1,13 +1,14 @@
 //! Whole models in `.h5` files, as Keras 2 wrote them and Keras 3 still can.
 //!
-//! The description and the compile configuration are texts in attributes. They differ from those of a `.keras` file in
-//! a few spellings, which are brought into today's form here; the reader of descriptions knows the rest.
+//! The description and the compile configuration are texts in attributes, which are put together here as in a `.keras`
+//! file. Both versions of Keras spell them as Keras 2 did.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::archive::MAX_CONFIG;
 use super::file::json as parse;
 use super::h5::Store;
+use super::older;
 
 /// The configuration in the form of `config.json`.
 pub(super) fn document(store: &Store) -> Result<Value, String> {
@@ -28,6 +29,7 @@ pub(super) fn document(store: &Store) -> Result<Value, String> {
             document.insert("compile_config".into(), compile);
         }
     }
+    older::bring_up_to_date(&mut document, store.text("", "keras_version").as_deref());
     Ok(document)
 }
 
@@ -39,34 +41,7 @@ fn compile_config(training: &Value) -> Option<Value> {
     compile.insert("optimizer".into(), optimizer.clone());
     for key in ["loss", "loss_weights", "metrics", "weighted_metrics"] {
         let value = training.get(key).cloned().unwrap_or(Value::Null);
-        compile.insert(key.into(), plain(value));
+        compile.insert(key.into(), value);
     }
     Some(Value::Object(compile))
-}
-
-/// Keras 2 wrapped functions in classes that say their name.
-fn plain(value: Value) -> Value {
-    const WRAPPERS: [&str; 3] = ["MeanMetricWrapper", "LossFunctionWrapper", "SumOverBatchSizeMetricWrapper"];
-    match value {
-        Value::Array(items) => Value::Array(items.into_iter().map(plain).collect()),
-        Value::Object(object) => {
-            let class = object.get("class_name").and_then(Value::as_str).unwrap_or_default();
-            let function = object.get("config").and_then(|config| config.get("fn")).cloned();
-            match function {
-                Some(function) if WRAPPERS.contains(&class) => {
-                    let name = object.get("config").and_then(|config| config.get("name")).cloned();
-                    match (function, name) {
-                        (Value::String(function), Some(name)) => {
-                            json!({ "class_name": function, "config": { "name": name } })
-                        }
-                        (function, _) => function,
-                    }
-                }
-                _ => Value::Object(object.into_iter().map(|(key, value)| (key, plain(value))).collect()),
-            }
-        }
-        // The reduction that Keras 2 chose by itself is the usual one.
-        Value::String(text) if text == "auto" => json!("sum_over_batch_size"),
-        other => other,
-    }
 }

@@ -10,6 +10,7 @@
 //!   Reader::functional  layers, and who is applied to what    functional/
 //!   Operation           what lies between layers: `x + y`     operations/
 //!   Reader::compile     optimizer, losses, metrics            compile.rs
+//!   older               what Keras 2 wrote in other words     older/
 //! ```
 //!
 //! The text is not trusted. Everything in it that cannot be honoured is reported at once, by the path of the layer
@@ -29,6 +30,7 @@ mod inputs;
 mod layer;
 #[cfg(feature = "keras")]
 mod legacy;
+mod older;
 mod operations;
 #[cfg(feature = "keras")]
 mod restore;
@@ -90,7 +92,10 @@ impl KerasModel {
     pub fn parse(json: &str) -> Result<KerasModel, Diagnostics> {
         let source = SourceLine::caller();
         let failed = |why: String| malformed("", why, &source);
-        let value: Value = serde_json::from_str(json).map_err(|e| failed(format!("this is no JSON: {e}")))?;
+        let mut value: Value = serde_json::from_str(json).map_err(|e| failed(format!("this is no JSON: {e}")))?;
+        // Not every text says which version wrote it.
+        let version = value.get("keras_version").and_then(Value::as_str).map(str::to_string);
+        older::bring_up_to_date(&mut value, version.as_deref());
         Ok(KerasModel { file: None, ..KerasModel::from_value(&value, source)? })
     }
 

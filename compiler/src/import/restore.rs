@@ -7,7 +7,7 @@ use super::{join, malformed};
 use crate::diag::{Code, Diagnostic, Diagnostics, Problem, count};
 use crate::ir::SourceLine;
 use crate::model::Model;
-use crate::model::optimizer::saved::{Kept, Role, orders};
+use crate::model::optimizer::saved::{Kept, Role, Slots, orders};
 use crate::model::saved::{Saved, SavedObject, Variable, extents};
 
 /// What a file held for a model.
@@ -201,6 +201,10 @@ impl Reading<'_> {
                 _ => return false,
             },
         };
+        // An optimizer that never took a step has no more than the number of steps and the learning rate.
+        if paths.len() <= 2 && paths.len() < state.len() {
+            return false;
+        }
         if into.param("optimizer/iterations").is_err() {
             self.left_out.push("the optimizer's state: the opened model has no training".into());
             return false;
@@ -209,7 +213,10 @@ impl Reading<'_> {
         let fits = |order: &Vec<Kept>| {
             order.len() == shapes.len() && order.iter().zip(&shapes).all(|(k, s)| s.as_ref() == Some(&extents(&k.ty)))
         };
-        let Some(order) = orders(state).into_iter().find(fits) else {
+        // What counts the steps was called `iter` by the optimizers before Keras 2.11.
+        let before = paths.first().is_some_and(|path| path.rsplit('/').next() == Some("iter:0"));
+        let slots = if before { Slots::BySlot } else { Slots::ByParameter };
+        let Some(order) = orders(state, slots).into_iter().find(fits) else {
             let (found, wanted) = (count(paths.len(), "variable"), state.len());
             self.left_out.push(format!(
                 "the optimizer's state: the file has {found}, the optimizer of the model keeps {wanted} in other shapes or order"

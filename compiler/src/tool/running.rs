@@ -36,6 +36,8 @@ pub struct Running {
     pub compile_time: Duration,
     /// Whether the weights are only what the seed gives.
     pub initial: bool,
+    /// What the file of the weights and the model do not have in common, one sentence each.
+    pub left_out: Vec<String>,
 }
 
 impl Source {
@@ -65,16 +67,16 @@ impl Source {
         if model.entry("init").is_ok() {
             model.init(run.seed).map_err(failed)?;
         }
-        let mut initial = true;
+        let (mut initial, mut restored) = (true, Restored::default());
         if let (Form::Keras(file), Described::Layers(layers)) = (&self.form, described) {
-            file.restore(layers, &mut model).map_err(|d| at(&self.path, d))?;
+            restored = file.restore(layers, &mut model).map_err(|d| at(&self.path, d))?;
             initial = false;
         }
         if let Some(weights) = &run.weights {
-            described.load(weights, &mut model)?;
+            restored = described.load(weights, &mut model)?;
             initial = false;
         }
-        Ok(Running { model, compiled, compile_time, initial })
+        Ok(Running { model, compiled, compile_time, initial, left_out: restored.left_out })
     }
 
     /// Hands on the weights that a library of the model begins with.
@@ -93,7 +95,8 @@ impl Source {
                 }
                 _ => Ok(Restored::default()),
             };
-            let loaded = restored.and_then(|_| run.weights.as_ref().map_or(Ok(()), |path| described.load(path, model)));
+            let loaded =
+                restored.and_then(|own| run.weights.as_ref().map_or(Ok(own), |path| described.load(path, model)));
             *failure.borrow_mut() = loaded.err();
             Ok(())
         };
@@ -110,10 +113,12 @@ impl Source {
 
 impl Described {
     /// Writes the weights of a file into the model that runs: safetensors, and for layers Keras's weights too.
-    fn load(&self, weights: &Path, into: &mut bakelite::Model) -> Result<(), Diagnostics> {
+    fn load(&self, weights: &Path, into: &mut bakelite::Model) -> Result<Restored, Diagnostics> {
         match self {
-            Described::Layers(model) => load_weights(weights, model, into).map(drop),
-            Described::Graph(module) => into.load(weights).map_err(|e| runtime(&module.name, weights, &e)),
+            Described::Layers(model) => load_weights(weights, model, into),
+            Described::Graph(module) => {
+                into.load(weights).map(|()| Restored::default()).map_err(|e| runtime(&module.name, weights, &e))
+            }
         }
     }
 }
@@ -124,5 +129,10 @@ impl Running {
         if self.initial {
             progress.note("the model comes without weights: they are initial ones, drawn from the seed");
         }
+    }
+
+    /// Says what training does not go on with.
+    pub fn explain_left_out(&self, progress: Progress) {
+        self.left_out.iter().for_each(|what| progress.note(&format!("not taken from the file: {what}")));
     }
 }

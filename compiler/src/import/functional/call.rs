@@ -19,8 +19,6 @@ pub(super) struct Application {
     pub flags: Vec<String>,
     /// The operation with the other arguments of this call, where it is one that is known.
     pub operation: Option<Rc<Operation>>,
-    /// Whether it is in the format of Keras 2.
-    pub older: bool,
 }
 
 /// Arguments of calls that are tensors, in the order in which layers take them after the positional ones.
@@ -42,19 +40,8 @@ impl Reader<'_> {
         nodes.iter().map(|node| self.call(node, path)).collect()
     }
 
+    /// One application: the tensors among the positional arguments, then those with names.
     fn call(&mut self, node: &Value, path: &str) -> Application {
-        let call = match node {
-            Value::Array(list) => self.older(list, path),
-            node => self.present(node, path),
-        };
-        if call.tensors.is_empty() && self.problems.is_empty() {
-            self.malformed(path, "is applied to no tensor");
-        }
-        call
-    }
-
-    /// An application as Keras 3 writes it: the tensors among the positional arguments, then those with names.
-    fn present(&mut self, node: &Value, path: &str) -> Application {
         let mut call = Application::default();
         let (Some(args), Some(kwargs)) = (node.get("args"), node.get("kwargs").and_then(Value::as_object)) else {
             self.malformed(path, format!("{} is no call of a layer in the format of Keras 3", excerpt(node)));
@@ -72,12 +59,15 @@ impl Reader<'_> {
             // Layers that join tensors get a list of masks, which travel with the tensors.
             call.mask = masks.pop().filter(|_| masks.is_empty());
         }
+        if call.tensors.is_empty() && self.problems.is_empty() {
+            self.malformed(path, "is applied to no tensor");
+        }
         call
     }
 
     /// An argument of a call that is no tensor. `training` is passed over, as Keras does when it runs the model: a graph
     /// trains or predicts as a whole.
-    pub(super) fn plain_argument(&mut self, key: &str, value: &Value, path: &str, call: &mut Application) {
+    fn plain_argument(&mut self, key: &str, value: &Value, path: &str, call: &mut Application) {
         if FLAGS.contains(&key) && value.is_boolean() {
             call.flags.extend((*value == Value::Bool(true)).then(|| key.to_string()));
         } else if !value.is_null() && key != "training" {

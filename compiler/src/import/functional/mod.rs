@@ -5,8 +5,7 @@
 //!
 //! ```text
 //!   Reader::net        layers, inputs and operations, with their applications   mod.rs
-//!     Reader::calls      what an application takes, as Keras 3 writes it        call.rs
-//!     Reader::older      ... and as Keras 2 wrote it                            older.rs
+//!     Reader::calls      what an application takes                              call.rs
 //!     operation          operations such as `x + y`                             operation.rs
 //!   Reader::choose     which of the operations are needed                       needed.rs
 //!   Reader::apply      the layers applied, each after what it depends on        apply.rs, order.rs
@@ -16,7 +15,6 @@ mod apply;
 mod call;
 mod history;
 mod needed;
-mod older;
 mod operation;
 mod order;
 
@@ -135,7 +133,6 @@ impl Reader<'_> {
             let results = if matches!(kind, Kind::Input(_)) { 1 } else { calls.len() };
             net.entries.push(Entry { name, kind, calls, results: vec![None; results] });
         }
-        older::renumber(&mut net);
         net
     }
 

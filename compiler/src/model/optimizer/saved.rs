@@ -66,14 +66,41 @@ pub(crate) fn state(optimizer: &dyn Optimizer, params: &[&Variable]) -> Vec<Kept
     list
 }
 
+/// How a file orders the slots of an optimizer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Slots {
+    /// Parameter by parameter, as Keras does since 2.11.
+    ByParameter,
+    /// One slot of all parameters after the other, as the optimizers before did (`keras.optimizers.legacy`).
+    BySlot,
+}
+
 /// The orders in which versions of Keras keep the same variables, the present one first.
-pub(crate) fn orders(state: &[Kept]) -> Vec<Vec<Kept>> {
+pub(crate) fn orders(state: &[Kept], slots: Slots) -> Vec<Vec<Kept>> {
+    let mut orders = match slots {
+        Slots::ByParameter => by_parameter(state),
+        Slots::BySlot => vec![by_slot(state)],
+    };
+    // Keras 2 kept the learning rate elsewhere.
+    let rate = |kept: &Kept| matches!(&kept.role, Role::Cell(name, _) if own(name) == "learning_rate");
+    let without = |order: &Vec<Kept>| order.iter().filter(|kept| !rate(kept)).cloned().collect();
+    let older: Vec<Vec<Kept>> = orders.iter().map(without).collect();
+    orders.extend(older);
+    orders
+}
+
+/// The name of a cell of the optimizer without the part that they share.
+fn own(cell: &str) -> &str {
+    cell.get(OPTIMIZER.len() + 1..).unwrap_or_default()
+}
+
+fn by_parameter(state: &[Kept]) -> Vec<Vec<Kept>> {
     let is_scalar = |kept: &&Kept| matches!(kept.role, Role::Scalar(..));
     let mut orders = vec![state.to_vec()];
     if state.iter().any(|kept| is_scalar(&kept)) {
         // Keras 3.0 to 3.4 made the rule's scalars before the slots.
-        let own = |kept: &&Kept| matches!(&kept.role, Role::Cell(name, _) if name[OPTIMIZER.len() + 1..].contains('/'));
-        let at = state.iter().position(|kept| own(&kept)).unwrap_or(state.len());
+        let slot = |kept: &Kept| matches!(&kept.role, Role::Cell(name, _) if own(name).contains('/'));
+        let at = state.iter().position(slot).unwrap_or(state.len());
         let (head, tail) = state.split_at(at);
         let scalars = tail.iter().filter(is_scalar);
         let slots = tail.iter().filter(|kept| !is_scalar(kept));
@@ -83,4 +110,20 @@ pub(crate) fn orders(state: &[Kept]) -> Vec<Vec<Kept>> {
         orders.push(state.iter().filter(|kept| kept.role != Role::Placeholder).cloned().collect());
     }
     orders
+}
+
+fn by_slot(state: &[Kept]) -> Vec<Kept> {
+    fn slot(kept: &Kept) -> &str {
+        match &kept.role {
+            Role::Cell(name, _) if own(name).contains('/') => name.rsplit('/').next().unwrap_or_default(),
+            _ => "",
+        }
+    }
+    let mut names: Vec<&str> = Vec::new();
+    for name in state.iter().map(slot) {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names.iter().flat_map(|name| state.iter().filter(move |kept| slot(kept) == *name)).cloned().collect()
 }
