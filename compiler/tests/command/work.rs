@@ -1,10 +1,13 @@
 //! Predicting, training and evaluating.
 
 use std::fs;
+use std::io::Read;
+use std::path::Path;
 
+use bakelite::Values;
 use serde_json::Value;
 
-use crate::run::{Folder, ROWS};
+use crate::run::{Folder, ROWS, numbers};
 
 fn json(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|e| panic!("{e}: {text}"))
@@ -87,6 +90,41 @@ fn several_inputs_and_outputs() {
     folder.ok(&["predict", "out.keras", "--input", "pair.npz", "--output", "y.npz"]);
     assert_eq!(folder.floats("y.npz", "sum").0, [ROWS, 1]);
     assert_eq!(folder.floats("y.npz", "kind").0, [ROWS, 2]);
+}
+
+/// A member of an archive among the fixtures of Keras, whose model has 5 numbers and gives 2.
+fn fixture(archive: &str, member: &str) -> Vec<u8> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/keras_files/3.15.1");
+    let mut archive = zip::ZipArchive::new(fs::File::open(folder.join(archive)).unwrap()).unwrap();
+    let mut bytes = Vec::new();
+    archive.by_name(member).unwrap().read_to_end(&mut bytes).unwrap();
+    bytes
+}
+
+#[test]
+fn other_formats_train_as_the_file_of_keras_does() {
+    let folder = Folder::new();
+    let arrays: [(&str, &[usize], Values<'static>); 2] =
+        [("x", &[ROWS, 5], numbers(5 * ROWS, 6).into()), ("y", &[ROWS, 2], numbers(2 * ROWS, 7).into())];
+    folder.arrays("d.npz", &arrays);
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/keras_files/3.15.1");
+    fs::copy(fixtures.join("mlp.keras"), folder.path("mlp.keras")).unwrap();
+    fs::write(folder.path("mlp.h5"), fixture("mlp.h5.zip", "mlp.h5")).unwrap();
+    fs::write(folder.path("mlp.json"), fixture("mlp.keras", "config.json")).unwrap();
+    fs::write(folder.path("mlp.weights.h5"), fixture("mlp.weights.h5.zip", "mlp.weights.h5")).unwrap();
+    let trained = |model: &str, more: &[&str]| {
+        let train = ["train", model, "-d", "d.npz", "-b", "8", "--no-shuffle", "--threads", "1", "-o", "out.keras"];
+        let output = folder.run(&[&train[..], more].concat());
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success() && !told.contains("note:"), "{model}: {told}");
+        folder.ok(&["predict", "out.keras", "-i", "d.npz", "-o", "y.npy"]);
+        folder.floats("y.npy", "").1
+    };
+    let wanted = trained("mlp.keras", &[]);
+    assert_eq!(trained("mlp.h5", &[]), wanted);
+    assert_eq!(trained("mlp.json", &["--weights", "mlp.weights.h5"]), wanted);
+    // What was written before is read as any file of Keras.
+    assert_ne!(trained("out.keras", &[]), wanted);
 }
 
 #[test]
