@@ -10,7 +10,7 @@ use bakelite_compiler::backend::cranelift::TargetCpu;
 use bakelite_compiler::compile::compile;
 use bakelite_compiler::ir::{BinaryFn, Dim, Graph, Module, Op, Shape, TensorType, UnaryFn};
 use bakelite_compiler::jit::JitModel;
-use bakelite_compiler::library::{BuiltLibrary, LibraryOptions, Parity, build_library};
+use bakelite_compiler::library::{BuiltLibrary, LibraryOptions, Parity, Weights, build_library};
 use bakelite_compiler::prelude::*;
 
 const ROWS: usize = 32;
@@ -28,6 +28,19 @@ fn convnet() -> Model {
     let x = Dropout::new(0.1).apply(&x);
     m.output(&Dense::new(10).name("digit").apply(&x));
     m.compile(Adam::new(0.01), SparseCategoricalCrossentropy::from_logits(), [Accuracy]);
+    m
+}
+
+/// The convnet of the example `digits`, on images of 28x28.
+fn digits() -> Model {
+    let m = Model::new("digits");
+    let image = m.input("image", [28, 28, 1], F32);
+    let x = Conv2D::new(32, 3).activation(Relu).apply(&image);
+    let x = MaxPooling2D::new(2).apply(&x);
+    let x = Conv2D::new(64, 3).padding(Same).activation(Relu).apply(&x);
+    let x = Dropout::new(0.3).apply(&Flatten.apply(&x));
+    m.output(&Dense::new(10).name("digit").apply(&x));
+    m.compile(RMSprop::new(1e-3), SparseCategoricalCrossentropy::from_logits(), [Accuracy]);
     m
 }
 
@@ -242,7 +255,12 @@ fn a_library_needs_the_c_library_alone_and_is_small() {
     let mut options = LibraryOptions::new(folder.path());
     options.entries = Some(vec!["predict".to_string()]);
     let built = library(&model, &options);
-    let bytes = fs::metadata(&built.library).unwrap().len();
+    let size = |library: &BuiltLibrary| fs::metadata(&library.library).unwrap().len();
+    assert!(size(&built) < 500 << 10, "{} bytes", size(&built));
+    // So is that of the example, whose weights are beside it.
+    let mut apart = LibraryOptions::new(folder.path().join("digits"));
+    (apart.entries, apart.weights) = (options.entries.clone(), Weights::None);
+    let bytes = size(&library(&digits(), &apart));
     assert!(bytes < 500 << 10, "{bytes} bytes");
     let header = fs::read_to_string(&built.header).unwrap();
     assert!(!header.contains("train_step") && !header.contains("OPTIMIZER"), "{header}");

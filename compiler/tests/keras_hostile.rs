@@ -9,6 +9,7 @@ use std::io::{Cursor, Read, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bakelite_compiler::backend::cranelift::TargetCpu;
@@ -20,6 +21,9 @@ use bakelite_compiler::model::Model;
 use serde_json::{Value, json};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipArchive, ZipWriter};
+
+/// Held by a test, whose memory is that of the process.
+static ALONE: Mutex<()> = Mutex::new(());
 
 struct Counting;
 
@@ -220,6 +224,7 @@ fn target(path: &Path) -> Target {
 
 #[test]
 fn damaged_files_end_in_errors() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/keras_files/3.15.1");
     let mut chooser = Chooser(0x9E37_79B9_7F4A_7C15);
     let mut target = target(&folder.join("mlp.keras"));
@@ -295,6 +300,7 @@ fn damaged_files_end_in_errors() {
 
 #[test]
 fn hostile_archives_are_refused() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/keras_files/3.15.1");
     let original = members(&fs::read(folder.join("mlp.keras")).unwrap());
     let with = |name: &str, bytes: Vec<u8>| {

@@ -8,7 +8,7 @@ use crate::diag::{Code, Diagnostic, Diagnostics, Problem, count};
 use crate::ir::SourceLine;
 use crate::model::Model;
 use crate::model::optimizer::saved::{Kept, Role, Slots, orders};
-use crate::model::saved::{Saved, SavedObject, Variable, extents};
+use crate::model::saved::{Saved, SavedObject, Variable, distinct, extents};
 
 /// What a file held for a model.
 #[derive(Clone, Debug, Default)]
@@ -171,8 +171,7 @@ impl Reading<'_> {
     /// The weights of everything inside a layer, which a group lists together: trained ones first.
     fn named(&mut self, saved: &Saved, layer: &str, group: &str, listed: bool, whole: bool) {
         let inside = saved.objects.iter().filter(|object| object.layer == layer);
-        let mut wanted: Vec<(&SavedObject, &Variable)> =
-            inside.flat_map(|object| object.variables.iter().map(move |variable| (object, variable))).collect();
+        let mut wanted: Vec<(&SavedObject, &Variable)> = distinct(inside).collect();
         wanted.sort_by_key(|(_, variable)| !variable.trainable);
         let found = match self.store.texts(group, "weight_names") {
             Ok(Some(found)) if listed => found,

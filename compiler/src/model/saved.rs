@@ -33,6 +33,8 @@ pub(crate) enum Held {
     Scope(String, Vec<Part>),
     Layer(AnyLayer),
     Layers(Vec<AnyLayer>),
+    /// A weight of a layer inside, by its name there: Keras saves it with both.
+    Weight(AnyLayer, String),
 }
 
 impl Part {
@@ -44,6 +46,11 @@ impl Part {
     /// A layer with an identity of its own.
     pub fn layer(attribute: &'static str, layer: &AnyLayer) -> Part {
         Part { attribute, held: Held::Layer(layer.clone()) }
+    }
+
+    /// A weight of such a layer, which Keras counts among those of the outer one too.
+    pub(crate) fn weight(attribute: &'static str, layer: &AnyLayer, name: impl Into<String>) -> Part {
+        Part { attribute, held: Held::Weight(layer.clone(), name.into()) }
     }
 
     /// A list of such layers.
@@ -101,8 +108,7 @@ impl Model {
     /// `set_weights`: layer by layer, and in each what is trained first. What stateful recurrent layers keep between
     /// batches, and seeds, are not among them.
     pub fn weights_as_in_keras(&self) -> Result<Vec<String>, Diagnostics> {
-        let objects = self.saved()?.objects;
-        Ok(objects.into_iter().flat_map(|object| object.variables).map(|variable| variable.cell).collect())
+        Ok(distinct(&self.saved()?.objects).map(|(_, variable)| variable.cell.clone()).collect())
     }
 
     /// What Keras saves of the model, or why it cannot be compiled.
@@ -112,10 +118,20 @@ impl Model {
         let mut walk = Walk { store: &store, seen: HashSet::new(), objects: Vec::new() };
         walk.graph(&net.graph, "", None, "");
         let objects = walk.objects;
-        let trained: Vec<&Variable> = objects.iter().flat_map(|o| &o.variables).filter(|v| v.trainable).collect();
+        let trained: Vec<&Variable> =
+            distinct(&objects).map(|(_, variable)| variable).filter(|v| v.trainable).collect();
         let optimizer = net.compiled.as_ref().map(|compiled| state(compiled.optimizer.as_ref(), &trained));
         Ok(Saved { objects, optimizer })
     }
+}
+
+/// The variables of objects with their objects, each once: where it comes first.
+pub(crate) fn distinct<'o>(
+    objects: impl IntoIterator<Item = &'o SavedObject>,
+) -> impl Iterator<Item = (&'o SavedObject, &'o Variable)> {
+    let mut seen = HashSet::new();
+    let all = objects.into_iter().flat_map(|object| object.variables.iter().map(move |variable| (object, variable)));
+    all.filter(move |(_, variable)| seen.insert(variable.cell.as_str()))
 }
 
 /// The class that Keras has for a layer.
@@ -173,8 +189,12 @@ impl Walk<'_> {
         let declared = layer.weights();
         let kept = |name: &str| name.rsplit('/').next().is_some_and(|name| name.starts_with(KEPT_STATE));
         let own = declared.iter().filter(|w| own(&w.name) && !kept(&w.name));
-        let cells = own.filter_map(|w| self.store.find(layer.core.id, &w.name));
-        let variables = cells.map(|id| {
+        let own = own.filter_map(|w| self.store.find(layer.core.id, &w.name));
+        let shared = parts.iter().filter_map(|part| match &part.held {
+            Held::Weight(inner, name) => self.store.find(inner.core.id, name),
+            _ => None,
+        });
+        let variables = shared.chain(own).map(|id| {
             let cell = self.store.cell(id);
             Variable { cell: cell.name.clone(), ty: cell.ty.clone(), kind: cell.kind, trainable: cell.trainable }
         });
@@ -191,6 +211,7 @@ impl Walk<'_> {
                     let (name, prefix) = (below(scope), format!("{prefix}{scope}/"));
                     self.object(layer, &prefix, parts, Place { path: &path, name: &name, ..at });
                 }
+                Held::Weight(..) => {}
                 Held::Layer(inner) => self.layer(inner, Place { path: &path, name: &below(part.attribute), ..at }),
                 Held::Layers(list) => {
                     let mut numbers = Numbers::default();

@@ -22,7 +22,7 @@ use crate::ir::SourceLine;
 /// The most arrays of an archive.
 const MOST_ARRAYS: usize = 10_000;
 /// Compressed arrays may take this many bytes in any case, ...
-const FREE_BYTES: u64 = 1 << 30;
+const FREE_BYTES: u64 = 1 << 28;
 /// ... and this many times their compressed size.
 const MOST_RATIO: u64 = 64;
 
@@ -71,7 +71,10 @@ impl Npz {
         let path = path.as_ref();
         let opened = File::open(path).and_then(|mut file| {
             if file.metadata()?.is_dir() {
-                return Err(io::Error::other("it is a folder"));
+                return Err(io::ErrorKind::IsADirectory.into());
+            }
+            if !file.metadata()?.is_file() {
+                return Err(io::Error::other("it is no regular file, which can be read in any order"));
             }
             let mut lead = Vec::new();
             (&file).take(6).read_to_end(&mut lead)?;

@@ -102,9 +102,11 @@ fn run(command: Command, progress: Progress) -> Result<String, Diagnostics> {
             Ok(format!("{}\n", library::library(&what)?.library.display()))
         }
         Command::Inspect { model, stage, entry, level } => {
+            let _stage = progress.stage("compiling");
             inspect::inspect(&model.path, &model.shapes(), stage.into(), entry.as_deref(), level.as_deref())
         }
         Command::Report { model, json } => {
+            let _stage = progress.stage("compiling");
             let report = inspect::report(&model.path, &model.shapes())?;
             Ok(if json { format!("{}\n", print::json(&report)) } else { report.to_string() })
         }

@@ -67,7 +67,11 @@ impl LayerDef for SpectralNormalization {
     }
 
     fn parts(&self) -> Vec<Part> {
-        self.layer.iter().map(|layer| Part::layer("layer", layer)).collect()
+        let parts = |layer| {
+            let divided = kernel(layer).map(|weight| Part::weight("kernel", layer, weight.name));
+            divided.into_iter().chain([Part::layer("layer", layer)])
+        };
+        self.layer.iter().flat_map(parts).collect()
     }
 
     fn build(&self, cx: &mut BuildCx<'_>) -> Result<(), Problem> {

@@ -149,8 +149,8 @@ impl Layout {
         }
         let (label, beside) = match (alone, through.len()) {
             (_, 3..) => (Label::Pass(through[through.len() / 2]), through[through.len() / 2]),
-            ((true, false), _) => (Label::Piece(0.2), from),
-            ((false, true), _) => (Label::Piece(0.8), to),
+            ((true, false), _) => (Label::Piece(0.25), from),
+            ((false, true), _) => (Label::Piece(0.75), to),
             _ => (Label::Piece(0.5), to),
         };
         let room = &mut self.places[beside].room;
@@ -211,6 +211,7 @@ impl Layout {
         let Some(mut columns) = columns else { return };
         for number in 0..MOVES {
             columns.pull(self, number % 2 == 0);
+            columns.push(self);
         }
         for (place, column) in self.places.iter_mut().zip(&columns.of) {
             place.x = columns.x[*column];
@@ -285,6 +286,23 @@ impl Columns {
         (done == columns.x.len()).then_some(columns)
     }
 
+    /// The middle of the neighbours of a column.
+    fn wanted(&self, layout: &Layout, column: usize) -> Option<f64> {
+        let members = self.members[column].iter();
+        let near = members.flat_map(|&place| layout.above[place].iter().chain(&layout.below[place]));
+        let near: Vec<f64> = near.filter(|n| self.of[**n] != column).map(|n| self.x[self.of[*n]]).collect();
+        (!near.is_empty()).then(|| near.iter().sum::<f64>() / near.len() as f64)
+    }
+
+    /// The columns beside a column, and how far it can move to them: to the left, or to the right.
+    fn rooms(&self, layout: &Layout, column: usize, side: usize) -> impl Iterator<Item = (usize, f64)> {
+        self.members[column].iter().filter_map(move |&place| {
+            let next = self.beside[place][side]?;
+            let apart = (self.x[self.of[next]] - self.x[column]).abs() - layout.apart(place, next);
+            Some((self.of[next], apart.max(0.0)))
+        })
+    }
+
     /// Moves each column towards the middle of its neighbours, as far as the places beside it let it.
     fn pull(&mut self, layout: &Layout, from_left: bool) {
         let mut order: Vec<usize> = (0..self.x.len()).collect();
@@ -293,21 +311,36 @@ impl Columns {
             order.reverse();
         }
         for column in order {
-            let members = &self.members[column];
-            let near = members.iter().flat_map(|&place| layout.above[place].iter().chain(&layout.below[place]));
-            let near: Vec<f64> = near.filter(|n| self.of[**n] != column).map(|n| self.x[self.of[*n]]).collect();
-            if near.is_empty() {
+            let Some(wanted) = self.wanted(layout, column) else { continue };
+            let by = wanted - self.x[column];
+            let room = self.rooms(layout, column, usize::from(by > 0.0)).map(|(_, room)| room);
+            self.x[column] += by.signum() * room.fold(by.abs(), f64::min);
+        }
+    }
+
+    /// Moves columns that touch each other together, by what they want on average.
+    fn push(&mut self, layout: &Layout) {
+        let mut group: Vec<Option<usize>> = vec![None; self.x.len()];
+        for first in 0..self.x.len() {
+            if group[first].is_some() {
                 continue;
             }
-            let wanted = near.iter().sum::<f64>() / near.len() as f64;
-            let end = |side: usize, place: usize| {
-                let next = self.beside[place][side]?;
-                let apart = layout.apart(place, next);
-                Some(self.x[self.of[next]] + if side == 0 { apart } else { -apart })
-            };
-            let least = members.iter().filter_map(|&place| end(0, place)).fold(f64::NEG_INFINITY, f64::max);
-            let most = members.iter().filter_map(|&place| end(1, place)).fold(f64::INFINITY, f64::min);
-            self.x[column] = wanted.min(most).max(least);
+            let (mut members, mut open) = (Vec::new(), vec![first]);
+            while let Some(column) = open.pop() {
+                if group[column].is_none() {
+                    group[column] = Some(first);
+                    members.push(column);
+                    let touching = |(next, room): (usize, f64)| (room < 0.5).then_some(next);
+                    let both = self.rooms(layout, column, 0).chain(self.rooms(layout, column, 1));
+                    open.extend(both.filter_map(touching));
+                }
+            }
+            let by = members.iter().filter_map(|&column| Some(self.wanted(layout, column)? - self.x[column]));
+            let by = by.sum::<f64>() / members.len() as f64;
+            let rooms = members.iter().flat_map(|&column| self.rooms(layout, column, usize::from(by > 0.0)));
+            let rooms = rooms.filter(|(next, _)| group[*next] != Some(first)).map(|(_, room)| room);
+            let by = by.signum() * rooms.fold(by.abs(), f64::min);
+            members.into_iter().for_each(|column| self.x[column] += by);
         }
     }
 }
