@@ -7,7 +7,7 @@ use crate::diag::{Code, Diagnostic, Diagnostics, Problem, count};
 use crate::ir::{SourceLine, TensorType};
 use crate::model::Model;
 use crate::model::optimizer::saved::{Kept, Role, orders};
-use crate::model::saved::{Saved, SavedObject, Variable};
+use crate::model::saved::{Saved, SavedObject, Variable, distinct};
 
 /// What a file held for a model.
 #[derive(Clone, Debug, Default)]
@@ -169,12 +169,7 @@ impl Reading<'_> {
         for layer in layers {
             let group = join(root, layer);
             // The weights of everything inside the layer, trained ones first.
-            let mut weights: Vec<(&SavedObject, &Variable)> = saved
-                .objects
-                .iter()
-                .filter(|object| object.layer == layer)
-                .flat_map(|object| object.variables.iter().map(move |variable| (object, variable)))
-                .collect();
+            let mut weights = distinct(saved.objects.iter().filter(|object| object.layer == layer));
             weights.sort_by_key(|(_, variable)| !variable.trainable);
             let found = match self.store.texts(&group, "weight_names") {
                 Ok(Some(found)) if names.iter().any(|name| name == layer) => found,

@@ -33,6 +33,8 @@ pub(crate) enum Held {
     Scope(String, Vec<Part>),
     Layer(AnyLayer),
     Layers(Vec<AnyLayer>),
+    /// A weight of a layer inside, by its name there. Keras counts it among the variables of both.
+    Weight(AnyLayer, String),
 }
 
 impl Part {
@@ -49,6 +51,11 @@ impl Part {
     /// A list of such layers.
     pub fn layers<'l>(attribute: &'static str, layers: impl IntoIterator<Item = &'l AnyLayer>) -> Part {
         Part { attribute, held: Held::Layers(layers.into_iter().cloned().collect()) }
+    }
+
+    /// A weight of a layer inside that Keras's layer holds itself, too.
+    pub(crate) fn weight(attribute: &'static str, layer: &AnyLayer, name: impl Into<String>) -> Part {
+        Part { attribute, held: Held::Weight(layer.clone(), name.into()) }
     }
 
     /// A part with parts.
@@ -99,10 +106,17 @@ impl Model {
         let mut walk = Walk { store: &store, seen: HashSet::new(), objects: Vec::new() };
         walk.graph(&net.graph, "", None, "");
         let objects = walk.objects;
-        let trained: Vec<&Variable> = objects.iter().flat_map(|o| &o.variables).filter(|v| v.trainable).collect();
+        let trained: Vec<&Variable> = distinct(&objects).into_iter().map(|(_, v)| v).filter(|v| v.trainable).collect();
         let optimizer = net.compiled.as_ref().map(|compiled| state(compiled.optimizer.as_ref(), &trained));
         Ok(Saved { objects, optimizer })
     }
+}
+
+/// Every variable once, as Keras lists them: with the first of the objects that have it.
+pub(crate) fn distinct<'s>(objects: impl IntoIterator<Item = &'s SavedObject>) -> Vec<(&'s SavedObject, &'s Variable)> {
+    let mut seen = HashSet::new();
+    let all = objects.into_iter().flat_map(|object| object.variables.iter().map(move |variable| (object, variable)));
+    all.filter(|(_, variable)| seen.insert(&variable.cell)).collect()
 }
 
 /// The class that Keras has for a layer.
@@ -159,8 +173,12 @@ impl Walk<'_> {
         let own = |name: &String| name.starts_with(prefix) && !scopes.iter().any(|scope| name.starts_with(scope));
         let declared = layer.weights();
         let kept = |name: &str| name.rsplit('/').next().is_some_and(|name| name.starts_with(KEPT_STATE));
-        let own = declared.iter().filter(|w| own(&w.name) && !kept(&w.name));
-        let cells = own.filter_map(|w| self.store.find(layer.core.id, &w.name));
+        let own = declared.iter().filter(|w| own(&w.name) && !kept(&w.name)).map(|w| (layer, &w.name));
+        let held = parts.iter().filter_map(|part| match &part.held {
+            Held::Weight(inner, name) => Some((inner, name)),
+            _ => None,
+        });
+        let cells = held.chain(own).filter_map(|(layer, name)| self.store.find(layer.core.id, name));
         let variables = cells.map(|id| {
             let cell = self.store.cell(id);
             Variable { cell: cell.name.clone(), ty: cell.ty.clone(), kind: cell.kind, trainable: cell.trainable }
@@ -178,6 +196,7 @@ impl Walk<'_> {
                     let (name, prefix) = (below(scope), format!("{prefix}{scope}/"));
                     self.object(layer, &prefix, parts, Place { path: &path, name: &name, ..at });
                 }
+                Held::Weight(..) => {}
                 Held::Layer(inner) => self.layer(inner, Place { path: &path, name: &below(part.attribute), ..at }),
                 Held::Layers(list) => {
                     let mut numbers = Numbers::default();

@@ -18,6 +18,9 @@ use crate::model::setters::setters;
 ///
 /// As in Keras on JAX, training computes with the divided kernel and changes the kernel itself, and prediction computes
 /// with the kernel as it is.
+///
+/// Keras casts the result to the type of the input, which leaves nothing of an embedding of integers; here it stays as it
+/// is.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default)]
 pub struct SpectralNormalization {
@@ -46,7 +49,7 @@ impl Layer<SpectralNormalization> {
     }
 }
 
-/// The name of the weight that is divided.
+/// The weight that is divided.
 fn kernel(layer: &AnyLayer) -> Option<Weight> {
     let weights = layer.weights();
     let named = |name: &str| weights.iter().find(|w| w.name == name).cloned();
@@ -67,7 +70,9 @@ impl LayerDef for SpectralNormalization {
     }
 
     fn parts(&self) -> Vec<Part> {
-        self.layer.iter().map(|layer| Part::layer("layer", layer)).collect()
+        let Some(layer) = &self.layer else { return Vec::new() };
+        let divided = kernel(layer).map(|weight| Part::weight("kernel", layer, weight.name));
+        divided.into_iter().chain([Part::layer("layer", layer)]).collect()
     }
 
     fn build(&self, cx: &mut BuildCx<'_>) -> Result<(), Problem> {
