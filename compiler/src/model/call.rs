@@ -164,6 +164,17 @@ impl<'a> CallCx<'a> {
         })
     }
 
+    /// A tensor plus a weight over its last axes, if the layer declared one with this name.
+    pub fn add_bias(&mut self, x: NodeId, name: &str) -> NodeId {
+        match self.optional_weight(name) {
+            Some(bias) => {
+                let bias = self.broadcast_like(bias, x);
+                self.add(x, bias)
+            }
+            None => x,
+        }
+    }
+
     /// The cell of a weight that the layer declared.
     fn cell(&self, name: &str) -> Option<StorageId> {
         self.store.find(self.frame.layer?, &format!("{}{name}", self.frame.prefix))

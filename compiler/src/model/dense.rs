@@ -4,11 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use super::CallCx;
 use super::activation::Activation;
-use super::constraint::Constraint;
-use super::initializer::Initializer;
+use super::affine::KernelAndBias;
 use super::layer::{BuildCx, Layer, LayerDef};
-use super::regularizer::Regularizer;
-use super::setters::setters;
+use super::setters::{has, setters};
 use crate::diag::Problem;
 use crate::ir::NodeId;
 
@@ -19,27 +17,13 @@ pub struct Dense {
     units: usize,
     activation: Activation,
     use_bias: bool,
-    kernel_initializer: Initializer,
-    bias_initializer: Initializer,
-    kernel_regularizer: Option<Regularizer>,
-    bias_regularizer: Option<Regularizer>,
-    kernel_constraint: Option<Constraint>,
-    bias_constraint: Option<Constraint>,
+    #[serde(flatten)]
+    weights: KernelAndBias,
 }
 
 impl Default for Dense {
     fn default() -> Dense {
-        Dense {
-            units: 0,
-            activation: Activation::Linear,
-            use_bias: true,
-            kernel_initializer: Initializer::GlorotUniform,
-            bias_initializer: Initializer::Zeros,
-            kernel_regularizer: None,
-            bias_regularizer: None,
-            kernel_constraint: None,
-            bias_constraint: None,
-        }
+        Dense { units: 0, activation: Activation::Linear, use_bias: true, weights: KernelAndBias::default() }
     }
 }
 
@@ -49,16 +33,12 @@ impl Dense {
     }
 }
 
+has!(Dense => weights: KernelAndBias);
+
 impl Layer<Dense> {
     setters! {
         activation: Activation;
         use_bias: bool;
-        kernel_initializer: Initializer;
-        bias_initializer: Initializer;
-        kernel_regularizer: some Regularizer;
-        bias_regularizer: some Regularizer;
-        kernel_constraint: some Constraint;
-        bias_constraint: some Constraint;
     }
 }
 
@@ -80,15 +60,9 @@ impl LayerDef for Dense {
             return Err(Problem::shape("Dense takes items with at least 1 axis, its input has scalars as items")
                 .help("give the item an axis: `Reshape::new([1]).apply(&x)`"));
         };
-        cx.param(
-            "kernel",
-            [features, self.units],
-            self.kernel_initializer,
-            self.kernel_regularizer,
-            &self.kernel_constraint,
-        )?;
+        cx.weight(self.weights.kernel("kernel", [features, self.units]))?;
         if self.use_bias {
-            cx.param("bias", [self.units], self.bias_initializer, self.bias_regularizer, &self.bias_constraint)?;
+            cx.weight(self.weights.bias("bias", [self.units]))?;
         }
         Ok(())
     }
@@ -96,12 +70,8 @@ impl LayerDef for Dense {
     fn call(&self, cx: &mut CallCx<'_>, x: &[NodeId]) -> Vec<NodeId> {
         let last = cx.ty(x[0]).shape.rank() - 1;
         let kernel = cx.weight("kernel");
-        let mut y = cx.contract(x[0], kernel, &[], &[(last, 0)]);
-        if let Some(bias) = cx.optional_weight("bias") {
-            let bias = cx.broadcast_like(bias, y);
-            y = cx.add(y, bias);
-        }
-        let y = self.activation.on(cx, y);
-        vec![y]
+        let y = cx.contract(x[0], kernel, &[], &[(last, 0)]);
+        let y = cx.add_bias(y, "bias");
+        vec![self.activation.on(cx, y)]
     }
 }

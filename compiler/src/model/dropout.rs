@@ -31,7 +31,7 @@ impl Layer<Dropout> {
         seed: some u64;
         /// The shape of the pattern that is dropped, with the batch first: 1 where elements along an axis are dropped
         /// together, `None` where each is for itself.
-        noise_shape: some Vec<Option<usize>>;
+        noise_shape: some into Vec<Option<usize>>;
     }
 }
 
@@ -201,7 +201,7 @@ impl Layer<AlphaDropout> {
         /// A seed of the layer's own: what it drops no longer depends on the seed of the model.
         seed: some u64;
         /// The shape of the pattern that is dropped, as for [`Dropout`].
-        noise_shape: some Vec<Option<usize>>;
+        noise_shape: some into Vec<Option<usize>>;
     }
 }
 

@@ -4,11 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use super::CallCx;
 use super::activation::Activation;
-use super::constraint::Constraint;
-use super::initializer::Initializer;
+use super::affine::KernelAndBias;
 use super::layer::{BuildCx, Layer, LayerDef};
-use super::regularizer::Regularizer;
-use super::setters::setters;
+use super::setters::{has, setters};
 use crate::diag::Problem;
 use crate::ir::NodeId;
 
@@ -25,12 +23,8 @@ pub struct EinsumDense {
     output_shape: OutputShape,
     activation: Activation,
     bias_axes: Option<String>,
-    kernel_initializer: Initializer,
-    bias_initializer: Initializer,
-    kernel_regularizer: Option<Regularizer>,
-    bias_regularizer: Option<Regularizer>,
-    kernel_constraint: Option<Constraint>,
-    bias_constraint: Option<Constraint>,
+    #[serde(flatten)]
+    weights: KernelAndBias,
 }
 
 /// The extents of a result without the batch and what an ellipsis stands for; `None` is that of the input.
@@ -85,12 +79,7 @@ impl Default for EinsumDense {
             output_shape: OutputShape::default(),
             activation: Activation::Linear,
             bias_axes: None,
-            kernel_initializer: Initializer::GlorotUniform,
-            bias_initializer: Initializer::Zeros,
-            kernel_regularizer: None,
-            bias_regularizer: None,
-            kernel_constraint: None,
-            bias_constraint: None,
+            weights: KernelAndBias::default(),
         }
     }
 }
@@ -104,17 +93,13 @@ impl EinsumDense {
     }
 }
 
+has!(EinsumDense => weights: KernelAndBias);
+
 impl Layer<EinsumDense> {
     setters! {
         activation: Activation;
         /// The letters of the result that have a bias; without them there is none.
-        bias_axes: some String;
-        kernel_initializer: Initializer;
-        bias_initializer: Initializer;
-        kernel_regularizer: some Regularizer;
-        bias_regularizer: some Regularizer;
-        kernel_constraint: some Constraint;
-        bias_constraint: some Constraint;
+        bias_axes: some into String;
     }
 }
 
@@ -285,10 +270,10 @@ impl LayerDef for EinsumDense {
             let chosen = axes.kernel.iter().zip(&kernel).filter(|(axis, _)| axes.output.contains(axis) == result);
             chosen.fold(1usize, |n, (_, extent)| n.saturating_mul(*extent))
         };
-        let initializer = self.kernel_initializer.with_fans(fan(false), fan(true));
-        cx.param("kernel", kernel, initializer, self.kernel_regularizer, &self.kernel_constraint)?;
+        let (fan_in, fan_out) = (fan(false), fan(true));
+        cx.weight(self.weights.kernel_with_fans("kernel", kernel, fan_in, fan_out))?;
         match bias {
-            Some(shape) => cx.param("bias", shape, self.bias_initializer, self.bias_regularizer, &self.bias_constraint),
+            Some(shape) => cx.weight(self.weights.bias("bias", shape)),
             None => Ok(()),
         }
     }
@@ -316,11 +301,8 @@ impl LayerDef for EinsumDense {
         let shared: Vec<Axis> = batch.iter().map(|(i, _)| input[*i]).collect();
         let found = [shared, own(&input, &kernel), own(&kernel, &input)].concat();
         let order: Vec<usize> = output.iter().filter_map(|axis| found.iter().position(|a| a == axis)).collect();
-        let mut y = cx.permute(y, &order);
-        if let Some(bias) = cx.optional_weight("bias") {
-            let bias = cx.broadcast_like(bias, y);
-            y = cx.add(y, bias);
-        }
+        let y = cx.permute(y, &order);
+        let y = cx.add_bias(y, "bias");
         vec![self.activation.on(cx, y)]
     }
 }

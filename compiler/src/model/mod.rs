@@ -8,9 +8,11 @@
 //! # Adding a layer
 //!
 //! A file with a struct, its builder methods and its [`LayerDef`]; its line in the list below; its row in
-//! `tests/common/rows.rs`.
+//! `tests/common/rows.rs`. Arguments that several layers share are structs of their own, flattened into theirs, with the
+//! builder methods of whatever has them: [`affine::KernelAndBias`] for example.
 
 mod activation;
+mod affine;
 mod attention;
 mod axes;
 mod builder;
@@ -38,6 +40,7 @@ pub(crate) mod merge;
 mod metric;
 mod noise;
 mod norm;
+mod numbers;
 mod objective;
 pub(crate) mod ops;
 pub(crate) mod optimizer;
@@ -103,8 +106,8 @@ pub use norm::{
     SpectralNormalization, UnitNormalization,
 };
 pub use optimizer::{
-    Adadelta, Adafactor, Adagrad, Adam, AdamW, Adamax, Ftrl, Lamb, Lion, Nadam, Optimizer, Options, RMSprop, SGD,
-    ScheduleFreeAdamW, Slot, StepCx, Update,
+    Adadelta, Adafactor, Adagrad, Adam, AdamW, Adamax, Ftrl, Lamb, Lion, Muon, Nadam, Optimizer, Options, Parameter,
+    RMSprop, SGD, ScheduleFreeAdamW, Slot, StepCx, Update,
 };
 pub use pool::{
     AveragePooling1D, AveragePooling2D, AveragePooling3D, GlobalAveragePooling1D, GlobalAveragePooling2D,
@@ -119,8 +122,8 @@ pub use preprocessing::{
 pub use random::Key;
 pub use recurrent::{
     AnyCell, Bidirectional, CellDef, ConvLSTM1D, ConvLSTM2D, ConvLSTM3D, GRU, GRUCell, IntoCell, LSTM, LSTMCell,
-    MergeMode, RNN, RecurrentDef, SequenceArguments, SimpleRNN, SimpleRNNCell, StackedRNNCells, TimeDistributed,
-    call_once,
+    MergeMode, RNN, Recurrent, RecurrentDef, SequenceArguments, SimpleRNN, SimpleRNNCell, StackedRNNCells,
+    TimeDistributed, call_once,
 };
 pub(crate) use recurrent::{BidirectionalArguments, RNNArguments};
 pub use regularizer::{Regularizer, Vectors};

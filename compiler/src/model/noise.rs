@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::CallCx;
 use super::dropout::check_rate;
 use super::layer::{BuildCx, Layer, LayerDef};
+use super::numbers::fraction;
 use super::setters::setters;
 use crate::diag::Problem;
 use crate::ir::NodeId;
@@ -40,9 +41,7 @@ impl LayerDef for GaussianNoise {
     }
 
     fn build(&self, cx: &mut BuildCx<'_>) -> Result<(), Problem> {
-        if !(0.0..=1.0).contains(&self.stddev) {
-            return Err(Problem::value(format!("GaussianNoise with stddev {}: must be between 0 and 1", self.stddev)));
-        }
+        fraction(self.kind(), "stddev", self.stddev)?;
         cx.float()
     }
 

@@ -234,6 +234,7 @@ classes! {
         Ftrl,
         Lamb,
         Lion,
+        Muon,
         Nadam,
         RMSprop,
         SGD,

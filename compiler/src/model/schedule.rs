@@ -6,7 +6,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
 use super::config::{self, Object};
-use super::optimizer::not_negative;
+use super::numbers::{finite, not_negative, positive};
+use super::setters::{With, setters};
 use crate::diag::Problem;
 use crate::ir::{Graph, NodeId};
 
@@ -123,36 +124,6 @@ fn whole<S: Serializer>(x: &f64, serializer: S) -> Result<S::Ok, S::Error> {
     }
 }
 
-/// Fails unless there are steps to decay in.
-fn steps(kind: &str, argument: &str, steps: f64) -> Result<(), Problem> {
-    match steps > 0.0 && steps.is_finite() {
-        true => Ok(()),
-        false => Err(Problem::value(format!("{kind} with {argument} {steps}: must be positive"))),
-    }
-}
-
-fn finite(kind: &str, values: &[(&str, f64)]) -> Result<(), Problem> {
-    match values.iter().find(|(_, value)| !value.is_finite()) {
-        None => Ok(()),
-        Some((name, value)) => Err(Problem::value(format!("{kind} with {name} {value}: must be finite"))),
-    }
-}
-
-/// Methods that set arguments.
-macro_rules! arguments {
-    ($name:ident { $($(#[doc = $doc:literal])+ $field:ident: $ty:ty),+ $(,)? }) => {
-        impl $name {
-            $(
-                $(#[doc = $doc])+
-                pub fn $field(mut self, $field: $ty) -> $name {
-                    self.$field = $field;
-                    self
-                }
-            )+
-        }
-    };
-}
-
 /// `initial_learning_rate * decay_rate^(step / decay_steps)`
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -173,7 +144,7 @@ impl ExponentialDecay {
         let kind = "ExponentialDecay";
         not_negative(kind, "initial_learning_rate", self.initial_learning_rate)?;
         not_negative(kind, "decay_rate", self.decay_rate)?;
-        steps(kind, "decay_steps", self.decay_steps)
+        positive(kind, "decay_steps", self.decay_steps)
     }
 
     fn at(&self, g: &mut Graph, step: NodeId) -> NodeId {
@@ -184,10 +155,12 @@ impl ExponentialDecay {
     }
 }
 
-arguments!(ExponentialDecay {
-    /// Whether the rate changes only after every `decay_steps` steps.
-    staircase: bool
-});
+impl ExponentialDecay {
+    setters! {
+        /// Whether the rate changes only after every `decay_steps` steps.
+        staircase: bool;
+    }
+}
 
 /// `initial_learning_rate / (1 + decay_rate * step / decay_steps)`
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
@@ -209,7 +182,7 @@ impl InverseTimeDecay {
         let kind = "InverseTimeDecay";
         not_negative(kind, "initial_learning_rate", self.initial_learning_rate)?;
         not_negative(kind, "decay_rate", self.decay_rate)?;
-        steps(kind, "decay_steps", self.decay_steps)
+        positive(kind, "decay_steps", self.decay_steps)
     }
 
     fn at(&self, g: &mut Graph, step: NodeId) -> NodeId {
@@ -221,10 +194,12 @@ impl InverseTimeDecay {
     }
 }
 
-arguments!(InverseTimeDecay {
-    /// Whether the rate changes only after every `decay_steps` steps.
-    staircase: bool
-});
+impl InverseTimeDecay {
+    setters! {
+        /// Whether the rate changes only after every `decay_steps` steps.
+        staircase: bool;
+    }
+}
 
 /// `step / decay_steps`, perhaps in whole stairs.
 fn progress(g: &mut Graph, step: NodeId, decay_steps: f64, staircase: bool) -> NodeId {
@@ -302,8 +277,8 @@ impl PolynomialDecay {
         let kind = "PolynomialDecay";
         not_negative(kind, "initial_learning_rate", self.initial_learning_rate)?;
         not_negative(kind, "end_learning_rate", self.end_learning_rate)?;
-        finite(kind, &[("power", self.power)])?;
-        steps(kind, "decay_steps", self.decay_steps)
+        finite(kind, "power", self.power)?;
+        positive(kind, "decay_steps", self.decay_steps)
     }
 
     fn at(&self, g: &mut Graph, step: NodeId) -> NodeId {
@@ -338,14 +313,16 @@ impl Default for PolynomialDecay {
     }
 }
 
-arguments!(PolynomialDecay {
-    /// Where the rate ends, 0.0001 unless set.
-    end_learning_rate: f64,
-    /// The power, 1 (a line) unless set.
-    power: f64,
-    /// Whether the decay begins anew where it has ended, each time longer.
-    cycle: bool,
-});
+impl PolynomialDecay {
+    setters! {
+        /// Where the rate ends, 0.0001 unless set.
+        end_learning_rate: f64;
+        /// The power, 1 (a line) unless set.
+        power: f64;
+        /// Whether the decay begins anew where it has ended, each time longer.
+        cycle: bool;
+    }
+}
 
 /// Half a wave of a cosine down to `alpha` times the rate, perhaps after a line up to it.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
@@ -377,8 +354,8 @@ impl CosineDecay {
         not_negative(kind, "initial_learning_rate", self.initial_learning_rate)?;
         not_negative(kind, "warmup_target", self.warmup_target.unwrap_or(0.0))?;
         not_negative(kind, "warmup_steps", self.warmup_steps)?;
-        finite(kind, &[("alpha", self.alpha)])?;
-        steps(kind, "decay_steps", self.decay_steps)
+        finite(kind, "alpha", self.alpha)?;
+        positive(kind, "decay_steps", self.decay_steps)
     }
 
     /// The decay from a rate, after some steps of it.
@@ -409,10 +386,12 @@ impl CosineDecay {
     }
 }
 
-arguments!(CosineDecay {
-    /// The share of the rate that is left in the end.
-    alpha: f64
-});
+impl CosineDecay {
+    setters! {
+        /// The share of the rate that is left in the end.
+        alpha: f64;
+    }
+}
 
 /// `(1 + cos(x)) / 2`
 fn half_wave(g: &mut Graph, x: NodeId) -> NodeId {
@@ -443,11 +422,11 @@ impl CosineDecayRestarts {
         let kind = "CosineDecayRestarts";
         not_negative(kind, "initial_learning_rate", self.initial_learning_rate)?;
         not_negative(kind, "m_mul", self.m_mul)?;
-        finite(kind, &[("alpha", self.alpha)])?;
+        finite(kind, "alpha", self.alpha)?;
         if !(self.t_mul >= 1.0 && self.t_mul.is_finite()) {
             return Err(Problem::value(format!("{kind} with t_mul {}: must be at least 1", self.t_mul)));
         }
-        steps(kind, "first_decay_steps", self.first_decay_steps)
+        positive(kind, "first_decay_steps", self.first_decay_steps)
     }
 
     fn at(&self, g: &mut Graph, step: NodeId) -> NodeId {
@@ -488,11 +467,13 @@ impl Default for CosineDecayRestarts {
     }
 }
 
-arguments!(CosineDecayRestarts {
-    /// How many times as long each decay is as the last.
-    t_mul: f64,
-    /// How many times as high each decay begins as the last.
-    m_mul: f64,
-    /// The share of the rate that is left in the end.
-    alpha: f64,
-});
+impl CosineDecayRestarts {
+    setters! {
+        /// How many times as long each decay is as the last.
+        t_mul: f64;
+        /// How many times as high each decay begins as the last.
+        m_mul: f64;
+        /// The share of the rate that is left in the end.
+        alpha: f64;
+    }
+}

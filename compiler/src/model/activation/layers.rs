@@ -13,16 +13,9 @@ use crate::model::constraint::Constraint;
 use crate::model::initializer::Initializer;
 use crate::model::layer::{BuildCx, Layer, LayerDef};
 use crate::model::merge::broadcast_shape;
+use crate::model::numbers::not_negative;
 use crate::model::regularizer::Regularizer;
 use crate::model::setters::setters;
-
-/// Fails unless an argument is finite and not negative.
-fn not_negative(kind: &str, argument: &str, value: f64) -> Result<(), Problem> {
-    match value.is_finite() && value >= 0.0 {
-        true => Ok(()),
-        false => Err(Problem::value(format!("{kind} with {argument} {value}: must be finite and not negative"))),
-    }
-}
 
 /// `x` above the threshold, but at most `max_value`; `negative_slope * (x - threshold)` below.
 #[derive(Clone, Copy, PartialEq, Debug, Default, Serialize, Deserialize)]
@@ -218,7 +211,7 @@ impl Layer<PReLU> {
         alpha_constraint: some Constraint;
         /// The axes along which alpha is the same, counted with the batch as 0: `[1, 2]` gives each channel of an image
         /// one alpha.
-        shared_axes: some Vec<usize>;
+        shared_axes: some into Vec<usize>;
     }
 }
 

@@ -2,11 +2,10 @@ use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
-use super::{all, call_flags, causal};
+use super::{AttentionArguments, all, attention_setters, causal};
 use crate::diag::{Code, Problem};
 use crate::ir::{Dim, NodeId, Shape};
 use crate::model::CallCx;
-use crate::model::dropout::{check_rate, dropout};
 use crate::model::initializer::Initializer;
 use crate::model::layer::{BuildCx, Layer, LayerDef, Weight};
 use crate::model::setters::setters;
@@ -31,13 +30,8 @@ pub enum ScoreMode {
 pub struct Attention {
     use_scale: bool,
     score_mode: ScoreMode,
-    dropout: f64,
-    seed: Option<u64>,
-    /// Keras gives these two with each call.
-    #[serde(skip)]
-    use_causal_mask: bool,
-    #[serde(skip)]
-    return_attention_scores: bool,
+    #[serde(flatten)]
+    attention: AttentionArguments,
 }
 
 impl Attention {
@@ -46,19 +40,13 @@ impl Attention {
     }
 }
 
+attention_setters!(Attention => attention);
+
 impl Layer<Attention> {
     setters! {
         /// Whether the scores are multiplied by a trained number.
         use_scale: bool;
         score_mode: ScoreMode;
-        /// The fraction of the weights that is dropped in training.
-        dropout: f64;
-        /// A seed of the layer's own: what it drops no longer depends on the seed of the model.
-        seed: some u64;
-        /// Whether steps attend to earlier ones and themselves only.
-        use_causal_mask: bool;
-        /// Whether the weights are a second result: `[batch, queries, values]`.
-        return_attention_scores: bool;
     }
 }
 
@@ -67,24 +55,13 @@ impl Layer<Attention> {
 #[serde(default)]
 pub struct AdditiveAttention {
     use_scale: bool,
-    dropout: f64,
-    seed: Option<u64>,
-    /// Keras gives these two with each call.
-    #[serde(skip)]
-    use_causal_mask: bool,
-    #[serde(skip)]
-    return_attention_scores: bool,
+    #[serde(flatten)]
+    attention: AttentionArguments,
 }
 
 impl Default for AdditiveAttention {
     fn default() -> AdditiveAttention {
-        AdditiveAttention {
-            use_scale: true,
-            dropout: 0.0,
-            seed: None,
-            use_causal_mask: false,
-            return_attention_scores: false,
-        }
+        AdditiveAttention { use_scale: true, attention: AttentionArguments::default() }
     }
 }
 
@@ -94,18 +71,12 @@ impl AdditiveAttention {
     }
 }
 
+attention_setters!(AdditiveAttention => attention);
+
 impl Layer<AdditiveAttention> {
     setters! {
         /// Whether every feature has a trained factor.
         use_scale: bool;
-        /// The fraction of the weights that is dropped in training.
-        dropout: f64;
-        /// A seed of the layer's own: what it drops no longer depends on the seed of the model.
-        seed: some u64;
-        /// Whether steps attend to earlier ones and themselves only.
-        use_causal_mask: bool;
-        /// Whether the weights are a second result: `[batch, queries, values]`.
-        return_attention_scores: bool;
     }
 }
 
@@ -136,32 +107,21 @@ fn check(cx: &BuildCx<'_>, kind: &str) -> Result<(), Problem> {
     }
 }
 
-/// Weights the values by the softmax of scores `[batch..., queries, values]`.
-fn weigh(
-    cx: &mut CallCx<'_>,
-    scores: NodeId,
-    value: NodeId,
-    use_causal_mask: bool,
-    rate: f64,
-    seed: Option<u64>,
-) -> (NodeId, NodeId) {
+/// Weights the values by the softmax of scores `[batch..., queries, values]`: the results of the layer.
+fn weigh(cx: &mut CallCx<'_>, scores: NodeId, value: NodeId, attention: &AttentionArguments) -> Vec<NodeId> {
     /// What the scores of masked steps are lowered by.
     const PENALTY: f64 = 1e9;
     let shape = cx.ty(scores).shape.clone();
     let rank = shape.rank();
     let by_value = cx.mask(1).map(|mask| cx.unreduce(mask, &[rank - 2], &shape));
-    let order = use_causal_mask.then(|| causal(cx, &shape, rank - 2, rank - 1));
+    let order = attention.use_causal_mask.then(|| causal(cx, &shape, rank - 2, rank - 1));
     let mut scores = scores;
     if let Some(mask) = all(cx, [by_value, order]) {
         let lowered = cx.add_s(scores, -PENALTY);
         scores = cx.select(mask, scores, lowered);
     }
     let weights = cx.softmax(scores, rank - 1);
-    let mut used = weights;
-    if rate > 0.0 && cx.training() {
-        cx.seed(seed);
-        used = dropout(cx, weights, rate, &shape);
-    }
+    let used = attention.drop(cx, weights);
     let same: Vec<(usize, usize)> = (0..rank - 2).map(|a| (a, a)).collect();
     let mut y = cx.contract(used, value, &same, &[(rank - 1, rank - 2)]);
     if let Some(mask) = cx.mask(0) {
@@ -172,7 +132,7 @@ fn weigh(
     }
     let of_query = cx.mask(0);
     cx.set_mask(0, of_query);
-    (y, weights)
+    attention.results(y, weights)
 }
 
 /// `query + key` for every pair: `[batch..., queries, keys, features]`.
@@ -192,18 +152,14 @@ impl LayerDef for Attention {
         "Attention"
     }
 
-    call_flags!();
+    attention_setters!(in impl attention);
 
     fn arity(&self) -> RangeInclusive<usize> {
         2..=3
     }
 
-    fn results(&self) -> usize {
-        1 + self.return_attention_scores as usize
-    }
-
     fn build(&self, cx: &mut BuildCx<'_>) -> Result<(), Problem> {
-        check_rate(self.kind(), self.dropout, false)?;
+        self.attention.check(self.kind())?;
         check(cx, self.kind())?;
         if self.use_scale {
             cx.weight(Weight::new("scale", [], Initializer::Ones))?;
@@ -240,8 +196,7 @@ impl LayerDef for Attention {
                 times(cx, scores, Some(weight))
             }
         };
-        let (y, weights) = weigh(cx, scores, value, self.use_causal_mask, self.dropout, self.seed);
-        if self.return_attention_scores { vec![y, weights] } else { vec![y] }
+        weigh(cx, scores, value, &self.attention)
     }
 }
 
@@ -250,18 +205,14 @@ impl LayerDef for AdditiveAttention {
         "AdditiveAttention"
     }
 
-    call_flags!();
+    attention_setters!(in impl attention);
 
     fn arity(&self) -> RangeInclusive<usize> {
         2..=3
     }
 
-    fn results(&self) -> usize {
-        1 + self.return_attention_scores as usize
-    }
-
     fn build(&self, cx: &mut BuildCx<'_>) -> Result<(), Problem> {
-        check_rate(self.kind(), self.dropout, false)?;
+        self.attention.check(self.kind())?;
         check(cx, self.kind())?;
         let features = cx.input().shape.last().and_then(|d| d.as_fixed()).unwrap_or(1);
         match self.use_scale {
@@ -280,7 +231,6 @@ impl LayerDef for AdditiveAttention {
             compared = cx.mul(compared, scale);
         }
         let scores = cx.sum(compared, &[rank]);
-        let (y, weights) = weigh(cx, scores, value, self.use_causal_mask, self.dropout, self.seed);
-        if self.return_attention_scores { vec![y, weights] } else { vec![y] }
+        weigh(cx, scores, value, &self.attention)
     }
 }

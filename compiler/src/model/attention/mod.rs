@@ -9,25 +9,103 @@ pub use dot::{AdditiveAttention, Attention, ScoreMode};
 pub use grouped_query::GroupQueryAttention;
 pub use multi_head::{MultiHeadAttention, Sizes};
 
+use serde::{Deserialize, Serialize};
+
+use super::CallCx;
+use super::config::Config;
+use super::dropout::{check_rate, dropout};
+use crate::diag::Problem;
 use crate::ir::{DType, Dim, Graph, NodeId, Shape};
 
-/// [`LayerDef::called_with`](super::layer::LayerDef::called_with) of a layer with the flags that Keras's layers of
-/// attention are called with.
-macro_rules! call_flags {
-    () => {
+/// What every layer of attention takes.
+#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AttentionArguments {
+    dropout: f64,
+    seed: Option<u64>,
+    /// Keras gives these two with each call.
+    #[serde(skip)]
+    use_causal_mask: bool,
+    #[serde(skip)]
+    return_attention_scores: bool,
+}
+
+impl AttentionArguments {
+    fn check(&self, kind: &str) -> Result<(), Problem> {
+        check_rate(kind, self.dropout, false)
+    }
+
+    /// Sets a flag that Keras gives with a call; whether there is one with this name.
+    fn set_flag(&mut self, flag: &str, value: bool) -> bool {
+        match flag {
+            "use_causal_mask" => self.use_causal_mask = value,
+            "return_attention_scores" => self.return_attention_scores = value,
+            _ => return false,
+        }
+        true
+    }
+
+    /// The flags that are set.
+    fn flags(&self) -> Config {
+        let flags =
+            [("use_causal_mask", self.use_causal_mask), ("return_attention_scores", self.return_attention_scores)];
+        flags.into_iter().filter(|(_, on)| *on).map(|(name, on)| (name.to_string(), on.into())).collect()
+    }
+
+    /// The weights of the values, some of them dropped in training.
+    fn drop(&self, cx: &mut CallCx<'_>, weights: NodeId) -> NodeId {
+        if self.dropout == 0.0 || !cx.training() {
+            return weights;
+        }
+        cx.seed(self.seed);
+        let shape = cx.ty(weights).shape.clone();
+        dropout(cx, weights, self.dropout, &shape)
+    }
+
+    /// The results of a layer: the weighted values, and the weights where they are asked for.
+    fn results(&self, y: NodeId, weights: NodeId) -> Vec<NodeId> {
+        if self.return_attention_scores { vec![y, weights] } else { vec![y] }
+    }
+}
+
+/// Builder methods for the [`AttentionArguments`] in a field.
+macro_rules! attention_setters {
+    ($def:ident => $($path:ident).+) => {
+        $crate::model::setters::has!($def => $($path).+: $crate::model::attention::AttentionArguments);
+
+        impl $crate::model::Layer<$def> {
+            $crate::model::setters::setters! {
+                in $crate::model::setters::Has::<$crate::model::attention::AttentionArguments>::part;
+                /// The fraction of the weights that is dropped in training.
+                dropout: f64;
+                /// A seed of the layer's own: what it drops no longer depends on the seed of the model.
+                seed: some u64;
+                /// Whether steps attend to earlier ones and themselves only.
+                use_causal_mask: bool;
+                /// Whether the weights are a second result, `[batch, heads, queries, keys]`, without heads where a layer
+                /// has none.
+                return_attention_scores: bool;
+            }
+        }
+    };
+    // The methods of `LayerDef` that they decide about.
+    (in impl $($path:ident).+) => {
+        fn results(&self) -> usize {
+            1 + self.$($path).+.return_attention_scores as usize
+        }
+
+        fn call_arguments(&self) -> $crate::model::config::Config {
+            self.$($path).+.flags()
+        }
+
         fn called_with(&self, flag: &str, value: bool) -> Option<std::rc::Rc<dyn LayerDef>> {
             let mut called = self.clone();
-            match flag {
-                "use_causal_mask" => called.use_causal_mask = value,
-                "return_attention_scores" => called.return_attention_scores = value,
-                _ => return None,
-            }
-            Some(std::rc::Rc::new(called))
+            called.$($path).+.set_flag(flag, value).then(|| std::rc::Rc::new(called) as std::rc::Rc<dyn LayerDef>)
         }
     };
 }
 
-use call_flags;
+use attention_setters;
 
 /// Whether a position, an element of the axis `query`, comes no earlier than another, one of the axis `key`.
 fn causal(g: &mut Graph, shape: &Shape, query: usize, key: usize) -> NodeId {

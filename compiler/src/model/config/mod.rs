@@ -183,7 +183,8 @@ where
             D::deserialize(MapDeserializer::new(fields)).map_err(|why: serde_json::Error| (current.get(), why))
         }
     };
-    let def = def.map_err(|(field, why)| match field {
+    // A flattened struct takes its fields when all of them have been given.
+    let def = def.map_err(|(field, why)| match field.or_else(|| at_fault::<D>(&own, config)) {
         Some((key, value)) => Problem::value(format!("{class} with {key} {}: {}", excerpt(value), reason(&why))),
         None => Problem::value(format!("{class}: {}", reason(&why))),
     });
@@ -192,6 +193,15 @@ where
         Ok(_) => Err(problems),
         Err(problem) => Err(problems.into_iter().chain([problem]).collect()),
     }
+}
+
+/// The first argument that cannot be used with the defaults of all others.
+fn at_fault<'c, D: DeserializeOwned>(defaults: &Config, config: &'c Config) -> Option<(&'c String, &'c Value)> {
+    config.iter().filter(|(key, _)| defaults.contains_key(*key)).find(|(key, value)| {
+        let mut form = defaults.clone();
+        form.insert((*key).clone(), (*value).clone());
+        serde_json::from_value::<D>(Value::Object(form)).is_err()
+    })
 }
 
 /// The arguments of a definition.

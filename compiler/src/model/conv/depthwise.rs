@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::{ConvArguments, convolution};
 use crate::diag::Problem;
 use crate::ir::{Dim, NodeId, Shape};
 use crate::model::activation::Activation;
@@ -11,19 +12,16 @@ use crate::model::initializer::Initializer;
 use crate::model::layer::{BuildCx, Layer, LayerDef};
 use crate::model::regularizer::Regularizer;
 use crate::model::setters::setters;
-use crate::model::window::{DataFormat, Extents, Padding, Windows, ranked};
+use crate::model::window::{Extents, Windows, ranked};
 
 /// Convolves each channel with `depth_multiplier` kernels of its own: items `[spatial..., channels]` become
 /// `[positions..., channels * depth_multiplier]`. The kernel is `[window..., channels, depth_multiplier]`.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(default = "DepthwiseConv::default")]
 pub struct DepthwiseConv<const N: usize> {
-    kernel_size: Extents<N>,
-    strides: Extents<N>,
-    padding: Padding,
+    #[serde(flatten)]
+    conv: ConvArguments<N>,
     depth_multiplier: usize,
-    data_format: DataFormat,
-    dilation_rate: Extents<N>,
     activation: Activation,
     use_bias: bool,
     depthwise_initializer: Initializer,
@@ -42,12 +40,8 @@ pub type DepthwiseConv2D = DepthwiseConv<2>;
 impl<const N: usize> Default for DepthwiseConv<N> {
     fn default() -> DepthwiseConv<N> {
         DepthwiseConv {
-            kernel_size: Extents([0; N]),
-            strides: Extents([1; N]),
-            padding: Padding::Valid,
+            conv: ConvArguments::default(),
             depth_multiplier: 1,
-            data_format: DataFormat::ChannelsLast,
-            dilation_rate: Extents([1; N]),
             activation: Activation::Linear,
             use_bias: true,
             depthwise_initializer: Initializer::GlorotUniform,
@@ -62,27 +56,16 @@ impl<const N: usize> Default for DepthwiseConv<N> {
 
 impl<const N: usize> DepthwiseConv<N> {
     pub fn new(kernel_size: impl Into<Extents<N>>) -> Layer<DepthwiseConv<N>> {
-        Layer::new(DepthwiseConv { kernel_size: kernel_size.into(), ..DepthwiseConv::default() })
-    }
-
-    fn windows(&self) -> Windows<'_> {
-        Windows {
-            size: &self.kernel_size.0,
-            strides: &self.strides.0,
-            dilation: &self.dilation_rate.0,
-            padding: self.padding,
-        }
+        Layer::new(DepthwiseConv { conv: ConvArguments::new(kernel_size), ..DepthwiseConv::default() })
     }
 }
 
+convolution!(DepthwiseConv => conv);
+
 impl<const N: usize> Layer<DepthwiseConv<N>> {
     setters! {
-        strides: into Extents<N>;
-        padding: Padding;
         /// The number of results for each channel.
         depth_multiplier: usize;
-        data_format: DataFormat;
-        dilation_rate: into Extents<N>;
         activation: Activation;
         use_bias: bool;
         depthwise_initializer: Initializer;
@@ -101,12 +84,12 @@ impl<const N: usize> LayerDef for DepthwiseConv<N> {
 
     fn build(&self, cx: &mut BuildCx<'_>) -> Result<(), Problem> {
         cx.positive("depth_multiplier", self.depth_multiplier)?;
-        let item = self.data_format.item(cx, N)?;
-        self.windows().check(cx, "kernel_size", &item[..N])?;
+        let item = self.conv.data_format.item(cx, N)?;
+        self.conv.windows().check(cx, "kernel_size", &item[..N])?;
         self.activation.check(cx)?;
         let channels = item[N] * self.depth_multiplier;
-        self.activation.check_features(self.data_format.last(&self.windows().positions(&item[..N]), channels))?;
-        let shape = [&self.kernel_size.0[..], &[item[N], self.depth_multiplier]].concat();
+        self.activation.check_features(self.conv.features(&item[..N], channels))?;
+        let shape = self.conv.kernel([item[N], self.depth_multiplier]);
         cx.param("kernel", shape, self.depthwise_initializer, self.depthwise_regularizer, &self.depthwise_constraint)?;
         if self.use_bias {
             cx.param("bias", [channels], self.bias_initializer, self.bias_regularizer, &self.bias_constraint)?;
@@ -115,10 +98,10 @@ impl<const N: usize> LayerDef for DepthwiseConv<N> {
     }
 
     fn call(&self, cx: &mut CallCx<'_>, x: &[NodeId]) -> Vec<NodeId> {
-        let x = self.data_format.to_last(cx, x[0]);
+        let x = self.conv.data_format.to_last(cx, x[0]);
         let kernel = cx.weight("kernel");
-        let y = each_channel(cx, self.windows(), x, kernel);
-        vec![super::finish(cx, self.data_format, y, &self.activation)]
+        let y = each_channel(cx, self.conv.windows(), x, kernel);
+        vec![super::finish(cx, self.conv.data_format, y, &self.activation)]
     }
 }
 
@@ -129,11 +112,8 @@ impl<const N: usize> LayerDef for DepthwiseConv<N> {
 #[serde(default = "SeparableConv::default")]
 pub struct SeparableConv<const N: usize> {
     filters: usize,
-    kernel_size: Extents<N>,
-    strides: Extents<N>,
-    padding: Padding,
-    data_format: DataFormat,
-    dilation_rate: Extents<N>,
+    #[serde(flatten)]
+    conv: ConvArguments<N>,
     depth_multiplier: usize,
     activation: Activation,
     use_bias: bool,
@@ -157,11 +137,7 @@ impl<const N: usize> Default for SeparableConv<N> {
     fn default() -> SeparableConv<N> {
         SeparableConv {
             filters: 0,
-            kernel_size: Extents([0; N]),
-            strides: Extents([1; N]),
-            padding: Padding::Valid,
-            data_format: DataFormat::ChannelsLast,
-            dilation_rate: Extents([1; N]),
+            conv: ConvArguments::default(),
             depth_multiplier: 1,
             activation: Activation::Linear,
             use_bias: true,
@@ -180,25 +156,14 @@ impl<const N: usize> Default for SeparableConv<N> {
 
 impl<const N: usize> SeparableConv<N> {
     pub fn new(filters: usize, kernel_size: impl Into<Extents<N>>) -> Layer<SeparableConv<N>> {
-        Layer::new(SeparableConv { filters, kernel_size: kernel_size.into(), ..SeparableConv::default() })
-    }
-
-    fn windows(&self) -> Windows<'_> {
-        Windows {
-            size: &self.kernel_size.0,
-            strides: &self.strides.0,
-            dilation: &self.dilation_rate.0,
-            padding: self.padding,
-        }
+        Layer::new(SeparableConv { filters, conv: ConvArguments::new(kernel_size), ..SeparableConv::default() })
     }
 }
 
+convolution!(SeparableConv => conv);
+
 impl<const N: usize> Layer<SeparableConv<N>> {
     setters! {
-        strides: into Extents<N>;
-        padding: Padding;
-        data_format: DataFormat;
-        dilation_rate: into Extents<N>;
         /// The number of channels between the two convolutions for each channel of the input.
         depth_multiplier: usize;
         activation: Activation;
@@ -223,11 +188,11 @@ impl<const N: usize> LayerDef for SeparableConv<N> {
     fn build(&self, cx: &mut BuildCx<'_>) -> Result<(), Problem> {
         cx.positive("filters", self.filters)?;
         cx.positive("depth_multiplier", self.depth_multiplier)?;
-        let item = self.data_format.item(cx, N)?;
-        self.windows().check(cx, "kernel_size", &item[..N])?;
+        let item = self.conv.data_format.item(cx, N)?;
+        self.conv.windows().check(cx, "kernel_size", &item[..N])?;
         self.activation.check(cx)?;
-        self.activation.check_features(self.data_format.last(&self.windows().positions(&item[..N]), self.filters))?;
-        let shape = [&self.kernel_size.0[..], &[item[N], self.depth_multiplier]].concat();
+        self.activation.check_features(self.conv.features(&item[..N], self.filters))?;
+        let shape = self.conv.kernel([item[N], self.depth_multiplier]);
         cx.param(
             "depthwise_kernel",
             shape,
@@ -250,14 +215,14 @@ impl<const N: usize> LayerDef for SeparableConv<N> {
     }
 
     fn call(&self, cx: &mut CallCx<'_>, x: &[NodeId]) -> Vec<NodeId> {
-        let x = self.data_format.to_last(cx, x[0]);
+        let x = self.conv.data_format.to_last(cx, x[0]);
         let depthwise = cx.weight("depthwise_kernel");
-        let y = each_channel(cx, self.windows(), x, depthwise);
+        let y = each_channel(cx, self.conv.windows(), x, depthwise);
         let pointwise = cx.weight("pointwise_kernel");
         let matrix = Shape(cx.ty(pointwise).shape[N..].to_vec());
         let pointwise = cx.reshape(pointwise, matrix);
         let y = cx.contract(y, pointwise, &[], &[(N + 1, 0)]);
-        vec![super::finish(cx, self.data_format, y, &self.activation)]
+        vec![super::finish(cx, self.conv.data_format, y, &self.activation)]
     }
 }
 

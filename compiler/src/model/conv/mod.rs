@@ -3,10 +3,13 @@
 //! Each class is one definition for every number of axes `N`; `Conv2D` is `Conv<2>`. All of them are a contraction of
 //! sliding windows with a kernel ([`super::window`]), or the transpose of that.
 
+mod arguments;
 mod depthwise;
 mod plain;
 mod transpose;
 
+pub(crate) use arguments::convolution;
+pub use arguments::{ConvArguments, Convolution};
 pub use depthwise::{DepthwiseConv1D, DepthwiseConv2D, SeparableConv1D, SeparableConv2D};
 pub use plain::{Conv1D, Conv2D, Conv3D};
 pub use transpose::{Conv1DTranspose, Conv2DTranspose, Conv3DTranspose};
@@ -50,11 +53,8 @@ pub(super) fn convolve(g: &mut Graph, windows: Windows<'_>, x: NodeId, kernel: N
 }
 
 /// Adds the bias, if there is one, to channels-last items, gives them the layer's layout, and applies the activation.
-fn finish(cx: &mut CallCx<'_>, format: DataFormat, mut y: NodeId, activation: &Activation) -> NodeId {
-    if let Some(bias) = cx.optional_weight("bias") {
-        let bias = cx.broadcast_like(bias, y);
-        y = cx.add(y, bias);
-    }
+fn finish(cx: &mut CallCx<'_>, format: DataFormat, y: NodeId, activation: &Activation) -> NodeId {
+    let y = cx.add_bias(y, "bias");
     let y = format.restore(cx, y);
     activation.on(cx, y)
 }

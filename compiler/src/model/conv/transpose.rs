@@ -2,16 +2,15 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::{ConvArguments, convolution};
 use crate::diag::Problem;
 use crate::ir::{Dim, NodeId, Op, Shape, SliceAxis, WindowAxis};
 use crate::model::activation::Activation;
+use crate::model::affine::KernelAndBias;
 use crate::model::call::CallCx;
-use crate::model::constraint::Constraint;
-use crate::model::initializer::Initializer;
 use crate::model::layer::{BuildCx, Layer, LayerDef};
-use crate::model::regularizer::Regularizer;
-use crate::model::setters::setters;
-use crate::model::window::{DataFormat, Extents, Padding, Windows, axis_name, check_size, ranked};
+use crate::model::setters::{has, setters};
+use crate::model::window::{Extents, Padding, axis_name, check_size, ranked};
 
 /// The transpose of a convolution, as its gradient is: every element adds a multiple of the kernel to the result, at
 /// places that are `strides` apart. Items `[spatial..., channels]` become `[larger..., filters]`. The kernel is
@@ -20,20 +19,13 @@ use crate::model::window::{DataFormat, Extents, Padding, Windows, axis_name, che
 #[serde(default = "ConvTranspose::default")]
 pub struct ConvTranspose<const N: usize> {
     filters: usize,
-    kernel_size: Extents<N>,
-    strides: Extents<N>,
-    padding: Padding,
+    #[serde(flatten)]
+    conv: ConvArguments<N>,
     output_padding: Option<Extents<N>>,
-    data_format: DataFormat,
-    dilation_rate: Extents<N>,
     activation: Activation,
     use_bias: bool,
-    kernel_initializer: Initializer,
-    bias_initializer: Initializer,
-    kernel_regularizer: Option<Regularizer>,
-    bias_regularizer: Option<Regularizer>,
-    kernel_constraint: Option<Constraint>,
-    bias_constraint: Option<Constraint>,
+    #[serde(flatten)]
+    weights: KernelAndBias,
 }
 
 /// A transposed convolution of sequences.
@@ -47,43 +39,25 @@ impl<const N: usize> Default for ConvTranspose<N> {
     fn default() -> ConvTranspose<N> {
         ConvTranspose {
             filters: 0,
-            kernel_size: Extents([0; N]),
-            strides: Extents([1; N]),
-            padding: Padding::Valid,
+            conv: ConvArguments::default(),
             output_padding: None,
-            data_format: DataFormat::ChannelsLast,
-            dilation_rate: Extents([1; N]),
             activation: Activation::Linear,
             use_bias: true,
-            kernel_initializer: Initializer::GlorotUniform,
-            bias_initializer: Initializer::Zeros,
-            kernel_regularizer: None,
-            bias_regularizer: None,
-            kernel_constraint: None,
-            bias_constraint: None,
+            weights: KernelAndBias::default(),
         }
     }
 }
 
 impl<const N: usize> ConvTranspose<N> {
     pub fn new(filters: usize, kernel_size: impl Into<Extents<N>>) -> Layer<ConvTranspose<N>> {
-        Layer::new(ConvTranspose { filters, kernel_size: kernel_size.into(), ..ConvTranspose::default() })
-    }
-
-    fn windows(&self) -> Windows<'_> {
-        Windows {
-            size: &self.kernel_size.0,
-            strides: &self.strides.0,
-            dilation: &self.dilation_rate.0,
-            padding: self.padding,
-        }
+        Layer::new(ConvTranspose { filters, conv: ConvArguments::new(kernel_size), ..ConvTranspose::default() })
     }
 
     /// What becomes of each spatial axis.
     fn results(&self, extents: &[usize]) -> Vec<Landing> {
         let output_padding = |i: usize| self.output_padding.map(|p| p.0[i]);
-        let windows = self.windows().axes(0).into_iter().zip(extents).enumerate();
-        windows.map(|(i, (w, &extent))| Landing::new(&w, extent, self.padding, output_padding(i))).collect()
+        let windows = self.conv.windows().axes(0).into_iter().zip(extents).enumerate();
+        windows.map(|(i, (w, &extent))| Landing::new(&w, extent, self.conv.padding, output_padding(i))).collect()
     }
 }
 
@@ -121,22 +95,15 @@ impl Landing {
     }
 }
 
+convolution!(ConvTranspose => conv);
+has!(const N: usize; ConvTranspose<N> => weights: KernelAndBias);
+
 impl<const N: usize> Layer<ConvTranspose<N>> {
     setters! {
-        strides: into Extents<N>;
-        padding: Padding;
         /// How much longer the result is along each axis than it must be; less than the strides.
-        output_padding: some Extents<N>;
-        data_format: DataFormat;
-        dilation_rate: into Extents<N>;
+        output_padding: some into Extents<N>;
         activation: Activation;
         use_bias: bool;
-        kernel_initializer: Initializer;
-        bias_initializer: Initializer;
-        kernel_regularizer: some Regularizer;
-        bias_regularizer: some Regularizer;
-        kernel_constraint: some Constraint;
-        bias_constraint: some Constraint;
     }
 }
 
@@ -147,11 +114,11 @@ impl<const N: usize> LayerDef for ConvTranspose<N> {
 
     fn build(&self, cx: &mut BuildCx<'_>) -> Result<(), Problem> {
         cx.positive("filters", self.filters)?;
-        let item = self.data_format.item(cx, N)?;
-        self.windows().check_arguments(cx, "kernel_size")?;
-        self.windows().strided_or_dilated(cx)?;
+        let item = self.conv.data_format.item(cx, N)?;
+        self.conv.windows().check_arguments(cx, "kernel_size")?;
+        self.conv.windows().strided_or_dilated(cx)?;
         self.activation.check(cx)?;
-        for (&extra, &stride) in self.output_padding.iter().flat_map(|p| p.0.iter().zip(&self.strides.0)) {
+        for (&extra, &stride) in self.output_padding.iter().flat_map(|p| p.0.iter().zip(&self.conv.strides.0)) {
             check_size(cx, "output_padding", extra)?;
             if extra >= stride {
                 let message = format!("{} with output_padding {extra} and strides {stride}", self.kind());
@@ -163,17 +130,17 @@ impl<const N: usize> LayerDef for ConvTranspose<N> {
             return Err(Problem::shape(message).help("give it more output_padding, or leave that out"));
         }
         let extents: Vec<usize> = self.results(&item[..N]).iter().map(|r| r.count).collect();
-        self.activation.check_features(self.data_format.last(&extents, self.filters))?;
-        let shape = [&self.kernel_size.0[..], &[self.filters, item[N]]].concat();
-        cx.param("kernel", shape, self.kernel_initializer, self.kernel_regularizer, &self.kernel_constraint)?;
+        self.activation.check_features(self.conv.data_format.last(&extents, self.filters))?;
+        let shape = self.conv.kernel([self.filters, item[N]]);
+        cx.weight(self.weights.kernel("kernel", shape))?;
         if self.use_bias {
-            cx.param("bias", [self.filters], self.bias_initializer, self.bias_regularizer, &self.bias_constraint)?;
+            cx.weight(self.weights.bias("bias", [self.filters]))?;
         }
         Ok(())
     }
 
     fn call(&self, cx: &mut CallCx<'_>, x: &[NodeId]) -> Vec<NodeId> {
-        let x = self.data_format.to_last(cx, x[0]);
+        let x = self.conv.data_format.to_last(cx, x[0]);
         let kernel = cx.weight("kernel");
         // [batch, positions..., window..., filters]
         let y = cx.contract(x, kernel, &[], &[(N + 1, N + 1)]);
@@ -188,8 +155,8 @@ impl<const N: usize> LayerDef for ConvTranspose<N> {
             slice[axis + 1] = SliceAxis { start: r.start, step: 1, count: Dim::fixed(r.count) };
         }
         let whole = results.iter().all(|r| r.count == r.extent);
-        let y = cx.push(Op::Fold { axes: self.windows().axes(1), shape: Shape(dims) }, &[y]);
+        let y = cx.push(Op::Fold { axes: self.conv.windows().axes(1), shape: Shape(dims) }, &[y]);
         let y = if whole { y } else { cx.push(Op::Slice(slice), &[y]) };
-        vec![super::finish(cx, self.data_format, y, &self.activation)]
+        vec![super::finish(cx, self.conv.data_format, y, &self.activation)]
     }
 }

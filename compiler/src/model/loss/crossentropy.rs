@@ -5,6 +5,8 @@ use serde::{Deserialize, Serialize};
 use super::{EPSILON, Loss, alike, checked_axis, floats, item_axis, same_items, target_like};
 use crate::diag::{Code, Problem};
 use crate::ir::{DType, Graph, NodeId, Shape, TensorType, ValueRange};
+use crate::model::numbers::{fraction, not_negative};
+use crate::model::setters::{With, setters};
 
 /// A struct with Keras's arguments and their defaults, and a method to set each.
 macro_rules! crossentropy {
@@ -20,6 +22,16 @@ macro_rules! crossentropy {
             }
         }
 
+        constructors!($name);
+
+        impl $name {
+            setters! { $($(#[doc = $arg])+ $field: $ty;)* }
+        }
+    };
+}
+
+macro_rules! constructors {
+    ($name:ident) => {
         impl $name {
             /// For outputs that are probabilities.
             pub fn new() -> $name {
@@ -28,18 +40,8 @@ macro_rules! crossentropy {
 
             /// For outputs without a final sigmoid or softmax: the stable form.
             pub fn from_logits() -> $name {
-                let mut loss = $name::default();
-                loss.from_logits = true;
-                loss
+                $name { from_logits: true, ..$name::default() }
             }
-
-            $(
-                $(#[doc = $arg])+
-                pub fn $field(mut self, $field: impl Into<$ty>) -> $name {
-                    self.$field = $field.into();
-                    self
-                }
-            )*
         }
     };
 }
@@ -60,7 +62,7 @@ impl Loss for BinaryCrossentropy {
     }
 
     fn check(&self, target: &TensorType, output: &TensorType) -> Result<(), Problem> {
-        smoothing(self.kind(), self.label_smoothing)?;
+        fraction(self.kind(), "label_smoothing", self.label_smoothing)?;
         alike(self.kind(), target, output)?;
         mean_axis(self.kind(), self.axis, output)
     }
@@ -101,7 +103,7 @@ impl Loss for BinaryFocalCrossentropy {
     }
 
     fn check(&self, target: &TensorType, output: &TensorType) -> Result<(), Problem> {
-        smoothing(self.kind(), self.label_smoothing)?;
+        fraction(self.kind(), "label_smoothing", self.label_smoothing)?;
         focal(self.kind(), self.alpha, self.gamma)?;
         alike(self.kind(), target, output)?;
         mean_axis(self.kind(), self.axis, output)
@@ -144,7 +146,7 @@ impl Loss for CategoricalCrossentropy {
     }
 
     fn check(&self, target: &TensorType, output: &TensorType) -> Result<(), Problem> {
-        smoothing(self.kind(), self.label_smoothing)?;
+        fraction(self.kind(), "label_smoothing", self.label_smoothing)?;
         classes(self.kind(), self.axis, output)?;
         alike(self.kind(), target, output)
     }
@@ -188,7 +190,7 @@ impl Loss for CategoricalFocalCrossentropy {
     }
 
     fn check(&self, target: &TensorType, output: &TensorType) -> Result<(), Problem> {
-        smoothing(self.kind(), self.label_smoothing)?;
+        fraction(self.kind(), "label_smoothing", self.label_smoothing)?;
         focal(self.kind(), self.alpha, self.gamma)?;
         classes(self.kind(), self.axis, output)?;
         alike(self.kind(), target, output)
@@ -212,12 +214,21 @@ impl Loss for CategoricalFocalCrossentropy {
     }
 }
 
-crossentropy! {
-    /// Crossentropy of one choice among classes; targets are integer labels. A label that is no class is an error of the
-    /// call; where the output has a mask, or the class to ignore is none of the classes, it costs nothing instead.
-    SparseCategoricalCrossentropy {
+/// Crossentropy of one choice among classes; targets are integer labels. A label that is no class is an error of the
+/// call; where the output has a mask, or the class to ignore is none of the classes, it costs nothing instead.
+#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SparseCategoricalCrossentropy {
+    from_logits: bool,
+    ignore_class: Option<i32>,
+}
+
+constructors!(SparseCategoricalCrossentropy);
+
+impl SparseCategoricalCrossentropy {
+    setters! {
         /// A label that does not count: the mean is over the others.
-        ignore_class: Option<i32> = None
+        ignore_class: some i32;
     }
 }
 
@@ -417,20 +428,9 @@ fn shares(g: &mut Graph, output: NodeId, axis: usize) -> NodeId {
     clip(g, p)
 }
 
-fn smoothing(kind: &str, value: f64) -> Result<(), Problem> {
-    match (0.0..=1.0).contains(&value) {
-        true => Ok(()),
-        false => Err(Problem::value(format!("{kind} with label_smoothing {value}: must be between 0 and 1"))),
-    }
-}
-
 fn focal(kind: &str, alpha: f64, gamma: f64) -> Result<(), Problem> {
-    for (name, value) in [("alpha", alpha), ("gamma", gamma)] {
-        if !(value >= 0.0 && value.is_finite()) {
-            return Err(Problem::value(format!("{kind} with {name} {value}: must be finite and not negative")));
-        }
-    }
-    Ok(())
+    not_negative(kind, "alpha", alpha)?;
+    not_negative(kind, "gamma", gamma)
 }
 
 /// `target * (1 - smoothing) + smoothing / classes`

@@ -7,6 +7,8 @@ use super::{EPSILON, Loss, alike, checked_axis, target_like};
 use crate::diag::Problem;
 use crate::ir::{Graph, NodeId, TensorType};
 use crate::model::config::optional_list;
+use crate::model::numbers::not_negative;
+use crate::model::setters::{With, setters};
 
 /// `1 - 2 * |target and output| / (|target| + |output|)`
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
@@ -21,10 +23,9 @@ impl Dice {
         Dice::default()
     }
 
-    /// The axes to sum over; what is left are losses of their own. All, with the batch, unless set.
-    pub fn axis(mut self, axis: impl Into<Vec<isize>>) -> Dice {
-        self.axis = Some(axis.into());
-        self
+    setters! {
+        /// The axes to sum over; what is left are losses of their own. All, with the batch, unless set.
+        axis: some into Vec<isize>;
     }
 }
 
@@ -67,22 +68,13 @@ impl Tversky {
         Tversky::default()
     }
 
-    /// The weight of what the output lacks.
-    pub fn alpha(mut self, alpha: f64) -> Tversky {
-        self.alpha = alpha;
-        self
-    }
-
-    /// The weight of what the output has too much.
-    pub fn beta(mut self, beta: f64) -> Tversky {
-        self.beta = beta;
-        self
-    }
-
-    /// The axes to sum over; what is left are losses of their own. All, with the batch, unless set.
-    pub fn axis(mut self, axis: impl Into<Vec<isize>>) -> Tversky {
-        self.axis = Some(axis.into());
-        self
+    setters! {
+        /// The weight of what the output lacks.
+        alpha: f64;
+        /// The weight of what the output has too much.
+        beta: f64;
+        /// The axes to sum over; what is left are losses of their own. All, with the batch, unless set.
+        axis: some into Vec<isize>;
     }
 }
 
@@ -99,11 +91,8 @@ impl Loss for Tversky {
 
     fn check(&self, target: &TensorType, output: &TensorType) -> Result<(), Problem> {
         axes(self.kind(), &self.axis, output)?;
-        for (name, value) in [("alpha", self.alpha), ("beta", self.beta)] {
-            if !(value >= 0.0 && value.is_finite()) {
-                return Err(Problem::value(format!("Tversky with {name} {value}: must be finite and not negative")));
-            }
-        }
+        not_negative(self.kind(), "alpha", self.alpha)?;
+        not_negative(self.kind(), "beta", self.beta)?;
         alike(self.kind(), target, output)
     }
 

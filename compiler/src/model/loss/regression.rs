@@ -5,6 +5,8 @@ use serde::{Deserialize, Serialize};
 use super::{EPSILON, Loss, alike, checked_axis, item_axis, target_like};
 use crate::diag::Problem;
 use crate::ir::{Graph, NodeId, TensorType};
+use crate::model::numbers::positive;
+use crate::model::setters::{With, setters};
 
 /// Losses without arguments that compare element by element.
 macro_rules! elementwise {
@@ -93,10 +95,9 @@ impl Huber {
         Huber::default()
     }
 
-    /// Where the square ends.
-    pub fn delta(mut self, delta: f64) -> Huber {
-        self.delta = delta;
-        self
+    setters! {
+        /// Where the square ends.
+        delta: f64;
     }
 }
 
@@ -112,9 +113,7 @@ impl Loss for Huber {
     }
 
     fn check(&self, target: &TensorType, output: &TensorType) -> Result<(), Problem> {
-        if !(self.delta > 0.0 && self.delta.is_finite()) {
-            return Err(Problem::value(format!("Huber with delta {}: must be positive", self.delta)));
-        }
+        positive(self.kind(), "delta", self.delta)?;
         alike(self.kind(), target, output)
     }
 
@@ -168,10 +167,9 @@ impl CosineSimilarity {
         CosineSimilarity::default()
     }
 
-    /// The axis of the vectors, the last one unless set.
-    pub fn axis(mut self, axis: isize) -> CosineSimilarity {
-        self.axis = axis;
-        self
+    setters! {
+        /// The axis of the vectors, the last one unless set.
+        axis: isize;
     }
 }
 

@@ -3,10 +3,11 @@
 use serde::{Deserialize, Serialize};
 
 use super::mean::MeanMetric;
-use super::probability;
 use crate::diag::{Code, Problem};
 use crate::ir::{DType, Dim, Graph, NodeId, Shape, TensorType};
 use crate::model::loss::{alike, sparse_labels, target_like};
+use crate::model::numbers::fraction;
+use crate::model::setters::{With, setters};
 
 /// How often the prediction is right. As Keras's `"accuracy"` does, it looks at the shapes: one output is a yes at more
 /// than 0.5, several outputs are classes, and targets with one number fewer are labels.
@@ -94,10 +95,9 @@ impl BinaryAccuracy {
         BinaryAccuracy::default()
     }
 
-    /// What more than counts as a yes, 0.5 unless set.
-    pub fn threshold(mut self, threshold: f64) -> BinaryAccuracy {
-        self.threshold = threshold;
-        self
+    setters! {
+        /// What more than counts as a yes, 0.5 unless set.
+        threshold: f64;
     }
 }
 
@@ -113,7 +113,7 @@ impl MeanMetric for BinaryAccuracy {
     }
 
     fn check(&self, target: &TensorType, output: &TensorType) -> Result<(), Problem> {
-        probability("BinaryAccuracy", "threshold", self.threshold)?;
+        fraction("BinaryAccuracy", "threshold", self.threshold)?;
         alike("BinaryAccuracy", target, output)
     }
 

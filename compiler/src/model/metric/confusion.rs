@@ -2,11 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Batch, Metric, probability};
+use super::{Batch, Metric};
 use crate::diag::{Code, Problem};
 use crate::ir::{DType, Graph, NodeId, Shape, TensorType};
 use crate::model::config::optional_list;
 use crate::model::loss::{align, alike, divide_no_nan, target_like};
+use crate::model::numbers::fraction;
+use crate::model::setters::{With, setters};
 
 /// What outputs outside of the `top_k` count as.
 const NEVER: f64 = -1e10;
@@ -30,7 +32,7 @@ impl Decision<'_> {
         if self.thresholds.is_some_and(<[f64]>::is_empty) {
             return Err(Problem::value(format!("{kind} without a threshold")));
         }
-        self.thresholds.into_iter().flatten().try_for_each(|&t| probability(kind, "threshold", t))?;
+        self.thresholds.into_iter().flatten().try_for_each(|&t| fraction(kind, "threshold", t))?;
         if self.top_k == Some(0) {
             return Err(Problem::value(format!("{kind} with top_k 0: must be at least 1")));
         }
@@ -143,10 +145,9 @@ macro_rules! counts {
                 $name::default()
             }
 
-            /// What more than counts as positive, 0.5 unless set; there is a result for each.
-            pub fn thresholds(mut self, thresholds: impl Into<Vec<f64>>) -> $name {
-                self.thresholds = Some(thresholds.into());
-                self
+            setters! {
+                /// What more than counts as positive, 0.5 unless set; there is a result for each.
+                thresholds: some into Vec<f64>;
             }
 
             fn decision(&self) -> Decision<'_> {
@@ -203,22 +204,13 @@ macro_rules! shares {
                     $name::default()
                 }
 
-                /// What more than counts as positive, 0.5 unless set; there is a result for each.
-                pub fn thresholds(mut self, thresholds: impl Into<Vec<f64>>) -> $name {
-                    self.thresholds = Some(thresholds.into());
-                    self
-                }
-
-                /// Counts only the largest outputs along the last axis as positive, whatever their size.
-                pub fn top_k(mut self, k: usize) -> $name {
-                    self.top_k = Some(k);
-                    self
-                }
-
-                /// Looks at one class of the last axis alone.
-                pub fn class_id(mut self, class: usize) -> $name {
-                    self.class_id = Some(class);
-                    self
+                setters! {
+                    /// What more than counts as positive, 0.5 unless set; there is a result for each.
+                    thresholds: some into Vec<f64>;
+                    /// Counts only the largest outputs along the last axis as positive, whatever their size.
+                    top_k: some usize;
+                    /// Looks at one class of the last axis alone.
+                    class_id: some usize;
                 }
 
                 fn decision(&self) -> Decision<'_> {

@@ -7,6 +7,7 @@ use crate::diag::Problem;
 use crate::ir::{Graph, NodeId, Shape, TensorType};
 use crate::model::axes::Axes;
 use crate::model::loss::{EPSILON, alike, target_like};
+use crate::model::setters::{With, setters};
 
 /// Pearson's coefficient: the mean of the products of targets and outputs that are brought to mean 0 and variance 1
 /// along some axes.
@@ -37,10 +38,9 @@ macro_rules! correlations {
                 $name::default()
             }
 
-            /// The axes along which items are compared, counted with the batch as 0 or from the back.
-            pub fn axis(mut self, axis: impl Into<Axes>) -> $name {
-                self.axis = axis.into();
-                self
+            setters! {
+                /// The axes along which items are compared, counted with the batch as 0 or from the back.
+                axis: into Axes;
             }
         }
 

@@ -6,10 +6,12 @@
 use serde::{Deserialize, Serialize};
 
 use super::confusion::{class_of, one_class};
-use super::{Batch, Metric, probability};
+use super::{Batch, Metric};
 use crate::diag::{Code, Problem};
 use crate::ir::{DType, Graph, NodeId, Op, Shape, TensorType};
 use crate::model::loss::{align, alike, divide_no_nan, target_like};
+use crate::model::numbers::fraction;
+use crate::model::setters::{With, setters};
 
 /// The fuzz that thresholds at the ends are moved outwards by.
 const EPSILON: f64 = 1e-7;
@@ -195,44 +197,19 @@ impl AUC {
         AUC::default()
     }
 
-    /// Evenly spaced thresholds, 200 unless set.
-    pub fn num_thresholds(mut self, count: usize) -> AUC {
-        self.num_thresholds = count;
-        self
-    }
-
-    pub fn curve(mut self, curve: Curve) -> AUC {
-        self.curve = curve;
-        self
-    }
-
-    pub fn summation_method(mut self, method: SummationMethod) -> AUC {
-        self.summation_method = method;
-        self
-    }
-
-    /// Thresholds in places of their own, besides 0 and 1.
-    pub fn thresholds(mut self, thresholds: impl Into<Vec<f64>>) -> AUC {
-        self.thresholds = Some(thresholds.into());
-        self
-    }
-
-    /// An area for each output, averaged, instead of one area over all outputs.
-    pub fn multi_label(mut self, multi_label: bool) -> AUC {
-        self.multi_label = multi_label;
-        self
-    }
-
-    /// How much each output counts.
-    pub fn label_weights(mut self, weights: impl Into<Vec<f64>>) -> AUC {
-        self.label_weights = Some(weights.into());
-        self
-    }
-
-    /// Whether outputs lack a final sigmoid.
-    pub fn from_logits(mut self, from_logits: bool) -> AUC {
-        self.from_logits = from_logits;
-        self
+    setters! {
+        /// Evenly spaced thresholds, 200 unless set.
+        num_thresholds: usize;
+        curve: Curve;
+        summation_method: SummationMethod;
+        /// Thresholds in places of their own, besides 0 and 1.
+        thresholds: some into Vec<f64>;
+        /// An area for each output, averaged, instead of one area over all outputs.
+        multi_label: bool;
+        /// How much each output counts.
+        label_weights: some into Vec<f64>;
+        /// Whether outputs lack a final sigmoid.
+        from_logits: bool;
     }
 
     fn places(&self) -> Thresholds {
@@ -291,7 +268,7 @@ impl Metric for AUC {
         if self.thresholds.is_none() && self.num_thresholds < 2 {
             return Err(Problem::value(format!("AUC with num_thresholds {}: must be at least 2", self.num_thresholds)));
         }
-        self.thresholds.iter().flatten().try_for_each(|&t| probability("AUC", "threshold", t))?;
+        self.thresholds.iter().flatten().try_for_each(|&t| fraction("AUC", "threshold", t))?;
         let labels = output.shape.last().filter(|_| output.shape.rank() > 1).and_then(|d| d.as_fixed());
         if self.multi_label && (output.shape.rank() != 2 || labels.is_none()) {
             return Err(Problem::new(
@@ -425,10 +402,9 @@ impl MeanAveragePrecision {
         MeanAveragePrecision::default()
     }
 
-    /// Evenly spaced thresholds, 200 unless set.
-    pub fn num_thresholds(mut self, count: usize) -> MeanAveragePrecision {
-        self.num_thresholds = count;
-        self
+    setters! {
+        /// Evenly spaced thresholds, 200 unless set.
+        num_thresholds: usize;
     }
 }
 
@@ -504,16 +480,11 @@ macro_rules! bounded {
                 $name { $bound, num_thresholds: 200, class_id: None }
             }
 
-            /// Evenly spaced thresholds, 200 unless set.
-            pub fn num_thresholds(mut self, count: usize) -> $name {
-                self.num_thresholds = count;
-                self
-            }
-
-            /// Looks at one class of the last axis alone.
-            pub fn class_id(mut self, class: usize) -> $name {
-                self.class_id = Some(class);
-                self
+            setters! {
+                /// Evenly spaced thresholds, 200 unless set.
+                num_thresholds: usize;
+                /// Looks at one class of the last axis alone.
+                class_id: some usize;
             }
 
             fn places(&self) -> Thresholds {
@@ -531,7 +502,7 @@ macro_rules! bounded {
 
             fn check(&self, target: &TensorType, output: &TensorType) -> Result<(), Problem> {
                 alike(stringify!($name), target, output)?;
-                probability(stringify!($name), stringify!($bound), self.$bound)?;
+                fraction(stringify!($name), stringify!($bound), self.$bound)?;
                 if self.num_thresholds == 0 {
                     let message = concat!(stringify!($name), " with num_thresholds 0: must be at least 1");
                     return Err(Problem::value(message));

@@ -6,6 +6,8 @@ use super::{Batch, Metric};
 use crate::diag::{Code, Problem};
 use crate::ir::{DType, Graph, NodeId, ReduceFn, TensorType};
 use crate::model::loss::{align, alike, target_like};
+use crate::model::numbers::positive;
+use crate::model::setters::{With, setters};
 
 /// Keras's fuzz: keeps divisions by nothing finite.
 const EPSILON: f64 = 1e-7;
@@ -37,16 +39,11 @@ impl FBetaScore {
         FBetaScore { beta, ..FBetaScore::default() }
     }
 
-    /// One number for all classes; unless set there is one for each.
-    pub fn average(mut self, average: Averaging) -> FBetaScore {
-        self.average = Some(average);
-        self
-    }
-
-    /// What more than counts as positive; unless set it is the largest output.
-    pub fn threshold(mut self, threshold: f64) -> FBetaScore {
-        self.threshold = Some(threshold);
-        self
+    setters! {
+        /// One number for all classes; unless set there is one for each.
+        average: some Averaging;
+        /// What more than counts as positive; unless set it is the largest output.
+        threshold: some f64;
     }
 }
 
@@ -63,9 +60,7 @@ impl Metric for FBetaScore {
 
     fn check(&self, target: &TensorType, output: &TensorType) -> Result<(), Problem> {
         alike("FBetaScore", target, output)?;
-        if !(self.beta > 0.0 && self.beta.is_finite()) {
-            return Err(Problem::value(format!("FBetaScore with beta {}: must be positive", self.beta)));
-        }
+        positive("FBetaScore", "beta", self.beta)?;
         if let Some(t) = self.threshold.filter(|t| !(*t > 0.0 && *t <= 1.0)) {
             return Err(Problem::value(format!("FBetaScore with threshold {t}: must be above 0 and at most 1")));
         }
@@ -152,16 +147,11 @@ impl F1Score {
         F1Score::default()
     }
 
-    /// One number for all classes; unless set there is one for each.
-    pub fn average(mut self, average: Averaging) -> F1Score {
-        self.average = Some(average);
-        self
-    }
-
-    /// What more than counts as positive; unless set it is the largest output.
-    pub fn threshold(mut self, threshold: f64) -> F1Score {
-        self.threshold = Some(threshold);
-        self
+    setters! {
+        /// One number for all classes; unless set there is one for each.
+        average: some Averaging;
+        /// What more than counts as positive; unless set it is the largest output.
+        threshold: some f64;
     }
 }
 

@@ -2,11 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Batch, Metric, probability};
+use super::{Batch, Metric};
 use crate::diag::{Code, Problem};
 use crate::ir::{DType, Dim, Graph, NodeId, Op, Shape, TensorType};
 use crate::model::layer::resolve_axis;
 use crate::model::loss::align;
+use crate::model::numbers::fraction;
+use crate::model::setters::{With, setters};
 
 /// Keras's fuzz: keeps divisions by nothing finite.
 const EPSILON: f64 = 1e-7;
@@ -31,28 +33,15 @@ impl IoU {
         IoU { num_classes, target_class_ids, ignore_class: None, sparse_y_true, sparse_y_pred, axis: -1 }
     }
 
-    /// A target that does not count.
-    pub fn ignore_class(mut self, class: i32) -> IoU {
-        self.ignore_class = Some(class);
-        self
-    }
-
-    /// Whether targets are class numbers (as they are unless set) or scores of classes.
-    pub fn sparse_y_true(mut self, sparse: bool) -> IoU {
-        self.sparse_y_true = sparse;
-        self
-    }
-
-    /// Whether outputs are class numbers (as they are unless set) or scores of classes.
-    pub fn sparse_y_pred(mut self, sparse: bool) -> IoU {
-        self.sparse_y_pred = sparse;
-        self
-    }
-
-    /// The axis of the classes of scores, the last one unless set.
-    pub fn axis(mut self, axis: isize) -> IoU {
-        self.axis = axis;
-        self
+    setters! {
+        /// A target that does not count.
+        ignore_class: some i32;
+        /// Whether targets are class numbers (as they are unless set) or scores of classes.
+        sparse_y_true: bool;
+        /// Whether outputs are class numbers (as they are unless set) or scores of classes.
+        sparse_y_pred: bool;
+        /// The axis of the classes of scores, the last one unless set.
+        axis: isize;
     }
 
     /// The shape of class numbers for a tensor.
@@ -313,16 +302,11 @@ impl BinaryIoU {
         BinaryIoU::default()
     }
 
-    /// The classes that count, both unless set.
-    pub fn target_class_ids(mut self, ids: impl Into<Vec<usize>>) -> BinaryIoU {
-        self.target_class_ids = ids.into();
-        self
-    }
-
-    /// Outputs of at least this are class 1; 0.5 unless set.
-    pub fn threshold(mut self, threshold: f64) -> BinaryIoU {
-        self.threshold = threshold;
-        self
+    setters! {
+        /// The classes that count, both unless set.
+        target_class_ids: into Vec<usize>;
+        /// Outputs of at least this are class 1; 0.5 unless set.
+        threshold: f64;
     }
 
     fn iou(&self) -> IoU {
@@ -342,7 +326,7 @@ impl Metric for BinaryIoU {
     }
 
     fn check(&self, target: &TensorType, output: &TensorType) -> Result<(), Problem> {
-        probability("BinaryIoU", "threshold", self.threshold)?;
+        fraction("BinaryIoU", "threshold", self.threshold)?;
         self.iou().fits(target, output)
     }
 

@@ -128,11 +128,3 @@ delegate! {
     [] Box<dyn Metric>, |this| (**this), (**this).name();
     [] Rc<dyn Metric>, |this| (**this), (**this).name();
 }
-
-/// Fails unless an argument is a probability.
-fn probability(kind: &str, argument: &str, value: f64) -> Result<(), Problem> {
-    match (0.0..=1.0).contains(&value) {
-        true => Ok(()),
-        false => Err(Problem::value(format!("{kind} with {argument} {value}: must be between 0 and 1"))),
-    }
-}

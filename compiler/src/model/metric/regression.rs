@@ -7,6 +7,7 @@ use super::{Batch, Metric};
 use crate::diag::{Code, Problem};
 use crate::ir::{DType, Graph, NodeId, TensorType};
 use crate::model::loss::{LogCosh, Loss, align, alike, divide_no_nan, square_error, target_like};
+use crate::model::setters::{With, setters};
 
 /// The square root of the mean squared error.
 #[derive(Clone, Copy, PartialEq, Debug, Default, Serialize, Deserialize)]
@@ -75,16 +76,11 @@ impl R2Score {
         R2Score::default()
     }
 
-    /// How several outputs become one number, their mean unless set; `None` gives a score for each.
-    pub fn class_aggregation(mut self, aggregation: impl Into<Option<ClassAggregation>>) -> R2Score {
-        self.class_aggregation = aggregation.into();
-        self
-    }
-
-    /// Adjusts the score for this number of independent variables.
-    pub fn num_regressors(mut self, count: usize) -> R2Score {
-        self.num_regressors = count;
-        self
+    setters! {
+        /// How several outputs become one number, their mean unless set; `None` gives a score for each.
+        class_aggregation: into Option<ClassAggregation>;
+        /// Adjusts the score for this number of independent variables.
+        num_regressors: usize;
     }
 }
 

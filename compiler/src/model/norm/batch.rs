@@ -1,14 +1,14 @@
 use serde::{Deserialize, Serialize};
 
-use super::{check_epsilon, inverse_root, moments};
+use super::gamma_beta::GammaBeta;
+use super::{inverse_root, moments};
 use crate::diag::{Code, Problem};
 use crate::ir::{DType, NodeId, Shape};
 use crate::model::CallCx;
-use crate::model::constraint::Constraint;
 use crate::model::initializer::Initializer;
 use crate::model::layer::{BuildCx, Layer, LayerDef, Weight, resolve_axis};
-use crate::model::regularizer::Regularizer;
-use crate::model::setters::setters;
+use crate::model::numbers::{fraction, positive};
+use crate::model::setters::{has, setters};
 
 /// Centres and scales each channel: in training by the statistics of the batch, in prediction by their moving
 /// averages. A frozen layer behaves as in prediction and keeps its averages. Steps that the input's mask leaves out
@@ -22,16 +22,10 @@ pub struct BatchNormalization {
     axis: isize,
     momentum: f64,
     epsilon: f64,
-    center: bool,
-    scale: bool,
-    beta_initializer: Initializer,
-    gamma_initializer: Initializer,
+    #[serde(flatten)]
+    weights: GammaBeta,
     moving_mean_initializer: Initializer,
     moving_variance_initializer: Initializer,
-    beta_regularizer: Option<Regularizer>,
-    gamma_regularizer: Option<Regularizer>,
-    beta_constraint: Option<Constraint>,
-    gamma_constraint: Option<Constraint>,
     renorm: bool,
     renorm_clipping: Option<RenormClipping>,
     renorm_momentum: f64,
@@ -55,16 +49,9 @@ impl Default for BatchNormalization {
             axis: -1,
             momentum: 0.99,
             epsilon: 1e-3,
-            center: true,
-            scale: true,
-            beta_initializer: Initializer::Zeros,
-            gamma_initializer: Initializer::Ones,
+            weights: GammaBeta::default(),
             moving_mean_initializer: Initializer::Zeros,
             moving_variance_initializer: Initializer::Ones,
-            beta_regularizer: None,
-            gamma_regularizer: None,
-            beta_constraint: None,
-            gamma_constraint: None,
             renorm: false,
             renorm_clipping: None,
             renorm_momentum: 0.99,
@@ -78,6 +65,8 @@ impl BatchNormalization {
     }
 }
 
+has!(BatchNormalization => weights: GammaBeta);
+
 impl Layer<BatchNormalization> {
     setters! {
         /// The axis of the channels, counted with the batch as 0 or from the back.
@@ -86,18 +75,8 @@ impl Layer<BatchNormalization> {
         momentum: f64;
         /// What is added to the variance.
         epsilon: f64;
-        /// Whether there is a trained offset `beta`.
-        center: bool;
-        /// Whether there is a trained factor `gamma`.
-        scale: bool;
-        beta_initializer: Initializer;
-        gamma_initializer: Initializer;
         moving_mean_initializer: Initializer;
         moving_variance_initializer: Initializer;
-        beta_regularizer: some Regularizer;
-        gamma_regularizer: some Regularizer;
-        beta_constraint: some Constraint;
-        gamma_constraint: some Constraint;
         /// Batch renormalisation.
         renorm: bool;
         renorm_clipping: some RenormClipping;
@@ -123,22 +102,14 @@ impl LayerDef for BatchNormalization {
             return Err(Problem::new(Code::Axis, message).help("name the axis of the channels, usually -1"));
         };
         for (argument, momentum) in [("momentum", self.momentum), ("renorm_momentum", self.renorm_momentum)] {
-            if !(0.0..=1.0).contains(&momentum) {
-                let message = format!("BatchNormalization with {argument} {momentum}: must be between 0 and 1");
-                return Err(Problem::value(message));
-            }
+            fraction(self.kind(), argument, momentum)?;
         }
-        check_epsilon(self.kind(), self.epsilon)?;
+        positive(self.kind(), "epsilon", self.epsilon)?;
         if let Some(mask) = cx.mask(0).filter(|mask| mask.shape.rank() + 1 != cx.input().shape.rank()) {
             let message = format!("BatchNormalization of {} cannot use a mask of {mask}", cx.input());
             return Err(Problem::shape(message).help("the mask must have every axis of its tensor but the last"));
         }
-        if self.scale {
-            cx.param("gamma", [channels], self.gamma_initializer, self.gamma_regularizer, &self.gamma_constraint)?;
-        }
-        if self.center {
-            cx.param("beta", [channels], self.beta_initializer, self.beta_regularizer, &self.beta_constraint)?;
-        }
+        self.weights.declare(cx, &[channels])?;
         cx.weight(Weight::state("moving_mean", [channels], self.moving_mean_initializer))?;
         cx.weight(Weight::state("moving_variance", [channels], self.moving_variance_initializer))?;
         if self.renorm {

@@ -1,14 +1,13 @@
 use serde::{Deserialize, Serialize};
 
-use super::{check_epsilon, inverse_root, moments};
+use super::gamma_beta::{GammaBeta, scaled};
+use super::{inverse_root, moments};
 use crate::diag::{Code, Problem};
 use crate::ir::{Dim, NodeId, Shape};
 use crate::model::CallCx;
-use crate::model::constraint::Constraint;
-use crate::model::initializer::Initializer;
 use crate::model::layer::{BuildCx, Layer, LayerDef, resolve_axis};
-use crate::model::regularizer::Regularizer;
-use crate::model::setters::setters;
+use crate::model::numbers::positive;
+use crate::model::setters::{has, setters};
 
 /// Centres and scales groups of an item's channels, each by its own mean and variance.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -17,31 +16,13 @@ pub struct GroupNormalization {
     groups: isize,
     axis: isize,
     epsilon: f64,
-    center: bool,
-    scale: bool,
-    beta_initializer: Initializer,
-    gamma_initializer: Initializer,
-    beta_regularizer: Option<Regularizer>,
-    gamma_regularizer: Option<Regularizer>,
-    beta_constraint: Option<Constraint>,
-    gamma_constraint: Option<Constraint>,
+    #[serde(flatten)]
+    weights: GammaBeta,
 }
 
 impl Default for GroupNormalization {
     fn default() -> GroupNormalization {
-        GroupNormalization {
-            groups: 32,
-            axis: -1,
-            epsilon: 1e-3,
-            center: true,
-            scale: true,
-            beta_initializer: Initializer::Zeros,
-            gamma_initializer: Initializer::Ones,
-            beta_regularizer: None,
-            gamma_regularizer: None,
-            beta_constraint: None,
-            gamma_constraint: None,
-        }
+        GroupNormalization { groups: 32, axis: -1, epsilon: 1e-3, weights: GammaBeta::default() }
     }
 }
 
@@ -52,6 +33,8 @@ impl GroupNormalization {
     }
 }
 
+has!(GroupNormalization => weights: GammaBeta);
+
 impl Layer<GroupNormalization> {
     setters! {
         /// The number of groups, which divides the channels; -1 gives each channel its own: instance normalisation.
@@ -60,16 +43,6 @@ impl Layer<GroupNormalization> {
         axis: isize;
         /// What is added to the variance.
         epsilon: f64;
-        /// Whether there is a trained offset `beta`.
-        center: bool;
-        /// Whether there is a trained factor `gamma`.
-        scale: bool;
-        beta_initializer: Initializer;
-        gamma_initializer: Initializer;
-        beta_regularizer: some Regularizer;
-        gamma_regularizer: some Regularizer;
-        beta_constraint: some Constraint;
-        gamma_constraint: some Constraint;
     }
 }
 
@@ -101,15 +74,9 @@ impl LayerDef for GroupNormalization {
 
     fn build(&self, cx: &mut BuildCx<'_>) -> Result<(), Problem> {
         cx.float()?;
-        check_epsilon(self.kind(), self.epsilon)?;
+        positive(self.kind(), "epsilon", self.epsilon)?;
         let (_, channels, _) = self.resolve(&cx.input().shape)?;
-        if self.scale {
-            cx.param("gamma", [channels], self.gamma_initializer, self.gamma_regularizer, &self.gamma_constraint)?;
-        }
-        if self.center {
-            cx.param("beta", [channels], self.beta_initializer, self.beta_regularizer, &self.beta_constraint)?;
-        }
-        Ok(())
+        self.weights.declare(cx, &[channels])
     }
 
     fn call(&self, cx: &mut CallCx<'_>, x: &[NodeId]) -> Vec<NodeId> {
@@ -126,15 +93,7 @@ impl LayerDef for GroupNormalization {
         let scale = cx.unreduce(scale, &together, &grouped);
         let y = cx.sub(y, mean);
         let y = cx.mul(y, scale);
-        let mut y = cx.reshape(y, shape.clone());
-        if let Some(gamma) = cx.optional_weight("gamma") {
-            let gamma = cx.broadcast(gamma, &[axis], shape.clone());
-            y = cx.mul(y, gamma);
-        }
-        if let Some(beta) = cx.optional_weight("beta") {
-            let beta = cx.broadcast(beta, &[axis], shape);
-            y = cx.add(y, beta);
-        }
-        vec![y]
+        let y = cx.reshape(y, shape.clone());
+        vec![scaled(cx, y, &[axis], &shape)]
     }
 }

@@ -1,15 +1,15 @@
 use serde::{Deserialize, Serialize};
 
-use super::{check_epsilon, inverse_root, moments};
+use super::gamma_beta::{GammaBeta, scaled};
+use super::{inverse_root, moments};
 use crate::diag::Problem;
 use crate::ir::{NodeId, Shape};
 use crate::model::CallCx;
 use crate::model::axes::Axes;
-use crate::model::constraint::Constraint;
 use crate::model::initializer::Initializer;
 use crate::model::layer::{BuildCx, Layer, LayerDef, Weight};
-use crate::model::regularizer::Regularizer;
-use crate::model::setters::setters;
+use crate::model::numbers::positive;
+use crate::model::setters::{has, setters};
 
 /// Centres and scales each item along its last axis, or along others, by its own mean and variance.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -17,32 +17,14 @@ use crate::model::setters::setters;
 pub struct LayerNormalization {
     axis: Axes,
     epsilon: f64,
-    center: bool,
-    scale: bool,
+    #[serde(flatten)]
+    weights: GammaBeta,
     rms_scaling: bool,
-    beta_initializer: Initializer,
-    gamma_initializer: Initializer,
-    beta_regularizer: Option<Regularizer>,
-    gamma_regularizer: Option<Regularizer>,
-    beta_constraint: Option<Constraint>,
-    gamma_constraint: Option<Constraint>,
 }
 
 impl Default for LayerNormalization {
     fn default() -> LayerNormalization {
-        LayerNormalization {
-            axis: Axes::One(-1),
-            epsilon: 1e-3,
-            center: true,
-            scale: true,
-            rms_scaling: false,
-            beta_initializer: Initializer::Zeros,
-            gamma_initializer: Initializer::Ones,
-            beta_regularizer: None,
-            gamma_regularizer: None,
-            beta_constraint: None,
-            gamma_constraint: None,
-        }
+        LayerNormalization { axis: Axes::One(-1), epsilon: 1e-3, weights: GammaBeta::default(), rms_scaling: false }
     }
 }
 
@@ -52,25 +34,17 @@ impl LayerNormalization {
     }
 }
 
+has!(LayerNormalization => weights: GammaBeta);
+
 impl Layer<LayerNormalization> {
     setters! {
         /// The axes that are normalised together, counted with the batch as 0 or from the back.
         axis: into Axes;
         /// What is added to the variance.
         epsilon: f64;
-        /// Whether there is a trained offset `beta`.
-        center: bool;
-        /// Whether there is a trained factor `gamma`.
-        scale: bool;
         /// Scales by the standard deviation without centring, and has no `beta`; `gamma` it always has. Keras keeps
         /// this for old models; for the root mean square see [`RMSNormalization`].
         rms_scaling: bool;
-        beta_initializer: Initializer;
-        gamma_initializer: Initializer;
-        beta_regularizer: some Regularizer;
-        gamma_regularizer: some Regularizer;
-        beta_constraint: some Constraint;
-        gamma_constraint: some Constraint;
     }
 }
 
@@ -90,16 +64,14 @@ impl LayerDef for LayerNormalization {
 
     fn build(&self, cx: &mut BuildCx<'_>) -> Result<(), Problem> {
         cx.float()?;
-        check_epsilon(self.kind(), self.epsilon)?;
+        positive(self.kind(), "epsilon", self.epsilon)?;
         let axes = self.axis.resolve(self.kind(), &cx.input().shape)?;
         let extents = extents(&cx.input().shape, &axes);
-        if self.scale || self.rms_scaling {
-            cx.param("gamma", extents.clone(), self.gamma_initializer, self.gamma_regularizer, &self.gamma_constraint)?;
+        let mut weights = self.weights.clone();
+        if self.rms_scaling {
+            (weights.scale, weights.center) = (true, false);
         }
-        if self.center && !self.rms_scaling {
-            cx.param("beta", extents, self.beta_initializer, self.beta_regularizer, &self.beta_constraint)?;
-        }
-        Ok(())
+        weights.declare(cx, &extents)
     }
 
     fn call(&self, cx: &mut CallCx<'_>, x: &[NodeId]) -> Vec<NodeId> {
@@ -115,15 +87,7 @@ impl LayerDef for LayerNormalization {
             y = cx.sub(x, mean);
         }
         y = cx.mul(y, scale);
-        if let Some(gamma) = cx.optional_weight("gamma") {
-            let gamma = cx.broadcast(gamma, &axes, shape.clone());
-            y = cx.mul(y, gamma);
-        }
-        if let Some(beta) = cx.optional_weight("beta") {
-            let beta = cx.broadcast(beta, &axes, shape);
-            y = cx.add(y, beta);
-        }
-        vec![y]
+        vec![scaled(cx, y, &axes, &shape)]
     }
 }
 
@@ -164,7 +128,7 @@ impl LayerDef for RMSNormalization {
 
     fn build(&self, cx: &mut BuildCx<'_>) -> Result<(), Problem> {
         cx.float()?;
-        check_epsilon(self.kind(), self.epsilon)?;
+        positive(self.kind(), "epsilon", self.epsilon)?;
         let axes = self.axis.resolve(self.kind(), &cx.input().shape)?;
         let extents = extents(&cx.input().shape, &axes);
         cx.weight(Weight::new("scale", extents, Initializer::Ones))

@@ -1,6 +1,7 @@
 //! Normalisation: of channels over the batch, and of items by their own statistics.
 
 mod batch;
+mod gamma_beta;
 mod group;
 mod layer;
 mod spectral;
@@ -14,16 +15,7 @@ pub use unit::UnitNormalization;
 
 pub(crate) use unit::unit;
 
-use crate::diag::Problem;
 use crate::ir::{Graph, NodeId};
-
-/// Fails unless what is added under a root is positive.
-fn check_epsilon(kind: &str, epsilon: f64) -> Result<(), Problem> {
-    match epsilon > 0.0 && epsilon.is_finite() {
-        true => Ok(()),
-        false => Err(Problem::value(format!("{kind} with epsilon {epsilon}: must be positive"))),
-    }
-}
 
 /// Mean and variance along axes, which disappear.
 fn moments(g: &mut Graph, x: NodeId, axes: &[usize]) -> (NodeId, NodeId) {

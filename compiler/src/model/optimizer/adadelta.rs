@@ -1,9 +1,10 @@
 use serde::{Deserialize, Serialize};
 
-use super::{Optimizer, Options, Slot, StepCx, Update, common, fraction, not_negative};
+use super::{Optimizer, Options, Parameter, Slot, StepCx, Update, common, fraction, not_negative};
 use crate::diag::Problem;
-use crate::ir::{NodeId, TensorType};
+use crate::ir::NodeId;
 use crate::model::schedule::LearningRate;
+use crate::model::setters::{With, setters};
 
 /// Steps in the size of past steps, divided by the gradient's magnitude.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -25,14 +26,9 @@ impl Default for Adadelta {
 common!(Adadelta);
 
 impl Adadelta {
-    pub fn rho(mut self, rho: f64) -> Adadelta {
-        self.rho = rho;
-        self
-    }
-
-    pub fn epsilon(mut self, epsilon: f64) -> Adadelta {
-        self.epsilon = epsilon;
-        self
+    setters! {
+        rho: f64;
+        epsilon: f64;
     }
 }
 
@@ -48,7 +44,7 @@ impl Optimizer for Adadelta {
         fraction("Adadelta", "rho", self.rho)
     }
 
-    fn slots(&self, _weight: &TensorType) -> Vec<Slot> {
+    fn slots(&self, _weight: &Parameter<'_>) -> Vec<Slot> {
         vec![Slot::zeros("accumulated_grad"), Slot::zeros("accumulated_delta_var")]
     }
 

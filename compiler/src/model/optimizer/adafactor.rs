@@ -1,9 +1,10 @@
 use serde::{Deserialize, Serialize};
 
-use super::{Optimizer, Options, Slot, StepCx, Update, common, not_negative};
+use super::{Optimizer, Options, Parameter, Slot, StepCx, Update, common, not_negative};
 use crate::diag::Problem;
 use crate::ir::{NodeId, Shape, TensorType};
 use crate::model::schedule::LearningRate;
+use crate::model::setters::{With, setters};
 
 /// Averages of squared gradients by rows and columns alone: little memory for large matrices.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -36,33 +37,16 @@ impl Default for Adafactor {
 common!(Adafactor);
 
 impl Adafactor {
-    /// How fast averages slow down: a power of the steps.
-    pub fn beta_2_decay(mut self, beta_2_decay: f64) -> Adafactor {
-        self.beta_2_decay = beta_2_decay;
-        self
-    }
-
-    pub fn epsilon_1(mut self, epsilon_1: f64) -> Adafactor {
-        self.epsilon_1 = epsilon_1;
-        self
-    }
-
-    /// The smallest size of a weight that steps are in proportion to.
-    pub fn epsilon_2(mut self, epsilon_2: f64) -> Adafactor {
-        self.epsilon_2 = epsilon_2;
-        self
-    }
-
-    /// The largest root mean square of a step.
-    pub fn clip_threshold(mut self, clip_threshold: f64) -> Adafactor {
-        self.clip_threshold = clip_threshold;
-        self
-    }
-
-    /// Whether the rate is at most one over the root of the steps.
-    pub fn relative_step(mut self, relative_step: bool) -> Adafactor {
-        self.relative_step = relative_step;
-        self
+    setters! {
+        /// How fast averages slow down: a power of the steps.
+        beta_2_decay: f64;
+        epsilon_1: f64;
+        /// The smallest size of a weight that steps are in proportion to.
+        epsilon_2: f64;
+        /// The largest root mean square of a step.
+        clip_threshold: f64;
+        /// Whether the rate is at most one over the root of the steps.
+        relative_step: bool;
     }
 }
 
@@ -81,9 +65,9 @@ impl Optimizer for Adafactor {
         not_negative("Adafactor", "epsilon_2", self.epsilon_2)
     }
 
-    fn slots(&self, weight: &TensorType) -> Vec<Slot> {
+    fn slots(&self, weight: &Parameter<'_>) -> Vec<Slot> {
         let velocity = Slot::zeros("velocity");
-        match factors(weight) {
+        match factors(weight.ty) {
             None => vec![velocity],
             Some([rows, columns]) => {
                 let slot = |name, shape| Slot { shape: Some(shape), ..Slot::zeros(name) };
@@ -92,8 +76,8 @@ impl Optimizer for Adafactor {
         }
     }
 
-    fn placeholders(&self, weight: &TensorType) -> usize {
-        if factors(weight).is_none() { 2 } else { 0 }
+    fn placeholders(&self, weight: &Parameter<'_>) -> usize {
+        if factors(weight.ty).is_none() { 2 } else { 0 }
     }
 
     fn update(&self, cx: &mut StepCx<'_>, weight: NodeId, gradient: NodeId, slots: &[NodeId]) -> Update {

@@ -1,9 +1,10 @@
 use serde::{Deserialize, Serialize};
 
-use super::{Optimizer, Options, Slot, StepCx, Update, common, not_negative};
+use super::{Optimizer, Options, Parameter, Slot, StepCx, Update, common, not_negative};
 use crate::diag::Problem;
-use crate::ir::{NodeId, TensorType};
+use crate::ir::NodeId;
 use crate::model::schedule::LearningRate;
+use crate::model::setters::{With, setters};
 
 /// Gradient descent divided by the root of the sum of all squared gradients so far.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -30,15 +31,10 @@ impl Default for Adagrad {
 common!(Adagrad);
 
 impl Adagrad {
-    /// Where the sum begins.
-    pub fn initial_accumulator_value(mut self, initial_accumulator_value: f64) -> Adagrad {
-        self.initial_accumulator_value = initial_accumulator_value;
-        self
-    }
-
-    pub fn epsilon(mut self, epsilon: f64) -> Adagrad {
-        self.epsilon = epsilon;
-        self
+    setters! {
+        /// Where the sum begins.
+        initial_accumulator_value: f64;
+        epsilon: f64;
     }
 }
 
@@ -54,7 +50,7 @@ impl Optimizer for Adagrad {
         not_negative("Adagrad", "initial_accumulator_value", self.initial_accumulator_value)
     }
 
-    fn slots(&self, _weight: &TensorType) -> Vec<Slot> {
+    fn slots(&self, _weight: &Parameter<'_>) -> Vec<Slot> {
         vec![Slot { start: self.initial_accumulator_value, ..Slot::zeros("accumulator") }]
     }
 

@@ -1,9 +1,10 @@
 use serde::{Deserialize, Serialize};
 
-use super::{Optimizer, Options, Slot, StepCx, Update, common, fraction, not_negative};
+use super::{Optimizer, Options, Parameter, Slot, StepCx, Update, common, fraction, not_negative};
 use crate::diag::Problem;
-use crate::ir::{NodeId, TensorType};
+use crate::ir::NodeId;
 use crate::model::schedule::LearningRate;
+use crate::model::setters::{With, setters};
 
 /// Moving averages of the gradient and of its square, corrected for their start at zero.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -34,25 +35,12 @@ impl Default for Adam {
 common!(Adam);
 
 impl Adam {
-    pub fn beta_1(mut self, beta_1: f64) -> Adam {
-        self.beta_1 = beta_1;
-        self
-    }
-
-    pub fn beta_2(mut self, beta_2: f64) -> Adam {
-        self.beta_2 = beta_2;
-        self
-    }
-
-    pub fn epsilon(mut self, epsilon: f64) -> Adam {
-        self.epsilon = epsilon;
-        self
-    }
-
-    /// Divides by the largest average of the square so far.
-    pub fn amsgrad(mut self, amsgrad: bool) -> Adam {
-        self.amsgrad = amsgrad;
-        self
+    setters! {
+        beta_1: f64;
+        beta_2: f64;
+        epsilon: f64;
+        /// Divides by the largest average of the square so far.
+        amsgrad: bool;
     }
 }
 
@@ -69,7 +57,7 @@ impl Optimizer for Adam {
         fraction("Adam", "beta_2", self.beta_2)
     }
 
-    fn slots(&self, _weight: &TensorType) -> Vec<Slot> {
+    fn slots(&self, _weight: &Parameter<'_>) -> Vec<Slot> {
         let hat = self.amsgrad.then_some(Slot::zeros("velocity_hat").in_group(1));
         ["momentum", "velocity"].map(Slot::zeros).into_iter().chain(hat).collect()
     }

@@ -1,11 +1,10 @@
-use serde::de::Error;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 
-use super::{Adam, Optimizer, Options, Slot, StepCx, Update, common};
+use super::{Adam, Optimizer, Options, Parameter, Slot, StepCx, Update, common};
 use crate::diag::Problem;
-use crate::ir::{NodeId, TensorType};
-use crate::model::config::Config;
+use crate::ir::NodeId;
 use crate::model::schedule::LearningRate;
+use crate::model::setters::{With, setters};
 
 /// The decay of a weight unless another one is set.
 const DECAY: f64 = 0.004;
@@ -19,7 +18,7 @@ pub struct AdamW {
     beta_2: f64,
     epsilon: f64,
     amsgrad: bool,
-    #[serde(flatten, deserialize_with = "decaying")]
+    #[serde(flatten)]
     options: Options,
 }
 
@@ -39,25 +38,12 @@ impl Default for AdamW {
 common!(AdamW);
 
 impl AdamW {
-    pub fn beta_1(mut self, beta_1: f64) -> AdamW {
-        self.beta_1 = beta_1;
-        self
-    }
-
-    pub fn beta_2(mut self, beta_2: f64) -> AdamW {
-        self.beta_2 = beta_2;
-        self
-    }
-
-    pub fn epsilon(mut self, epsilon: f64) -> AdamW {
-        self.epsilon = epsilon;
-        self
-    }
-
-    /// Divides by the largest average of the square so far.
-    pub fn amsgrad(mut self, amsgrad: bool) -> AdamW {
-        self.amsgrad = amsgrad;
-        self
+    setters! {
+        beta_1: f64;
+        beta_2: f64;
+        epsilon: f64;
+        /// Divides by the largest average of the square so far.
+        amsgrad: bool;
     }
 
     /// The rule without the decay.
@@ -84,18 +70,11 @@ impl Optimizer for AdamW {
         self.rule().check()
     }
 
-    fn slots(&self, weight: &TensorType) -> Vec<Slot> {
+    fn slots(&self, weight: &Parameter<'_>) -> Vec<Slot> {
         self.rule().slots(weight)
     }
 
     fn update(&self, cx: &mut StepCx<'_>, weight: NodeId, gradient: NodeId, slots: &[NodeId]) -> Update {
         self.rule().update(cx, weight, gradient, slots)
     }
-}
-
-/// Options that decay where nothing is said about it.
-fn decaying<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Options, D::Error> {
-    let mut given = Config::deserialize(deserializer)?;
-    given.entry("weight_decay").or_insert_with(|| DECAY.into());
-    serde_json::from_value(given.into()).map_err(D::Error::custom)
 }

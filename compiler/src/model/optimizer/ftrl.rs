@@ -1,9 +1,10 @@
 use serde::{Deserialize, Serialize};
 
-use super::{Optimizer, Options, Slot, StepCx, Update, common, not_negative};
+use super::{Optimizer, Options, Parameter, Slot, StepCx, Update, common, not_negative};
 use crate::diag::Problem;
-use crate::ir::{NodeId, TensorType};
+use crate::ir::NodeId;
 use crate::model::schedule::LearningRate;
+use crate::model::setters::{With, setters};
 
 /// Follow the regularized leader: L1 and L2 penalties that make weights exactly zero.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -38,36 +39,15 @@ impl Default for Ftrl {
 common!(Ftrl);
 
 impl Ftrl {
-    /// How fast the rate shrinks: a power of the sum of squares, at most 0.
-    pub fn learning_rate_power(mut self, learning_rate_power: f64) -> Ftrl {
-        self.learning_rate_power = learning_rate_power;
-        self
-    }
-
-    pub fn initial_accumulator_value(mut self, initial_accumulator_value: f64) -> Ftrl {
-        self.initial_accumulator_value = initial_accumulator_value;
-        self
-    }
-
-    pub fn l1_regularization_strength(mut self, l1_regularization_strength: f64) -> Ftrl {
-        self.l1_regularization_strength = l1_regularization_strength;
-        self
-    }
-
-    pub fn l2_regularization_strength(mut self, l2_regularization_strength: f64) -> Ftrl {
-        self.l2_regularization_strength = l2_regularization_strength;
-        self
-    }
-
-    /// A penalty on the size of weights in the gradient alone.
-    pub fn l2_shrinkage_regularization_strength(mut self, l2_shrinkage_regularization_strength: f64) -> Ftrl {
-        self.l2_shrinkage_regularization_strength = l2_shrinkage_regularization_strength;
-        self
-    }
-
-    pub fn beta(mut self, beta: f64) -> Ftrl {
-        self.beta = beta;
-        self
+    setters! {
+        /// How fast the rate shrinks: a power of the sum of squares, at most 0.
+        learning_rate_power: f64;
+        initial_accumulator_value: f64;
+        l1_regularization_strength: f64;
+        l2_regularization_strength: f64;
+        /// A penalty on the size of weights in the gradient alone.
+        l2_shrinkage_regularization_strength: f64;
+        beta: f64;
     }
 }
 
@@ -90,7 +70,7 @@ impl Optimizer for Ftrl {
         not_negative("Ftrl", "beta", self.beta)
     }
 
-    fn slots(&self, _weight: &TensorType) -> Vec<Slot> {
+    fn slots(&self, _weight: &Parameter<'_>) -> Vec<Slot> {
         vec![Slot { start: self.initial_accumulator_value, ..Slot::zeros("accumulator") }, Slot::zeros("linear")]
     }
 

@@ -1,9 +1,10 @@
 use serde::{Deserialize, Serialize};
 
-use super::{Optimizer, Options, Slot, StepCx, Update, common, fraction, not_negative};
+use super::{Optimizer, Options, Parameter, Slot, StepCx, Update, common, fraction, not_negative};
 use crate::diag::Problem;
-use crate::ir::{NodeId, TensorType};
+use crate::ir::NodeId;
 use crate::model::schedule::LearningRate;
+use crate::model::setters::{With, setters};
 
 /// [`Adam`](super::Adam) with steps in proportion to the norm of each weight: for large batches.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -32,19 +33,10 @@ impl Default for Lamb {
 common!(Lamb);
 
 impl Lamb {
-    pub fn beta_1(mut self, beta_1: f64) -> Lamb {
-        self.beta_1 = beta_1;
-        self
-    }
-
-    pub fn beta_2(mut self, beta_2: f64) -> Lamb {
-        self.beta_2 = beta_2;
-        self
-    }
-
-    pub fn epsilon(mut self, epsilon: f64) -> Lamb {
-        self.epsilon = epsilon;
-        self
+    setters! {
+        beta_1: f64;
+        beta_2: f64;
+        epsilon: f64;
     }
 }
 
@@ -61,7 +53,7 @@ impl Optimizer for Lamb {
         fraction("Lamb", "beta_2", self.beta_2)
     }
 
-    fn slots(&self, _weight: &TensorType) -> Vec<Slot> {
+    fn slots(&self, _weight: &Parameter<'_>) -> Vec<Slot> {
         vec![Slot::zeros("momentum"), Slot::zeros("velocity")]
     }
 

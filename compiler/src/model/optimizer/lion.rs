@@ -1,9 +1,10 @@
 use serde::{Deserialize, Serialize};
 
-use super::{Optimizer, Options, Slot, StepCx, Update, common, fraction};
+use super::{Optimizer, Options, Parameter, Slot, StepCx, Update, common, fraction};
 use crate::diag::Problem;
-use crate::ir::{NodeId, TensorType};
+use crate::ir::NodeId;
 use crate::model::schedule::LearningRate;
+use crate::model::setters::{With, setters};
 
 /// Steps of one size, in the direction of the sign of a moving average.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -25,14 +26,9 @@ impl Default for Lion {
 common!(Lion);
 
 impl Lion {
-    pub fn beta_1(mut self, beta_1: f64) -> Lion {
-        self.beta_1 = beta_1;
-        self
-    }
-
-    pub fn beta_2(mut self, beta_2: f64) -> Lion {
-        self.beta_2 = beta_2;
-        self
+    setters! {
+        beta_1: f64;
+        beta_2: f64;
     }
 }
 
@@ -51,7 +47,7 @@ impl Optimizer for Lion {
         fraction("Lion", "beta_2", self.beta_2)
     }
 
-    fn slots(&self, _weight: &TensorType) -> Vec<Slot> {
+    fn slots(&self, _weight: &Parameter<'_>) -> Vec<Slot> {
         vec![Slot::zeros("momentum")]
     }
 

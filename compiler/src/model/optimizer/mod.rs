@@ -13,6 +13,7 @@ mod adamw;
 mod ftrl;
 mod lamb;
 mod lion;
+mod muon;
 mod nadam;
 pub(crate) mod options;
 mod rmsprop;
@@ -35,6 +36,7 @@ pub use adamw::AdamW;
 pub use ftrl::Ftrl;
 pub use lamb::Lamb;
 pub use lion::Lion;
+pub use muon::Muon;
 pub use nadam::Nadam;
 pub use options::Options;
 use options::common;
@@ -42,6 +44,7 @@ pub use rmsprop::RMSprop;
 pub use schedule_free_adamw::ScheduleFreeAdamW;
 pub use sgd::SGD;
 
+use super::numbers::{finite, fraction, not_negative};
 use super::schedule::LearningRate;
 use crate::diag::Problem;
 use crate::ir::{DType, Graph, NodeId, Shape, TensorType};
@@ -60,8 +63,8 @@ pub trait Optimizer: fmt::Debug + Any {
     /// Checks the arguments of its own.
     fn check(&self) -> Result<(), Problem>;
 
-    /// What is kept for a parameter of a type.
-    fn slots(&self, weight: &TensorType) -> Vec<Slot>;
+    /// What is kept for a parameter.
+    fn slots(&self, weight: &Parameter<'_>) -> Vec<Slot>;
 
     /// Scalars that are kept once for all parameters, with their first values.
     fn scalars(&self) -> Vec<(&'static str, f64)> {
@@ -74,9 +77,14 @@ pub trait Optimizer: fmt::Debug + Any {
         None
     }
 
-    /// How many variables without meaning Keras keeps before the slots of a parameter of a type.
-    fn placeholders(&self, _weight: &TensorType) -> usize {
+    /// How many variables without meaning Keras keeps before the slots of a parameter.
+    fn placeholders(&self, _weight: &Parameter<'_>) -> usize {
         0
+    }
+
+    /// The fraction of a parameter that it loses in each step, times the learning rate.
+    fn decay(&self, weight: &Parameter<'_>) -> Option<f64> {
+        self.options().decay(weight.name, self.options().weight_decay)
     }
 
     /// The new values of [`Optimizer::scalars`]. Updates of the same step read these at [`StepCx::scalars`].
@@ -108,7 +116,7 @@ macro_rules! pointers {
                     (**self).check()
                 }
 
-                fn slots(&self, weight: &TensorType) -> Vec<Slot> {
+                fn slots(&self, weight: &Parameter<'_>) -> Vec<Slot> {
                     (**self).slots(weight)
                 }
 
@@ -120,8 +128,12 @@ macro_rules! pointers {
                     Some(&**self)
                 }
 
-                fn placeholders(&self, weight: &TensorType) -> usize {
+                fn placeholders(&self, weight: &Parameter<'_>) -> usize {
                     (**self).placeholders(weight)
+                }
+
+                fn decay(&self, weight: &Parameter<'_>) -> Option<f64> {
+                    (**self).decay(weight)
                 }
 
                 fn begin(&self, cx: &mut StepCx<'_>, scalars: &[NodeId]) -> Vec<NodeId> {
@@ -136,6 +148,14 @@ macro_rules! pointers {
 }
 
 pointers!(Box, Rc);
+
+/// A parameter that an optimizer changes.
+#[derive(Clone, Copy, Debug)]
+pub struct Parameter<'a> {
+    /// Its path in the model: `encoder/fc/kernel`.
+    pub name: &'a str,
+    pub ty: &'a TensorType,
+}
 
 /// Something that is kept for a parameter.
 #[derive(Clone, PartialEq, Debug)]
@@ -213,6 +233,15 @@ impl<'a> StepCx<'a> {
         self.broadcast_like(rate, like)
     }
 
+    /// A rule with a learning rate that is so many times as large.
+    fn at_rate<R>(&mut self, factor: f64, rule: impl FnOnce(&mut Self) -> R) -> R {
+        let rate = self.learning_rate;
+        self.learning_rate = self.mul_s(rate, factor);
+        let result = rule(self);
+        self.learning_rate = rate;
+        result
+    }
+
     /// The number of this update, counted from 1, as an `f32` scalar.
     pub fn step(&mut self) -> NodeId {
         let iterations = self.iterations;
@@ -252,21 +281,5 @@ impl<'a> StepCx<'a> {
         let square = self.square(x);
         let sum = self.sum_all(square);
         self.sqrt(sum)
-    }
-}
-
-/// Fails unless a factor is in `[0, 1]`.
-fn fraction(kind: &str, argument: &str, value: f64) -> Result<(), Problem> {
-    match (0.0..=1.0).contains(&value) {
-        true => Ok(()),
-        false => Err(Problem::value(format!("{kind} with {argument} {value}: must be between 0 and 1"))),
-    }
-}
-
-/// Fails unless a number is finite and not negative.
-pub(super) fn not_negative(kind: &str, argument: &str, value: f64) -> Result<(), Problem> {
-    match value >= 0.0 && value.is_finite() {
-        true => Ok(()),
-        false => Err(Problem::value(format!("{kind} with {argument} {value}: must be finite and not negative"))),
     }
 }

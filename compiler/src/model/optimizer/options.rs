@@ -43,13 +43,13 @@ impl Default for Options {
 }
 
 impl Options {
-    /// By how much a weight decays; nothing for one that is excluded.
-    pub(super) fn decay(&self, name: &str) -> Option<f64> {
+    /// The decay of a weight, unless it is none or the weight is excluded.
+    pub(super) fn decay(&self, name: &str, decay: Option<f64>) -> Option<f64> {
         let own = name.rsplit('/').next().unwrap_or(name);
         let matches =
             |pattern: &String| if pattern.contains('/') { name.contains(pattern) } else { own.contains(pattern) };
         let excluded = self.exclude_from_weight_decay.iter().any(matches);
-        self.weight_decay.filter(|decay| *decay != 0.0 && !excluded)
+        decay.filter(|decay| *decay != 0.0 && !excluded)
     }
 }
 

@@ -1,9 +1,10 @@
 use serde::{Deserialize, Serialize};
 
-use super::{Optimizer, Options, Slot, StepCx, Update, common, fraction, not_negative};
+use super::{Optimizer, Options, Parameter, Slot, StepCx, Update, common, fraction, not_negative};
 use crate::diag::Problem;
-use crate::ir::{NodeId, TensorType};
+use crate::ir::NodeId;
 use crate::model::schedule::LearningRate;
+use crate::model::setters::{With, setters};
 
 /// Gradient descent divided by a moving average of the gradient's magnitude.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -34,25 +35,12 @@ impl Default for RMSprop {
 common!(RMSprop);
 
 impl RMSprop {
-    pub fn rho(mut self, rho: f64) -> RMSprop {
-        self.rho = rho;
-        self
-    }
-
-    pub fn momentum(mut self, momentum: f64) -> RMSprop {
-        self.momentum = momentum;
-        self
-    }
-
-    pub fn epsilon(mut self, epsilon: f64) -> RMSprop {
-        self.epsilon = epsilon;
-        self
-    }
-
-    /// Divides by the standard deviation of the gradient instead of its magnitude.
-    pub fn centered(mut self, centered: bool) -> RMSprop {
-        self.centered = centered;
-        self
+    setters! {
+        rho: f64;
+        momentum: f64;
+        epsilon: f64;
+        /// Divides by the standard deviation of the gradient instead of its magnitude.
+        centered: bool;
     }
 }
 
@@ -69,7 +57,7 @@ impl Optimizer for RMSprop {
         fraction("RMSprop", "momentum", self.momentum)
     }
 
-    fn slots(&self, _weight: &TensorType) -> Vec<Slot> {
+    fn slots(&self, _weight: &Parameter<'_>) -> Vec<Slot> {
         let momentum = (self.momentum > 0.0).then_some(Slot::zeros("momentum").in_group(1));
         let average = self.centered.then_some(Slot::zeros("average_gradient").in_group(2));
         std::iter::once(Slot::zeros("velocity")).chain(momentum).chain(average).collect()

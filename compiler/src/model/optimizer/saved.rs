@@ -1,7 +1,7 @@
 //! The state of an optimizer in the order in which Keras numbers it.
 
 use super::step::AVERAGE;
-use super::{Optimizer, Slot};
+use super::{Optimizer, Parameter, Slot};
 use crate::ir::{DType, Shape, TensorType};
 use crate::model::lower::OPTIMIZER;
 use crate::model::saved::Variable;
@@ -47,13 +47,16 @@ pub(crate) fn state(optimizer: &dyn Optimizer, params: &[&Variable]) -> Vec<Kept
     if options.gradient_accumulation_steps.is_some() {
         list.extend(params.iter().map(|p| of(p, "gradient_accumulator", None, 0.0)));
     }
-    let slots: Vec<Vec<Slot>> = params.iter().map(|p| optimizer.slots(&p.ty)).collect();
+    fn parameter(p: &Variable) -> Parameter<'_> {
+        Parameter { name: &p.cell, ty: &p.ty }
+    }
+    let slots: Vec<Vec<Slot>> = params.iter().map(|p| optimizer.slots(&parameter(p))).collect();
     let groups = slots.iter().flatten().map(|slot| slot.group + 1).max().unwrap_or(0);
     for group in 0..groups {
         for (param, slots) in params.iter().zip(&slots) {
             if group == 0 {
                 let placeholder = Kept { ty: TensorType::scalar(DType::I32), role: Role::Placeholder };
-                list.extend(std::iter::repeat_n(placeholder, optimizer.placeholders(&param.ty)));
+                list.extend(std::iter::repeat_n(placeholder, optimizer.placeholders(&parameter(param))));
             }
             let slots = slots.iter().filter(|slot| slot.group == group);
             list.extend(slots.map(|slot| of(param, slot.name, slot.shape.clone(), slot.start)));

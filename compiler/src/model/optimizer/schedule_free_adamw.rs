@@ -1,9 +1,10 @@
 use serde::{Deserialize, Serialize};
 
-use super::{Optimizer, Options, Slot, StepCx, Update, common, fraction, not_negative};
+use super::{Optimizer, Options, Parameter, Slot, StepCx, Update, common, fraction, not_negative};
 use crate::diag::Problem;
-use crate::ir::{NodeId, TensorType};
+use crate::ir::NodeId;
 use crate::model::schedule::LearningRate;
+use crate::model::setters::{With, setters};
 
 /// [`AdamW`](super::AdamW) without a schedule: steps are taken by a second copy of the weights, and the weights are
 /// between it and its mean over all steps (Defazio et al., 2024, arXiv:2405.15682).
@@ -35,26 +36,13 @@ impl Default for ScheduleFreeAdamW {
 common!(ScheduleFreeAdamW);
 
 impl ScheduleFreeAdamW {
-    /// How near the weights are to the mean.
-    pub fn beta_1(mut self, beta_1: f64) -> ScheduleFreeAdamW {
-        self.beta_1 = beta_1;
-        self
-    }
-
-    pub fn beta_2(mut self, beta_2: f64) -> ScheduleFreeAdamW {
-        self.beta_2 = beta_2;
-        self
-    }
-
-    pub fn epsilon(mut self, epsilon: f64) -> ScheduleFreeAdamW {
-        self.epsilon = epsilon;
-        self
-    }
-
-    /// Over how many steps the learning rate rises from 0.
-    pub fn warmup_steps(mut self, steps: usize) -> ScheduleFreeAdamW {
-        self.warmup_steps = steps;
-        self
+    setters! {
+        /// How near the weights are to the mean.
+        beta_1: f64;
+        beta_2: f64;
+        epsilon: f64;
+        /// Over how many steps the learning rate rises from 0.
+        warmup_steps: usize;
     }
 }
 
@@ -75,7 +63,7 @@ impl Optimizer for ScheduleFreeAdamW {
         }
     }
 
-    fn slots(&self, _weight: &TensorType) -> Vec<Slot> {
+    fn slots(&self, _weight: &Parameter<'_>) -> Vec<Slot> {
         vec![Slot::zeros("momentum"), Slot::zeros("velocity")]
     }
 

@@ -1,9 +1,10 @@
 use serde::{Deserialize, Serialize};
 
-use super::{Optimizer, Options, Slot, StepCx, Update, common, fraction};
+use super::{Optimizer, Options, Parameter, Slot, StepCx, Update, common, fraction};
 use crate::diag::Problem;
-use crate::ir::{NodeId, TensorType};
+use crate::ir::NodeId;
 use crate::model::schedule::LearningRate;
+use crate::model::setters::{With, setters};
 
 /// Gradient descent, with momentum and Nesterov's variant of it.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -25,14 +26,9 @@ impl Default for SGD {
 common!(SGD);
 
 impl SGD {
-    pub fn momentum(mut self, momentum: f64) -> SGD {
-        self.momentum = momentum;
-        self
-    }
-
-    pub fn nesterov(mut self, nesterov: bool) -> SGD {
-        self.nesterov = nesterov;
-        self
+    setters! {
+        momentum: f64;
+        nesterov: bool;
     }
 }
 
@@ -47,7 +43,7 @@ impl Optimizer for SGD {
         fraction("SGD", "momentum", self.momentum)
     }
 
-    fn slots(&self, _weight: &TensorType) -> Vec<Slot> {
+    fn slots(&self, _weight: &Parameter<'_>) -> Vec<Slot> {
         if self.momentum == 0.0 { vec![] } else { vec![Slot::zeros("momentum")] }
     }
 

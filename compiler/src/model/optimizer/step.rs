@@ -1,7 +1,7 @@
 //! One step of an optimizer over some parameters, in Keras's order: gradients are accumulated and clipped, weights
 //! decay, the rule changes them, averages follow, constraints are met.
 
-use super::{Optimizer, Options, StepCx, Update};
+use super::{Optimizer, Options, Parameter, StepCx, Update};
 use crate::grad;
 use crate::ir::{DType, Graph, NodeId, ReduceFn, Site, SourceLine, StorageId, TensorType};
 use crate::model::schedule::LearningRate;
@@ -170,8 +170,9 @@ impl Step<'_> {
         }
         for p in list {
             let ty = g.ty(p.old).clone();
+            let parameter = Parameter { name: &p.name, ty: &ty };
             let slots: Vec<StorageId> = optimizer
-                .slots(&ty)
+                .slots(&parameter)
                 .into_iter()
                 .map(|slot| {
                     let ty = TensorType::new(ty.dtype, slot.shape.unwrap_or_else(|| ty.shape.clone()));
@@ -181,7 +182,7 @@ impl Step<'_> {
             let Some(gradient) = p.gradient else { continue };
             self.enter(g, Some(p));
             let mut weight = p.old;
-            if let Some(decay) = optimizer.options().decay(&p.name) {
+            if let Some(decay) = optimizer.decay(&parameter) {
                 let share = g.mul_s(rate, decay);
                 let share = g.broadcast_like(share, weight);
                 let lost = g.mul(weight, share);

@@ -62,7 +62,7 @@ macro_rules! pooling {
 
         impl<const N: usize> Layer<$name<N>> {
             setters! {
-                strides: some Extents<N>;
+                strides: some into Extents<N>;
                 padding: Padding;
                 data_format: DataFormat;
             }

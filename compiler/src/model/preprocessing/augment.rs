@@ -1,12 +1,12 @@
 use serde::{Deserialize, Serialize};
 
-use super::resample::{FillMode, Reading, Sampling, resample};
+use super::resample::{Reading, Resampling, resample};
 use super::{Factor, check_numbers, draw};
 use crate::diag::Problem;
 use crate::ir::{DType, Graph, NodeId, Op, SliceAxis};
 use crate::model::CallCx;
 use crate::model::layer::{BuildCx, Layer, LayerDef};
-use crate::model::setters::setters;
+use crate::model::setters::{has, setters};
 use crate::model::window::DataFormat;
 
 /// Which way images are flipped.
@@ -91,10 +91,9 @@ impl LayerDef for RandomFlip {
 pub struct RandomTranslation {
     height_factor: Factor,
     width_factor: Factor,
-    fill_mode: FillMode,
-    interpolation: Sampling,
+    #[serde(flatten)]
+    resampling: Resampling,
     seed: Option<u64>,
-    fill_value: f64,
     data_format: DataFormat,
 }
 
@@ -103,10 +102,8 @@ impl Default for RandomTranslation {
         RandomTranslation {
             height_factor: Factor::Within(0.0),
             width_factor: Factor::Within(0.0),
-            fill_mode: FillMode::Reflect,
-            interpolation: Sampling::Bilinear,
+            resampling: Resampling::default(),
             seed: None,
-            fill_value: 0.0,
             data_format: DataFormat::ChannelsLast,
         }
     }
@@ -119,24 +116,13 @@ impl RandomTranslation {
     }
 }
 
+has!(RandomTranslation => resampling: Resampling);
+
 impl Layer<RandomTranslation> {
     setters! {
-        /// What comes in from outside.
-        fill_mode: FillMode;
-        interpolation: Sampling;
         /// A seed of the layer's own: its draws no longer depend on the seed of the model.
         seed: some u64;
-        /// The value of `FillMode::Constant`.
-        fill_value: f64;
         data_format: DataFormat;
-    }
-}
-
-/// Fails unless what fills is finite.
-pub(super) fn check_fill(kind: &str, value: f64) -> Result<(), Problem> {
-    match value.is_finite() {
-        true => Ok(()),
-        false => Err(Problem::value(format!("{kind} with fill_value {value}: must be finite"))),
     }
 }
 
@@ -148,7 +134,7 @@ impl LayerDef for RandomTranslation {
     fn build(&self, cx: &mut BuildCx<'_>) -> Result<(), Problem> {
         self.height_factor.check(self.kind(), "height_factor", -1.0, 1.0)?;
         self.width_factor.check(self.kind(), "width_factor", -1.0, 1.0)?;
-        check_fill(self.kind(), self.fill_value)?;
+        self.resampling.check(self.kind())?;
         check_numbers(cx, self.kind())?;
         self.data_format.any_item(cx, 2).map(drop)
     }
@@ -167,7 +153,7 @@ impl LayerDef for RandomTranslation {
                 Reading { scale: cx.lit_like(shift, 1.0), shift }
             };
             let readings = [reading(self.height_factor, 1), reading(self.width_factor, 2)];
-            resample(cx, x, readings, self.fill_mode, self.interpolation, self.fill_value)
+            resample(cx, x, readings, &self.resampling)
         })]
     }
 }
@@ -178,10 +164,9 @@ impl LayerDef for RandomTranslation {
 pub struct RandomZoom {
     height_factor: Factor,
     width_factor: Option<Factor>,
-    fill_mode: FillMode,
-    interpolation: Sampling,
+    #[serde(flatten)]
+    resampling: Resampling,
     seed: Option<u64>,
-    fill_value: f64,
     data_format: DataFormat,
 }
 
@@ -190,10 +175,8 @@ impl Default for RandomZoom {
         RandomZoom {
             height_factor: Factor::Within(0.0),
             width_factor: None,
-            fill_mode: FillMode::Reflect,
-            interpolation: Sampling::Bilinear,
+            resampling: Resampling::default(),
             seed: None,
-            fill_value: 0.0,
             data_format: DataFormat::ChannelsLast,
         }
     }
@@ -206,17 +189,14 @@ impl RandomZoom {
     }
 }
 
+has!(RandomZoom => resampling: Resampling);
+
 impl Layer<RandomZoom> {
     setters! {
         /// A factor of its own for the width.
-        width_factor: some Factor;
-        /// What comes in from outside.
-        fill_mode: FillMode;
-        interpolation: Sampling;
+        width_factor: some into Factor;
         /// A seed of the layer's own: its draws no longer depend on the seed of the model.
         seed: some u64;
-        /// The value of `FillMode::Constant`.
-        fill_value: f64;
         data_format: DataFormat;
     }
 }
@@ -229,7 +209,7 @@ impl LayerDef for RandomZoom {
     fn build(&self, cx: &mut BuildCx<'_>) -> Result<(), Problem> {
         self.height_factor.check(self.kind(), "height_factor", -1.0, 1.0)?;
         self.width_factor.map_or(Ok(()), |factor| factor.check(self.kind(), "width_factor", -1.0, 1.0))?;
-        check_fill(self.kind(), self.fill_value)?;
+        self.resampling.check(self.kind())?;
         check_numbers(cx, self.kind())?;
         self.data_format.any_item(cx, 2).map(drop)
     }
@@ -253,7 +233,7 @@ impl LayerDef for RandomZoom {
                 Reading { scale, shift: cx.mul_s(rest, centre) }
             };
             let readings = [reading(by_height, 1), reading(by_width, 2)];
-            resample(cx, x, readings, self.fill_mode, self.interpolation, self.fill_value)
+            resample(cx, x, readings, &self.resampling)
         })]
     }
 }

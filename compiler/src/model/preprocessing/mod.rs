@@ -3,7 +3,6 @@
 
 mod augment;
 mod category;
-mod center_crop;
 mod color;
 mod crop;
 mod encode;
@@ -19,9 +18,8 @@ pub use bakelite::text::{
     Hashing, IntegerLookup, Ngrams, OovMethod, OutputMode, Split, Standardize, StringLookup, TextVectorization,
 };
 pub use category::{CategoryEncoding, Discretization};
-pub use center_crop::CenterCrop;
 pub use color::{RandomBrightness, RandomContrast};
-pub use crop::RandomCrop;
+pub use crop::{CenterCrop, RandomCrop};
 pub use normalization::Normalization;
 pub use resample::{FillMode, Sampling};
 pub use rotation::RandomRotation;

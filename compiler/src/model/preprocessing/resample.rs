@@ -1,6 +1,10 @@
 use serde::{Deserialize, Serialize};
 
+use crate::diag::Problem;
 use crate::ir::{DType, Dim, Graph, NodeId, Op, Shape};
+use crate::model::layer::{Layer, LayerDef};
+use crate::model::numbers::finite;
+use crate::model::setters::{Has, setters};
 
 /// Elements that something between them is a mixture of: their indices, which may be outside, and their weights.
 type Taps = Vec<(NodeId, NodeId)>;
@@ -31,6 +35,33 @@ pub enum Sampling {
     Bilinear,
 }
 
+/// The arguments of layers that read images at other places.
+#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Resampling {
+    fill_mode: FillMode,
+    interpolation: Sampling,
+    fill_value: f64,
+}
+
+impl Resampling {
+    /// Fails unless what fills is finite.
+    pub fn check(&self, kind: &str) -> Result<(), Problem> {
+        finite(kind, "fill_value", self.fill_value)
+    }
+}
+
+impl<D: LayerDef + Clone + Has<Resampling>> Layer<D> {
+    setters! {
+        in Has::<Resampling>::part;
+        /// What comes in from outside.
+        fill_mode: FillMode;
+        interpolation: Sampling;
+        /// The value of `FillMode::Constant`.
+        fill_value: f64;
+    }
+}
+
 /// How an axis is read anew, for every item: result element `i` is element `scale * i + shift` of the axis.
 pub struct Reading {
     pub scale: NodeId,
@@ -39,14 +70,8 @@ pub struct Reading {
 
 /// Reads rows and columns of channels-last images anew. Both axes are independent of each other, so that each is one
 /// contraction with the weights of its elements.
-pub fn resample(
-    g: &mut Graph,
-    x: NodeId,
-    [rows, columns]: [Reading; 2],
-    fill: FillMode,
-    sampling: Sampling,
-    value: f64,
-) -> NodeId {
+pub fn resample(g: &mut Graph, x: NodeId, [rows, columns]: [Reading; 2], by: &Resampling) -> NodeId {
+    let Resampling { fill_mode: fill, interpolation: sampling, fill_value: value } = *by;
     let shape = g.ty(x).shape.clone();
     let (by_row, in_rows) = weights(g, rows, shape[0], shape[1].scale, fill, sampling);
     let (by_column, in_columns) = weights(g, columns, shape[0], shape[2].scale, fill, sampling);
@@ -119,14 +144,8 @@ fn taps(g: &mut Graph, place: NodeId, sampling: Sampling) -> Taps {
 /// a pixel for each place.
 ///
 /// Rows and columns depend on each other here, so that every neighbour is gathered from the image's pixels.
-pub fn sample(
-    g: &mut Graph,
-    x: NodeId,
-    [rows, columns]: [NodeId; 2],
-    fill: FillMode,
-    sampling: Sampling,
-    value: f64,
-) -> NodeId {
+pub fn sample(g: &mut Graph, x: NodeId, [rows, columns]: [NodeId; 2], by: &Resampling) -> NodeId {
+    let Resampling { fill_mode: fill, interpolation: sampling, fill_value: value } = *by;
     let shape = g.ty(x).shape.clone();
     let (height, width) = (shape[1].scale, shape[2].scale);
     let pixels = g.reshape(x, Shape(vec![shape[0], Dim::fixed(height * width), shape[3]]));

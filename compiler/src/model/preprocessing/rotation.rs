@@ -1,13 +1,12 @@
 use serde::{Deserialize, Serialize};
 
-use super::augment::check_fill;
-use super::resample::{FillMode, Sampling, sample};
+use super::resample::{Resampling, sample};
 use super::{Factor, check_numbers, draw};
 use crate::diag::Problem;
 use crate::ir::{DType, Graph, NodeId, Shape};
 use crate::model::CallCx;
 use crate::model::layer::{BuildCx, Layer, LayerDef};
-use crate::model::setters::setters;
+use crate::model::setters::{has, setters};
 use crate::model::window::DataFormat;
 
 /// In training, turns each image about its centre by a random fraction of a full turn, counter-clockwise where that is
@@ -16,10 +15,9 @@ use crate::model::window::DataFormat;
 #[serde(default)]
 pub struct RandomRotation {
     factor: Factor,
-    fill_mode: FillMode,
-    interpolation: Sampling,
+    #[serde(flatten)]
+    resampling: Resampling,
     seed: Option<u64>,
-    fill_value: f64,
     data_format: DataFormat,
 }
 
@@ -27,10 +25,8 @@ impl Default for RandomRotation {
     fn default() -> RandomRotation {
         RandomRotation {
             factor: Factor::Within(0.0),
-            fill_mode: FillMode::Reflect,
-            interpolation: Sampling::Bilinear,
+            resampling: Resampling::default(),
             seed: None,
-            fill_value: 0.0,
             data_format: DataFormat::ChannelsLast,
         }
     }
@@ -42,15 +38,12 @@ impl RandomRotation {
     }
 }
 
+has!(RandomRotation => resampling: Resampling);
+
 impl Layer<RandomRotation> {
     setters! {
-        /// What comes in from outside.
-        fill_mode: FillMode;
-        interpolation: Sampling;
         /// A seed of the layer's own: its draws no longer depend on the seed of the model.
         seed: some u64;
-        /// The value of `FillMode::Constant`.
-        fill_value: f64;
         data_format: DataFormat;
     }
 }
@@ -62,7 +55,7 @@ impl LayerDef for RandomRotation {
 
     fn build(&self, cx: &mut BuildCx<'_>) -> Result<(), Problem> {
         self.factor.check(self.kind(), "factor", -1.0, 1.0)?;
-        check_fill(self.kind(), self.fill_value)?;
+        self.resampling.check(self.kind())?;
         check_numbers(cx, self.kind())?;
         self.data_format.any_item(cx, 2).map(drop)
     }
@@ -77,7 +70,7 @@ impl LayerDef for RandomRotation {
             let (low, high) = self.factor.ends(-1.0);
             let angle = draw(cx, x, low * std::f64::consts::TAU, high * std::f64::consts::TAU);
             let places = turned(cx, x, angle);
-            sample(cx, x, places, self.fill_mode, self.interpolation, self.fill_value)
+            sample(cx, x, places, &self.resampling)
         })]
     }
 }

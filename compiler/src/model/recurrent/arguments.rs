@@ -5,11 +5,13 @@ use serde::{Deserialize, Serialize};
 use crate::diag::Problem;
 use crate::ir::{DType, NodeId, TensorType};
 use crate::model::activation::Activation;
+use crate::model::affine::KernelAndBias;
 use crate::model::call::CallCx;
 use crate::model::constraint::Constraint;
 use crate::model::initializer::Initializer;
-use crate::model::layer::{BuildCx, Weight};
+use crate::model::layer::{BuildCx, Layer, LayerDef};
 use crate::model::regularizer::Regularizer;
+use crate::model::setters::{Has, setters};
 
 /// What all of Keras's cells take.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -17,15 +19,11 @@ use crate::model::regularizer::Regularizer;
 pub struct CellArguments {
     pub activation: Activation,
     pub use_bias: bool,
-    pub kernel_initializer: Initializer,
+    #[serde(flatten)]
+    pub weights: KernelAndBias,
     pub recurrent_initializer: Initializer,
-    pub bias_initializer: Initializer,
-    pub kernel_regularizer: Option<Regularizer>,
     pub recurrent_regularizer: Option<Regularizer>,
-    pub bias_regularizer: Option<Regularizer>,
-    pub kernel_constraint: Option<Constraint>,
     pub recurrent_constraint: Option<Constraint>,
-    pub bias_constraint: Option<Constraint>,
     pub dropout: f64,
     pub recurrent_dropout: f64,
     pub seed: Option<u64>,
@@ -36,15 +34,10 @@ impl Default for CellArguments {
         CellArguments {
             activation: Activation::Tanh,
             use_bias: true,
-            kernel_initializer: Initializer::GlorotUniform,
+            weights: KernelAndBias::default(),
             recurrent_initializer: Initializer::Orthogonal { gain: 1.0 },
-            bias_initializer: Initializer::Zeros,
-            kernel_regularizer: None,
             recurrent_regularizer: None,
-            bias_regularizer: None,
-            kernel_constraint: None,
             recurrent_constraint: None,
-            bias_constraint: None,
             dropout: 0.0,
             recurrent_dropout: 0.0,
             seed: None,
@@ -74,7 +67,7 @@ impl CellArguments {
         bias: &[usize],
         ones: std::ops::Range<usize>,
     ) -> Result<(), Problem> {
-        cx.param("kernel", kernel, self.kernel_initializer, self.kernel_regularizer, &self.kernel_constraint)?;
+        cx.weight(self.weights.kernel("kernel", kernel))?;
         cx.param(
             "recurrent_kernel",
             recurrent,
@@ -83,8 +76,7 @@ impl CellArguments {
             &self.recurrent_constraint,
         )?;
         if self.use_bias {
-            let weight = Weight::new("bias", bias, self.bias_initializer).ones(ones);
-            cx.weight(weight.regularizer(self.bias_regularizer).constraint(self.bias_constraint.clone()))?;
+            cx.weight(self.weights.bias("bias", bias).ones(ones))?;
         }
         Ok(())
     }
@@ -143,89 +135,26 @@ pub struct SequenceArguments {
     pub state_rows: Option<usize>,
 }
 
-/// Builder methods for the arguments in a field.
-macro_rules! cell_arguments {
-    ($def:ty, $($path:ident).+) => {
-        impl $crate::model::Layer<$def> {
-            cell_arguments! { @each $($path).+;
-                activation: $crate::model::Activation,
-                use_bias: bool,
-                kernel_initializer: $crate::model::Initializer,
-                recurrent_initializer: $crate::model::Initializer,
-                bias_initializer: $crate::model::Initializer,
-                kernel_regularizer: Option<$crate::model::Regularizer>,
-                recurrent_regularizer: Option<$crate::model::Regularizer>,
-                bias_regularizer: Option<$crate::model::Regularizer>,
-                kernel_constraint: Option<$crate::model::Constraint>,
-                recurrent_constraint: Option<$crate::model::Constraint>,
-                bias_constraint: Option<$crate::model::Constraint>,
-                /// The fraction of the input's features that is dropped in training, the same in all steps.
-                dropout: f64,
-                /// The fraction of the state that is dropped in training where the cell reads it, the same in all steps.
-                recurrent_dropout: f64,
-                /// A seed of the layer's own: what it drops no longer depends on the seed of the model.
-                seed: Option<u64>,
-            }
-        }
-    };
-    (@each $($path:ident).+;) => {};
-    (@each $a:ident; $(#[$doc:meta])* $name:ident: $ty:ty, $($rest:tt)*) => {
-        $(#[$doc])*
-        pub fn $name(self, $name: impl Into<$ty>) -> Self {
-            self.with(|def| def.$a.$name = $name.into())
-        }
-        cell_arguments! { @each $a; $($rest)* }
-    };
-    (@each $a:ident.$b:ident; $(#[$doc:meta])* $name:ident: $ty:ty, $($rest:tt)*) => {
-        $(#[$doc])*
-        pub fn $name(self, $name: impl Into<$ty>) -> Self {
-            self.with(|def| def.$a.$b.$name = $name.into())
-        }
-        cell_arguments! { @each $a.$b; $($rest)* }
-    };
+impl<D: LayerDef + Clone + Has<SequenceArguments>> Layer<D> {
+    setters! {
+        in Has::<SequenceArguments>::part;
+        /// Whether the result is the output of every step instead of the last.
+        return_sequences: bool;
+        /// Whether the final states are further results.
+        return_state: bool;
+        /// Whether the last step comes first; the result is in the order of the steps taken.
+        go_backwards: bool;
+        /// Whether a batch begins with the states that the batch before ended with, row by row. The states are kept for
+        /// [`DEFAULT_MAX_BATCH`](crate::model::DEFAULT_MAX_BATCH) rows; see `state_rows`.
+        stateful: bool;
+        /// For how many rows a stateful layer keeps states. Rows beyond them are NaN.
+        state_rows: some usize;
+        /// Whether the output of a masked step is zero instead of the output before.
+        zero_output_for_mask: bool;
+    }
+
+    /// Keras's hint to unroll the loop; it changes no result and is not followed.
+    pub fn unroll(self, _: bool) -> Self {
+        self
+    }
 }
-
-/// Builder methods of a layer whose `sequence` field says how it runs.
-macro_rules! sequence_arguments {
-    ($def:ty) => {
-        impl $crate::model::Layer<$def> {
-            /// Whether the result is the output of every step instead of the last.
-            pub fn return_sequences(self, return_sequences: bool) -> Self {
-                self.with(|def| def.sequence.return_sequences = return_sequences)
-            }
-
-            /// Whether the final states are further results.
-            pub fn return_state(self, return_state: bool) -> Self {
-                self.with(|def| def.sequence.return_state = return_state)
-            }
-
-            /// Whether the last step comes first; the result is in the order of the steps taken.
-            pub fn go_backwards(self, go_backwards: bool) -> Self {
-                self.with(|def| def.sequence.go_backwards = go_backwards)
-            }
-
-            /// Whether a batch begins with the states that the batch before ended with, row by row. The states are
-            /// kept for [`DEFAULT_MAX_BATCH`](crate::model::DEFAULT_MAX_BATCH) rows; see `state_rows`.
-            pub fn stateful(self, stateful: bool) -> Self {
-                self.with(|def| def.sequence.stateful = stateful)
-            }
-
-            /// For how many rows a stateful layer keeps states. Rows beyond them are NaN.
-            pub fn state_rows(self, rows: usize) -> Self {
-                self.with(|def| def.sequence.state_rows = Some(rows))
-            }
-
-            /// Whether the output of a masked step is zero instead of the output before.
-            pub fn zero_output_for_mask(self, zero_output_for_mask: bool) -> Self {
-                self.with(|def| def.sequence.zero_output_for_mask = zero_output_for_mask)
-            }
-
-            /// Keras's hint to unroll the loop; it changes no result and is not followed.
-            pub fn unroll(self, _: bool) -> Self {
-                self
-            }
-        }
-    };
-}
-
-pub(crate) use {cell_arguments, sequence_arguments};

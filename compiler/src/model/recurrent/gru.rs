@@ -1,17 +1,14 @@
 //! The gated recurrent unit.
 
-use std::ops::RangeInclusive;
-use std::rc::Rc;
+use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use super::arguments::{CellArguments, SequenceArguments, cell_arguments, sequence_arguments};
-use super::cell::{CellDef, call_once, check_states};
-use super::lstm::{gate_product, recurrent_product};
-use super::run::recurrent;
-use super::simple::{bias_row, dense};
+use super::arguments::CellArguments;
+use super::dense::{DenseCell, bias_row, gate_product, recurrent_product};
+use super::layer::{Cellular, GatedCell, Recurrent};
 use crate::diag::Problem;
-use crate::ir::{NodeId, Shape, TensorType};
+use crate::ir::NodeId;
 use crate::model::activation::Activation;
 use crate::model::call::CallCx;
 use crate::model::layer::{BuildCx, Layer, LayerDef};
@@ -28,6 +25,9 @@ pub struct GRUCell {
     common: CellArguments,
 }
 
+/// Runs a [`GRUCell`] over sequences: items `[steps, features]` become `[units]`, or `[steps, units]`.
+pub type GRU = Recurrent<GRUCell>;
+
 impl Default for GRUCell {
     fn default() -> GRUCell {
         let common = CellArguments::default();
@@ -41,109 +41,56 @@ impl GRUCell {
     }
 }
 
-cell_arguments!(GRUCell, common);
+impl GRU {
+    pub fn new(units: usize) -> Layer<GRU> {
+        Recurrent::of(GRUCell { units, ..GRUCell::default() })
+    }
+}
 
-impl Layer<GRUCell> {
+impl<D: LayerDef + Clone + Cellular<Cell = GRUCell>> Layer<D> {
     setters! {
-        recurrent_activation: Activation;
+        in Cellular::inner;
         /// Whether the reset gate acts on the recurrent product, which then has a bias of its own, or on the state before.
         reset_after: bool;
     }
 }
 
-/// Runs a [`GRUCell`] over sequences: items `[steps, features]` become `[units]`, or `[steps, units]`.
-#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
-#[serde(default)]
-pub struct GRU {
-    #[serde(flatten)]
-    cell: GRUCell,
-    #[serde(flatten)]
-    sequence: SequenceArguments,
-}
-
-impl GRU {
-    pub fn new(units: usize) -> Layer<GRU> {
-        Layer::new(GRU { cell: GRUCell { units, ..GRUCell::default() }, ..GRU::default() })
-    }
-}
-
-cell_arguments!(GRU, cell.common);
-sequence_arguments!(GRU);
-recurrent!(GRU, "GRU", "gru_cell");
-
-impl Layer<GRU> {
-    pub fn recurrent_activation(self, activation: Activation) -> Layer<GRU> {
-        self.with(|d| d.cell.recurrent_activation = activation)
-    }
-
-    /// Whether the reset gate acts on the recurrent product, which then has a bias of its own, or on the state before.
-    pub fn reset_after(self, reset_after: bool) -> Layer<GRU> {
-        self.with(|d| d.cell.reset_after = reset_after)
+impl GatedCell for GRUCell {
+    fn recurrent_activation(&mut self) -> &mut Activation {
+        &mut self.recurrent_activation
     }
 }
 
 const GATES: usize = 3;
 
-impl LayerDef for GRUCell {
-    fn kind(&self) -> &'static str {
-        "GRUCell"
+impl DenseCell for GRUCell {
+    const KIND: &'static str = "GRUCell";
+    const NAME: &'static str = "gru_cell";
+    const GATES: usize = GATES;
+
+    fn units(&self) -> usize {
+        self.units
     }
 
-    fn arity(&self) -> RangeInclusive<usize> {
-        2..=2
+    fn common(&self) -> &CellArguments {
+        &self.common
     }
 
-    fn results(&self) -> usize {
-        2
+    fn common_mut(&mut self) -> &mut CellArguments {
+        &mut self.common
     }
 
-    fn cell(self: Rc<Self>) -> Option<Rc<dyn CellDef>> {
-        Some(self)
+    fn check(&self, cx: &BuildCx<'_>) -> Result<(), Problem> {
+        self.recurrent_activation.check(cx)
     }
 
-    fn build(&self, cx: &mut BuildCx<'_>) -> Result<(), Problem> {
-        cx.positive("units", self.units)?;
-        let item = cx.item(1, "features of one step")?;
-        self.common.check(cx)?;
-        self.recurrent_activation.check(cx)?;
-        check_states(cx, &item, &self.states(&item))?;
-        let (units, all) = (self.units, GATES * self.units);
-        let bias: &[usize] = if self.reset_after { &[2, all] } else { &[all] };
-        self.common.weights(cx, &[item[0], all], &[units, all], bias, 0..0)
+    fn bias(&self) -> (Vec<usize>, Range<usize>) {
+        let all = GATES * self.units;
+        (if self.reset_after { vec![2, all] } else { vec![all] }, 0..0)
     }
 
-    fn call(&self, cx: &mut CallCx<'_>, inputs: &[NodeId]) -> Vec<NodeId> {
-        call_once(self, cx, inputs)
-    }
-}
-
-impl CellDef for GRUCell {
-    fn states(&self, _item: &[usize]) -> Vec<Vec<usize>> {
-        vec![vec![self.units]]
-    }
-
-    fn output_state(&self) -> Option<usize> {
-        Some(0)
-    }
-
-    fn mask_count(&self, training: bool) -> usize {
-        let (inputs, states) = self.common.mask_counts(GATES, training);
-        inputs + states
-    }
-
-    fn masks(&self, cx: &mut CallCx<'_>, input: &TensorType) -> Vec<NodeId> {
-        let state = TensorType::new(input.dtype, Shape::batched(&[self.units]));
-        self.common.masks(cx, GATES, input, &state)
-    }
-
-    fn project(&self, cx: &mut CallCx<'_>, x: NodeId, masks: &[NodeId]) -> NodeId {
-        let (inputs, _) = self.common.mask_counts(GATES, cx.training());
-        dense(cx, x, &masks[..inputs])
-    }
-
-    fn step(&self, cx: &mut CallCx<'_>, x: NodeId, states: &[NodeId], masks: &[NodeId]) -> (NodeId, Vec<NodeId>) {
-        let (inputs, _) = self.common.mask_counts(GATES, cx.training());
-        let (h, masks, units) = (states[0], &masks[inputs..], self.units);
+    fn advance(&self, cx: &mut CallCx<'_>, x: NodeId, states: &[NodeId], masks: &[NodeId]) -> Vec<NodeId> {
+        let (h, units) = (states[0], self.units);
         let part = |cx: &mut CallCx<'_>, of: NodeId, i: usize| cx.slice_axis(of, 1, i * units, (i + 1) * units);
         let gate = |cx: &mut CallCx<'_>, x: NodeId, product: NodeId, i: usize| {
             let (x, product) = (part(cx, x, i), part(cx, product, i));
@@ -183,7 +130,6 @@ impl CellDef for GRUCell {
         let kept = cx.mul(z, h);
         let rest = cx.s_sub(1.0, z);
         let added = cx.mul(rest, new);
-        let h = cx.add(kept, added);
-        (h, vec![h])
+        vec![cx.add(kept, added)]
     }
 }

@@ -1,16 +1,14 @@
 //! Long short-term memory.
 
-use std::ops::RangeInclusive;
-use std::rc::Rc;
+use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use super::arguments::{CellArguments, SequenceArguments, cell_arguments, sequence_arguments};
-use super::cell::{CellDef, call_once, check_states};
-use super::run::recurrent;
-use super::simple::dense;
+use super::arguments::CellArguments;
+use super::dense::{DenseCell, recurrent_product};
+use super::layer::{Cellular, GatedCell, Recurrent};
 use crate::diag::Problem;
-use crate::ir::{Graph, NodeId, Shape, TensorType};
+use crate::ir::{Graph, NodeId};
 use crate::model::activation::Activation;
 use crate::model::call::CallCx;
 use crate::model::layer::{BuildCx, Layer, LayerDef};
@@ -28,6 +26,9 @@ pub struct LSTMCell {
     common: CellArguments,
 }
 
+/// Runs an [`LSTMCell`] over sequences: items `[steps, features]` become `[units]`, or `[steps, units]`.
+pub type LSTM = Recurrent<LSTMCell>;
+
 impl Default for LSTMCell {
     fn default() -> LSTMCell {
         let common = CellArguments::default();
@@ -41,139 +42,61 @@ impl LSTMCell {
     }
 }
 
-cell_arguments!(LSTMCell, common);
+impl LSTM {
+    pub fn new(units: usize) -> Layer<LSTM> {
+        Recurrent::of(LSTMCell { units, ..LSTMCell::default() })
+    }
+}
 
-impl Layer<LSTMCell> {
+impl<D: LayerDef + Clone + Cellular<Cell = LSTMCell>> Layer<D> {
     setters! {
-        recurrent_activation: Activation;
+        in Cellular::inner;
         /// Whether the forget gate's bias begins as one.
         unit_forget_bias: bool;
     }
 }
 
-/// Runs an [`LSTMCell`] over sequences: items `[steps, features]` become `[units]`, or `[steps, units]`.
-#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
-#[serde(default)]
-pub struct LSTM {
-    #[serde(flatten)]
-    cell: LSTMCell,
-    #[serde(flatten)]
-    sequence: SequenceArguments,
-}
-
-impl LSTM {
-    pub fn new(units: usize) -> Layer<LSTM> {
-        Layer::new(LSTM { cell: LSTMCell { units, ..LSTMCell::default() }, ..LSTM::default() })
+impl GatedCell for LSTMCell {
+    fn recurrent_activation(&mut self) -> &mut Activation {
+        &mut self.recurrent_activation
     }
 }
 
-cell_arguments!(LSTM, cell.common);
-sequence_arguments!(LSTM);
-recurrent!(LSTM, "LSTM", "lstm_cell");
+impl DenseCell for LSTMCell {
+    const KIND: &'static str = "LSTMCell";
+    const NAME: &'static str = "lstm_cell";
+    const GATES: usize = GATES;
+    const STATES: usize = 2;
 
-impl Layer<LSTM> {
-    pub fn recurrent_activation(self, activation: Activation) -> Layer<LSTM> {
-        self.with(|d| d.cell.recurrent_activation = activation)
+    fn units(&self) -> usize {
+        self.units
     }
 
-    /// Whether the forget gate's bias begins as one.
-    pub fn unit_forget_bias(self, unit_forget_bias: bool) -> Layer<LSTM> {
-        self.with(|d| d.cell.unit_forget_bias = unit_forget_bias)
+    fn common(&self) -> &CellArguments {
+        &self.common
+    }
+
+    fn common_mut(&mut self) -> &mut CellArguments {
+        &mut self.common
+    }
+
+    fn check(&self, cx: &BuildCx<'_>) -> Result<(), Problem> {
+        self.recurrent_activation.check(cx)
+    }
+
+    fn bias(&self) -> (Vec<usize>, Range<usize>) {
+        let units = self.units;
+        (vec![GATES * units], if self.unit_forget_bias { units..2 * units } else { 0..0 })
+    }
+
+    fn advance(&self, cx: &mut CallCx<'_>, x: NodeId, states: &[NodeId], masks: &[NodeId]) -> Vec<NodeId> {
+        let product = recurrent_product(cx, states[0], masks, GATES);
+        let z = cx.add(x, product);
+        memory(cx, z, 1, states[1], &self.common.activation, &self.recurrent_activation).into()
     }
 }
 
 const GATES: usize = 4;
-
-impl LayerDef for LSTMCell {
-    fn kind(&self) -> &'static str {
-        "LSTMCell"
-    }
-
-    fn arity(&self) -> RangeInclusive<usize> {
-        3..=3
-    }
-
-    fn results(&self) -> usize {
-        3
-    }
-
-    fn cell(self: Rc<Self>) -> Option<Rc<dyn CellDef>> {
-        Some(self)
-    }
-
-    fn build(&self, cx: &mut BuildCx<'_>) -> Result<(), Problem> {
-        cx.positive("units", self.units)?;
-        let item = cx.item(1, "features of one step")?;
-        self.common.check(cx)?;
-        self.recurrent_activation.check(cx)?;
-        check_states(cx, &item, &self.states(&item))?;
-        let (units, all) = (self.units, GATES * self.units);
-        let ones = if self.unit_forget_bias { units..2 * units } else { 0..0 };
-        self.common.weights(cx, &[item[0], all], &[units, all], &[all], ones)
-    }
-
-    fn call(&self, cx: &mut CallCx<'_>, inputs: &[NodeId]) -> Vec<NodeId> {
-        call_once(self, cx, inputs)
-    }
-}
-
-impl CellDef for LSTMCell {
-    fn states(&self, _item: &[usize]) -> Vec<Vec<usize>> {
-        vec![vec![self.units]; 2]
-    }
-
-    fn output_state(&self) -> Option<usize> {
-        Some(0)
-    }
-
-    fn mask_count(&self, training: bool) -> usize {
-        let (inputs, states) = self.common.mask_counts(GATES, training);
-        inputs + states
-    }
-
-    fn masks(&self, cx: &mut CallCx<'_>, input: &TensorType) -> Vec<NodeId> {
-        let state = TensorType::new(input.dtype, Shape::batched(&[self.units]));
-        self.common.masks(cx, GATES, input, &state)
-    }
-
-    fn project(&self, cx: &mut CallCx<'_>, x: NodeId, masks: &[NodeId]) -> NodeId {
-        let (inputs, _) = self.common.mask_counts(GATES, cx.training());
-        dense(cx, x, &masks[..inputs])
-    }
-
-    fn step(&self, cx: &mut CallCx<'_>, x: NodeId, states: &[NodeId], masks: &[NodeId]) -> (NodeId, Vec<NodeId>) {
-        let (inputs, _) = self.common.mask_counts(GATES, cx.training());
-        let product = recurrent_product(cx, states[0], &masks[inputs..], GATES);
-        let z = cx.add(x, product);
-        let (h, c) = memory(cx, z, 1, states[1], &self.common.activation, &self.recurrent_activation);
-        (h, vec![h, c])
-    }
-}
-
-/// `h . recurrent_kernel`, where masks give each gate an `h` of its own.
-pub(super) fn recurrent_product(cx: &mut CallCx<'_>, h: NodeId, masks: &[NodeId], gates: usize) -> NodeId {
-    let kernel = cx.weight("recurrent_kernel");
-    if masks.is_empty() {
-        return cx.contract(h, kernel, &[], &[(1, 0)]);
-    }
-    let parts: Vec<NodeId> = (0..gates).map(|gate| gate_product(cx, h, masks.get(gate), kernel, gates, gate)).collect();
-    cx.concat(&parts, 1)
-}
-
-/// `h . kernel` for the columns of one gate.
-pub(super) fn gate_product(
-    cx: &mut CallCx<'_>,
-    h: NodeId,
-    mask: Option<&NodeId>,
-    kernel: NodeId,
-    gates: usize,
-    gate: usize,
-) -> NodeId {
-    let width = cx.ty(kernel).shape[1].scale / gates;
-    let kernel = cx.slice_axis(kernel, 1, gate * width, (gate + 1) * width);
-    let h = mask.map_or(h, |mask| cx.mul(h, *mask));
-    cx.contract(h, kernel, &[], &[(1, 0)])
-}
 
 /// The new `h` and `c` from the sums of all gates, side by side along an axis.
 pub(super) fn memory(
@@ -183,7 +106,7 @@ pub(super) fn memory(
     c: NodeId,
     activation: &Activation,
     recurrent_activation: &Activation,
-) -> (NodeId, NodeId) {
+) -> [NodeId; 2] {
     let width = g.ty(z).shape[axis].scale / GATES;
     let gate = |g: &mut Graph, i: usize| g.slice_axis(z, axis, i * width, (i + 1) * width);
     let (i, f, new, o) = (gate(g, 0), gate(g, 1), gate(g, 2), gate(g, 3));
@@ -193,5 +116,5 @@ pub(super) fn memory(
     let (kept, added) = (g.mul(f, c), g.mul(i, new));
     let c = g.add(kept, added);
     let shown = activation.on(g, c);
-    (g.mul(o, shown), c)
+    [g.mul(o, shown), c]
 }

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
 
-use super::arguments::{SequenceArguments, sequence_arguments};
+use super::arguments::SequenceArguments;
 use super::cell::{AnyCell, IntoCell};
 use super::run::{Recurrence, RecurrentDef};
 use crate::diag::Problem;
@@ -13,6 +13,7 @@ use crate::ir::NodeId;
 use crate::model::call::CallCx;
 use crate::model::layer::{BuildCx, CallForm, Layer, LayerDef};
 use crate::model::saved::Part;
+use crate::model::setters::has;
 
 /// Runs a cell over sequences: items `[steps, item...]` become what the cell puts out last, or in every step.
 #[derive(Clone, Debug, Default)]
@@ -60,7 +61,7 @@ impl From<RNN> for RNNArguments {
     }
 }
 
-sequence_arguments!(RNN);
+has!(RNN => sequence: SequenceArguments);
 
 impl LayerDef for RNN {
     fn kind(&self) -> &'static str {

@@ -236,75 +236,7 @@ pub(super) fn flip(cx: &mut CallCx<'_>, x: NodeId, axis: usize) -> NodeId {
     cx.push(crate::ir::Op::Slice(axes), &[x])
 }
 
-/// Fails unless items have a number of axes.
-pub(super) fn check_axes(cx: &BuildCx<'_>, axes: usize, meaning: &str) -> Result<(), Problem> {
-    cx.item(axes, meaning).map(drop)
-}
-
 /// Fails where a layer cannot be what a wrapper needs.
 pub(super) fn refuse(kind: &str, message: String, help: &str) -> Problem {
     Problem::new(Code::Layer, format!("{kind} {message}")).help(help)
 }
-
-/// What a layer with the fields `cell` and `sequence` is: its class, and the name of the cell.
-macro_rules! recurrent {
-    ($def:ident, $kind:literal, $cell:literal) => {
-        impl $def {
-            fn recurrence(&self) -> $crate::model::recurrent::run::Recurrence<'_> {
-                $crate::model::recurrent::run::Recurrence {
-                    cell: &self.cell,
-                    name: $cell,
-                    layer: None,
-                    sequence: &self.sequence,
-                }
-            }
-        }
-
-        impl LayerDef for $def {
-            fn kind(&self) -> &'static str {
-                $kind
-            }
-
-            fn arity(&self) -> std::ops::RangeInclusive<usize> {
-                1..=1 + self.recurrence().state_count()
-            }
-
-            fn results(&self) -> usize {
-                self.recurrence().results()
-            }
-
-            fn recurrent(&self) -> Option<&dyn $crate::model::recurrent::RecurrentDef> {
-                Some(self)
-            }
-
-            fn call_form(&self) -> $crate::model::CallForm {
-                $crate::model::CallForm::States
-            }
-
-            fn parts(&self) -> Vec<$crate::model::Part> {
-                self.recurrence().parts()
-            }
-
-            fn build(&self, cx: &mut BuildCx<'_>) -> Result<(), Problem> {
-                $crate::model::recurrent::run::check_axes(cx, 2, "steps, features")?;
-                self.recurrence().build(cx)
-            }
-
-            fn call(&self, cx: &mut CallCx<'_>, inputs: &[NodeId]) -> Vec<NodeId> {
-                self.recurrence().call(cx, inputs)
-            }
-        }
-
-        impl $crate::model::recurrent::RecurrentDef for $def {
-            fn sequence(&self) -> SequenceArguments {
-                self.sequence
-            }
-
-            fn running(&self, sequence: SequenceArguments) -> std::rc::Rc<dyn $crate::model::recurrent::RecurrentDef> {
-                std::rc::Rc::new($def { sequence, ..self.clone() })
-            }
-        }
-    };
-}
-
-pub(super) use recurrent;

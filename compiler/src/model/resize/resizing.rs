@@ -7,6 +7,7 @@ use crate::diag::{Code, Problem};
 use crate::ir::{DType, Dim, Graph, NodeId, Number, Op, PadAxis, SliceAxis};
 use crate::model::call::CallCx;
 use crate::model::layer::{BuildCx, Layer, LayerDef};
+use crate::model::numbers::finite;
 use crate::model::setters::setters;
 use crate::model::window::{DataFormat, check_extents};
 
@@ -87,10 +88,7 @@ impl LayerDef for Resizing {
             return Err(Problem::value("Resizing with crop_to_aspect_ratio and pad_to_aspect_ratio")
                 .help("either cut the image or pad it"));
         }
-        match self.fill_value.is_finite() {
-            true => Ok(()),
-            false => Err(Problem::value(format!("Resizing with fill_value {}: must be finite", self.fill_value))),
-        }
+        finite(self.kind(), "fill_value", self.fill_value)
     }
 
     fn call(&self, cx: &mut CallCx<'_>, x: &[NodeId]) -> Vec<NodeId> {
