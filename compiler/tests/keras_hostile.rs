@@ -22,9 +22,6 @@ use serde_json::{Value, json};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
-/// Held by a test, whose memory is that of the process.
-static ALONE: Mutex<()> = Mutex::new(());
-
 struct Counting;
 
 /// Held by a test while it counts the memory of the process.
