@@ -187,7 +187,9 @@ impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "error[{}]: {}", self.code.name(), self.message)?;
         let at = |source: &Option<SourceLine>| source.as_ref().map_or_else(|| "?".to_string(), |s| s.to_string());
-        match (&self.source, self.path.as_str()) {
+        // Paths of descriptions from elsewhere hold whatever their layers are called.
+        let path: String = self.path.split(char::is_control).collect::<Vec<_>>().join("?");
+        match (&self.source, path.as_str()) {
             (Some(source), "") => write!(f, "\n  --> {source}")?,
             (Some(source), path) => write!(f, "\n  --> {source}   {path}")?,
             (None, "") => {}
