@@ -10,7 +10,7 @@ use target_lexicon::Triple;
 
 use crate::backend::cranelift::{Products, TargetCpu};
 use crate::compile::{Compiled, Options, compile};
-use crate::diag::{Code, Diagnostic, Diagnostics, Problem};
+use crate::diag::{Code, Diagnostics, Problem};
 use crate::emit::bindings::{self, CellInterface, EntryInterface, Interface, PortInterface, TextPort};
 use crate::emit::image::ModelImage;
 use crate::emit::object;
@@ -196,7 +196,7 @@ pub(crate) fn write(model: &str, path: &Path, bytes: &[u8]) -> Result<(), Diagno
 }
 
 pub(crate) fn failed(model: &str, problem: Problem) -> Diagnostics {
-    Diagnostics { model: model.to_string(), list: vec![Diagnostic::new(problem, "", None)] }
+    Diagnostics::one(problem, "", None).of_model(model)
 }
 
 /// A bug of the compiler, as the user sees it.

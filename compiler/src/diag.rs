@@ -14,6 +14,7 @@
 //! ```
 
 use std::fmt;
+use std::path::Path;
 
 use crate::ir::{Shape, SourceLine, TensorType};
 
@@ -226,6 +227,26 @@ pub struct Diagnostics {
 }
 
 impl Diagnostics {
+    /// One mistake at a place, of no model in particular.
+    pub fn one(problem: Problem, path: impl Into<String>, source: Option<SourceLine>) -> Diagnostics {
+        Diagnostics { model: String::new(), list: vec![Diagnostic::new(problem, path, source)] }
+    }
+
+    /// One mistake in a file.
+    pub fn in_file(problem: Problem, file: impl AsRef<Path>) -> Diagnostics {
+        Diagnostics::one(problem, "", Some(SourceLine::file(file)))
+    }
+
+    /// Says which model the mistakes are about.
+    pub fn of_model(self, name: impl Into<String>) -> Diagnostics {
+        Diagnostics { model: name.into(), ..self }
+    }
+
+    /// The mistakes, or nothing where there are none.
+    pub fn check(list: Vec<Diagnostic>) -> Result<(), Diagnostics> {
+        if list.is_empty() { Ok(()) } else { Err(Diagnostics { model: String::new(), list }) }
+    }
+
     /// One `cargo::error=` line for every line of text: printed to the standard output of a build script, they
     /// appear in the output of `cargo build` under the package's name.
     pub fn cargo_lines(&self) -> String {

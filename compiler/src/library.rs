@@ -123,7 +123,12 @@ pub fn build_library(mut module: Module, options: &LibraryOptions<'_>) -> Result
         failed(&name, Problem::new(Code::Build, format!("`{}` is no target triple: {e}", options.target)))
     })?;
     fs::create_dir_all(&options.out_dir).map_err(|e| {
-        let text = format!("cannot make the folder {}: {e}", options.out_dir.display());
+        let why = match e.kind() {
+            std::io::ErrorKind::AlreadyExists => "a file has that name".to_string(),
+            std::io::ErrorKind::NotADirectory => "a part of its path is a file".to_string(),
+            _ => e.to_string(),
+        };
+        let text = format!("cannot make the folder {}: {why}", options.out_dir.display());
         failed(&name, Problem::new(Code::Build, text))
     })?;
     let stem = snake(&name);

@@ -5,6 +5,9 @@
 
 use std::path::Path;
 
+use bakelite_compiler::diag::Diagnostics;
+use bakelite_compiler::model::Model;
+
 macro_rules! cases {
     ($($name:ident)+) => {
         $(
@@ -45,6 +48,9 @@ cases! {
     gradient_of_integers
     gradient_without_dependence
     image_into_global_pooling_twice
+    import_of_unknown_classes
+    import_of_wrong_graphs
+    import_of_wrong_shapes
     initializers_and_regularizers
     input_after_layers
     kernel_larger_than_image
@@ -87,10 +93,27 @@ cases! {
     wrong_size
 }
 
+/// What a case gives: a model whose layers do not fit, or the description of a model that cannot be read.
+trait Mistaken {
+    fn mistakes(self) -> Diagnostics;
+}
+
+impl Mistaken for Model {
+    fn mistakes(self) -> Diagnostics {
+        self.lower().expect_err("the model is wrong")
+    }
+}
+
+impl Mistaken for Result<Model, Diagnostics> {
+    fn mistakes(self) -> Diagnostics {
+        self.err().expect("the description is wrong")
+    }
+}
+
 /// Compares the text of the mistakes of a model with the file beside it. Lines are those of the case's own file,
 /// which users know as `build.rs`.
-fn check(name: &str, model: bakelite_compiler::model::Model) {
-    let problems = model.lower().expect_err("the model is wrong");
+fn check(name: &str, model: impl Mistaken) {
+    let problems = model.mistakes();
     assert!(format!("{problems:?}").ends_with(&problems.to_string()), "what `main` prints is the same text");
     let file = format!("{name}.rs");
     let text: String = problems.to_string().lines().map(|line| format!("{}\n", as_build_script(line, &file))).collect();

@@ -163,15 +163,15 @@ fn data_that_does_not_fit_is_named() {
     let labels = [0i32; 5];
     let fit = || Fit::epochs(1);
     for (data, message) in [
-        (Data::pair(&x, &labels), "target `y_target` is f32, got i32"),
+        (Data::pair(&x, &labels), "target `y` is f32, got i32"),
         (Data::pair(&x[1..], &y), "input `x` is [batch, 3] = 12 elements at a batch of 4, got 14"),
-        (Data::pair(&x[3..], &y), "input `x` has 4 rows, target `y_target` has 5"),
-        (Data::inputs(&x), "the data lacks target `y_target`, f32[batch, 4]"),
+        (Data::pair(&x[3..], &y), "input `x` has 4 rows, target `y` has 5"),
+        (Data::inputs(&x), "the data lacks target `y`, f32[batch, 4]"),
         (Data::new().target("y", &y), "the data lacks input `x`, f32[batch, 3]"),
         (Data::pair(&x, &y).target("y", &y), "the data has two columns for target `y`"),
         (Data::new().input("x", &x).input("x", &x), "the data has two columns for input `x`"),
         (Data::inputs(&x).input("z", &x), "the data has input `z`, the model takes `x`"),
-        (Data::inputs(&x).target("x", &x), "the data has target `x`, the model takes `y_target`"),
+        (Data::inputs(&x).target("x", &x), "the data has target `x`, the model takes `y`"),
     ] {
         assert_eq!(refused(&data, fit()), message);
     }

@@ -1,9 +1,11 @@
 //! What Keras answered: the cases of `fixtures/keras.json`, and the generator that both sides draw from.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::Path;
 
-use serde::Deserialize;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 /// The file that `fixtures/make_keras_fixtures.py` writes.
@@ -28,8 +30,9 @@ pub struct Case {
     pub batch: usize,
     /// How far numbers may be from Keras's, where it is more than usual. The file says why.
     pub tolerance: Option<f64>,
-    /// The weights and state before training, by path.
-    pub weights: BTreeMap<String, Draw>,
+    /// The weights and state before training, by path, in Keras's order.
+    #[serde(deserialize_with = "in_order")]
+    pub weights: Vec<(String, Draw)>,
     /// All rows of each input; batches are taken in order, the last one may be smaller.
     pub inputs: Vec<Draw>,
     /// All rows of each output's target.
@@ -57,6 +60,29 @@ pub struct Case {
     pub trained: BTreeMap<String, Sample>,
 }
 
+/// The members of an object in the order of the file.
+fn in_order<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<(String, Draw)>, D::Error> {
+    struct Members;
+
+    impl<'de> Visitor<'de> for Members {
+        type Value = Vec<(String, Draw)>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object of draws")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            let mut members = Vec::new();
+            while let Some(member) = map.next_entry()? {
+                members.push(member);
+            }
+            Ok(members)
+        }
+    }
+
+    deserializer.deserialize_map(Members)
+}
+
 #[derive(Deserialize, Debug)]
 pub struct FitArguments {
     pub epochs: usize,
@@ -66,6 +92,12 @@ impl Case {
     /// How many rows of data there are.
     pub fn rows(&self) -> usize {
         self.inputs[0].shape[0]
+    }
+
+    /// The weight with a path.
+    pub fn weight(&self, path: &str) -> &Draw {
+        let found = self.weights.iter().find(|(name, _)| name == path);
+        found.map(|(_, draw)| draw).unwrap_or_else(|| panic!("no weight `{path}`"))
     }
 }
 

@@ -1,8 +1,9 @@
-//! The model of a fixture, read from Keras's own description, and Keras's paths of its weights.
+//! The model of a fixture, read from Keras's own description, and its names of Keras's weights.
+
+use std::collections::BTreeMap;
 
 use bakelite_compiler::import::KerasModel;
 use bakelite_compiler::prelude::*;
-use serde_json::json;
 
 use crate::fixture::Case;
 
@@ -30,22 +31,17 @@ pub fn model(case: &Case) -> Result<Model, Diagnostics> {
     }
 }
 
-/// Our name of a weight for Keras's path: every part of one appears in the other, in order, from the same layer to the
-/// same weight. Keras names the cells of recurrent layers, for one, which are no layers here.
-pub fn find<'n>(path: &str, names: &[&'n str]) -> Result<&'n str, String> {
-    if let Some(name) = names.iter().find(|name| **name == path) {
-        return Ok(name);
+/// The names that the model has for the weights of a case, by Keras's paths: both list them in one order.
+pub fn names<'c>(case: &'c Case, model: &Model) -> Result<BTreeMap<&'c str, String>, String> {
+    let names = model.weights_as_in_keras().map_err(|e| e.to_string())?;
+    let paths = case.weights.iter().map(|(path, _)| path.as_str());
+    if paths.len() != names.len() {
+        let keras: Vec<&str> = paths.collect();
+        return Err(format!("Keras has the weights {keras:?}, the model has {names:?}"));
     }
-    let within = |short: &str, long: &str| {
-        let mut parts = long.split('/');
-        short.split('/').all(|part| parts.any(|p| p == part))
-    };
-    let ends = |name: &str| {
-        (name.split('/').next(), name.rsplit('/').next()) == (path.split('/').next(), path.rsplit('/').next())
-    };
-    let found: Vec<&&str> = names.iter().filter(|n| ends(n) && (within(n, path) || within(path, n))).collect();
-    match found[..] {
-        [name] => Ok(name),
-        _ => Err(format!("no weight for Keras's `{path}` among {}", json!(names))),
+    let last = |path: &str| path.rsplit('/').next().map(str::to_string);
+    match paths.clone().zip(&names).find(|(path, name)| last(path) != last(name)) {
+        Some((path, name)) => Err(format!("Keras's `{path}` is in the place of `{name}`")),
+        None => Ok(paths.zip(names).collect()),
     }
 }

@@ -124,7 +124,7 @@ mod tests {
         let fixtures = Fixtures::load();
         let case = fixtures.case("tiny");
         let names = ["dense/kernel", "dense/bias", "dense_1/kernel", "dense_1/bias", "dense_2/kernel", "dense_2/bias"];
-        let weights = names.map(|name| case.weights[name].values());
+        let weights = names.map(|name| case.weight(name).values());
         let mut tiny = Tiny::new(weights.each_ref().map(Vec::as_slice));
         let (x, y) = (case.inputs[0].values(), case.targets[0].values());
         let (x, y) = (x.as_chunks::<4>().0.as_chunks::<BATCH>().0, y.as_chunks::<4>().0.as_chunks::<BATCH>().0);

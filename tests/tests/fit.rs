@@ -90,7 +90,7 @@ fn weights_that_do_not_fit_are_refused() {
         (refused(false, &data, Fit::epochs(1).class_weight([(0, 1.0)])), "class weights need sample weights"),
         (refused(true, &both, Fit::epochs(1).class_weight([(0, 1.0)])), "class weights and sample weights"),
         (refused(true, &data.clone().weight("z", &y), Fit::epochs(1)), "the data has sample weights `z`"),
-        (refused(true, &data.clone().weight("y", &y[1..]), Fit::epochs(1)), "`y_weight` has 22"),
+        (refused(true, &data.clone().weight("y", &y[1..]), Fit::epochs(1)), "`y` has 22"),
     ];
     for (error, part) in cases {
         assert!(error.contains(part), "{error}");

@@ -59,6 +59,8 @@ impl Column {
 /// A case with its data by the names that entry points have for them.
 struct Replay<'c> {
     case: &'c Case,
+    /// What the model calls Keras's weights.
+    names: &'c BTreeMap<&'c str, String>,
     rows: usize,
     inputs: Vec<(String, Column)>,
     targets: Vec<(String, Column)>,
@@ -67,11 +69,12 @@ struct Replay<'c> {
 }
 
 impl<'c> Replay<'c> {
-    fn new(case: &'c Case, inputs: &[String], outputs: &[String]) -> Replay<'c> {
+    fn new(case: &'c Case, names: &'c BTreeMap<&'c str, String>, inputs: &[String], outputs: &[String]) -> Replay<'c> {
         let named =
             |names: &[String], draws: &[Draw]| names.iter().cloned().zip(draws.iter().map(Column::of)).collect();
         Replay {
             case,
+            names,
             rows: case.rows(),
             inputs: named(inputs, &case.inputs),
             targets: named(outputs, &case.targets),
@@ -179,13 +182,8 @@ impl<'c> Replay<'c> {
     fn run(&self, model: &mut Model) -> Result<(), String> {
         let text = |e: bakelite::Error| e.to_string();
         model.init(1).map_err(text)?;
-        let names: Vec<String> = model.params().map(|p| p.name().to_string()).collect();
-        let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        let mut paths = BTreeMap::new();
         for (path, draw) in &self.case.weights {
-            let name = keras::find(path, &names)?;
-            model.set_param_shaped(name, &draw.shape, &draw.values()).map_err(text)?;
-            paths.insert(path, name);
+            model.set_param_shaped(&self.names[path.as_str()], &draw.shape, &draw.values()).map_err(text)?;
         }
         self.predictions(model, "before", &self.case.before)?;
         if self.case.compile.is_none() {
@@ -197,7 +195,7 @@ impl<'c> Replay<'c> {
         }
         self.predictions(model, "after", &self.case.after)?;
         for (path, sample) in &self.case.trained {
-            let weight: Vec<f32> = model.param(paths[path]).and_then(|p| p.to_vec()).map_err(text)?;
+            let weight: Vec<f32> = model.param(&self.names[path.as_str()]).and_then(|p| p.to_vec()).map_err(text)?;
             sample.check(&weight, self.tolerance).map_err(|e| format!("{path}: {e}"))?;
         }
         Ok(())
@@ -208,6 +206,7 @@ impl<'c> Replay<'c> {
 fn check(case: &Case, number: usize) -> Result<(), String> {
     let model = keras::model(case).map_err(|e| e.to_string())?;
     let (inputs, outputs) = (model.input_names(), model.output_names());
+    let names = keras::names(case, &model)?;
     let module = model.lower().map_err(|e| e.to_string())?;
     let compiled = compile(module, &compile::Options::default()).map_err(|e| e.to_string())?;
     let levels = Jit::levels();
@@ -218,7 +217,7 @@ fn check(case: &Case, number: usize) -> Result<(), String> {
         let code = JitModel::new(&compiled, TargetCpu::Level(level)).map_err(|e| e.to_string())?;
         let options = Options::new().level(level).threads(threads);
         let mut model = Model::open_with(code, options).map_err(|e| e.to_string())?;
-        Replay::new(case, &inputs, &outputs).run(&mut model).map_err(|e| format!("{level}: {e}"))?;
+        Replay::new(case, &names, &inputs, &outputs).run(&mut model).map_err(|e| format!("{level}: {e}"))?;
     }
     Ok(())
 }

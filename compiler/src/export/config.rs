@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::compile::{Problems, compile_config};
 use crate::diag::{Code, Diagnostics, Problem};
+use crate::import::join;
 use crate::ir::{DType, TensorType};
 use crate::model::config;
 use crate::model::graph::{Call, LayerGraph, Port, Role};
@@ -256,8 +257,4 @@ fn dtype(dtype: DType) -> &'static str {
         DType::U8 => "uint8",
         DType::Bool => "bool",
     }
-}
-
-fn join(path: &str, name: &str) -> String {
-    if path.is_empty() { name.to_string() } else { format!("{path}/{name}") }
 }

@@ -9,9 +9,8 @@ use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
 use super::{compile, config, weights};
-use crate::diag::{Code, Diagnostic, Diagnostics, Problem};
+use crate::diag::{Code, Diagnostics, Problem};
 use crate::import::KerasFile;
-use crate::ir::SourceLine;
 use crate::model::Model;
 
 /// The version of Keras whose files these are.
@@ -85,8 +84,7 @@ fn cannot(path: &Path, error: &io::Error) -> Problem {
 }
 
 fn mistake(path: &Path, model: &Model, problem: Problem) -> Diagnostics {
-    let source = SourceLine { file: path.display().to_string(), line: 0 };
-    Diagnostics { model: model.name(), list: vec![Diagnostic::new(problem, "", Some(source))] }
+    Diagnostics::in_file(problem, path).of_model(model.name())
 }
 
 /// `2024-05-01@12:30:00`, in universal time.

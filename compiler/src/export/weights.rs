@@ -2,9 +2,9 @@
 
 use super::h5::{Node, Values};
 use crate::diag::{Code, Problem};
-use crate::ir::{DType, TensorType};
+use crate::ir::DType;
 use crate::model::optimizer::saved::{Kept, Role};
-use crate::model::saved::{Saved, Variable};
+use crate::model::saved::{Saved, Variable, extents};
 
 /// The bytes of `model.weights.h5`.
 pub(super) fn weights(saved: &Saved, from: &bakelite::Model) -> Result<Vec<u8>, Problem> {
@@ -33,10 +33,6 @@ pub(super) fn weights(saved: &Saved, from: &bakelite::Model) -> Result<Vec<u8>, 
 
 /// The cell that every compiled model with an optimizer has.
 const ITERATIONS: &str = "optimizer/iterations";
-
-fn extents(ty: &TensorType) -> Vec<usize> {
-    ty.shape.iter().map(|d| d.scale).collect()
-}
 
 fn variable_of(variable: &Variable, from: &bakelite::Model) -> Result<(Vec<usize>, Values), bakelite::Error> {
     let shape = extents(&variable.ty);

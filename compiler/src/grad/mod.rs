@@ -2,8 +2,9 @@
 //!
 //! The rules need no operation that the graph does not have: the transpose of every linear operation is in the set,
 //! and scalar functions carry their own gradient in their table row. New nodes get the site of the node that they
-//! differentiate, derived as `grad`. Nothing is simplified here: zeros, unused halves and transposed convolutions
-//! are left to the passes.
+//! differentiate, derived as `grad`. A contribution that is constantly zero ends there: what it would be multiplied with
+//! on its way need not be finite, and no later pass could take it out. Nothing else is simplified here: unused halves and
+//! transposed convolutions are left to the passes.
 //!
 //! Where a function is not differentiable: a row without a gradient has derivative zero (comparisons, rounding,
 //! `stop_gradient`); a tie of `Reduce` max or min shares the gradient equally; a tie of the binary functions goes to
@@ -117,9 +118,9 @@ impl<'g> Reverse<'g> {
         self.active[id.index()]
     }
 
-    /// Adds a contribution to the gradient of a node.
+    /// Adds a contribution to the gradient of a node, unless it is constantly zero.
     fn add(&mut self, to: NodeId, d: NodeId) {
-        if !self.wants(to) {
+        if !self.wants(to) || self.graph.splat(d) == Some(0.0) {
             return;
         }
         debug_assert_eq!(self.graph.ty(to), self.graph.ty(d));

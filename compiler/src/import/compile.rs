@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::Reader;
+use crate::diag::count;
 use crate::model::compile::For;
 use crate::model::config::{Object, excerpt};
 use crate::model::registry::{self, Class, LOSSES, METRICS, OPTIMIZERS};
@@ -146,8 +147,11 @@ impl Reader<'_> {
                 outputs.iter().zip(list).map(|(name, value)| (named(name), value)).collect()
             }
             Some(Value::Array(list)) if lists && list.is_empty() => Vec::new(),
+            // Outputs that cannot be read have been reported; what is said of them is still looked at.
+            Some(Value::Array(list)) if outputs.is_empty() => list.iter().map(|value| (For::Every, value)).collect(),
             Some(Value::Array(list)) => {
-                self.malformed(key, format!("there are {} of them for {} outputs", list.len(), outputs.len()));
+                let (found, wanted) = (list.len(), count(outputs.len(), "output"));
+                self.malformed(key, format!("`{key}` is a list of {found}, the model has {wanted}"));
                 Vec::new()
             }
             Some(Value::Object(object)) if !object.contains_key("class_name") => {

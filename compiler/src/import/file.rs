@@ -1,6 +1,7 @@
 //! Keras's files: a description and the weights for it.
 
 use std::fs;
+use std::io::{self, Read};
 use std::path::Path;
 
 use serde_json::Value;
@@ -8,8 +9,8 @@ use serde_json::Value;
 use super::archive::{Archive, MAX_CONFIG, MAX_WEIGHTS};
 use super::h5::Store;
 use super::restore::{Layout, Restored, restore};
-use super::{KerasModel, legacy, older, single, vocabulary};
-use crate::diag::{Code, Diagnostics, Problem};
+use super::{KerasModel, legacy, malformed, older, vocabulary};
+use crate::diag::Diagnostics;
 use crate::ir::SourceLine;
 use crate::model::Model;
 
@@ -50,39 +51,49 @@ pub struct KerasFile {
 const ZIP: &[u8] = b"PK";
 pub(super) const HDF5: &[u8] = b"\x89HDF\r\n\x1a\n";
 
-/// The place that mistakes of a file are reported at.
-pub(super) fn place(path: &Path) -> SourceLine {
-    SourceLine { file: path.display().to_string(), line: 0 }
-}
-
 /// Reads a file of bounded size.
 pub(super) fn read(path: &Path) -> Result<Vec<u8>, Diagnostics> {
-    let failed = |why: String| single("", Problem::new(Code::Import, why), &place(path));
-    let cannot = |e: std::io::Error| failed(format!("cannot read {}: {e}", path.display()));
-    let found = fs::metadata(path).map_err(cannot)?;
-    if !found.is_file() {
-        return Err(failed(format!("{} is no file", path.display())));
+    let length = opened(path).and_then(|file| Ok(file.metadata()?.len())).map_err(|e| unreadable(path, &e))?;
+    if length > MAX_WEIGHTS {
+        let why = format!("{} has {length} bytes, more than {MAX_WEIGHTS}", path.display());
+        return Err(malformed("", why, &SourceLine::file(path)));
     }
-    if found.len() > MAX_WEIGHTS {
-        return Err(failed(format!("{} has {} bytes, more than {MAX_WEIGHTS}", path.display(), found.len())));
+    fs::read(path).map_err(|e| unreadable(path, &e))
+}
+
+/// The first bytes of a file.
+pub(super) fn lead(path: &Path, count: usize) -> Result<Vec<u8>, Diagnostics> {
+    let mut bytes = Vec::new();
+    let read = opened(path).and_then(|file| file.take(count as u64).read_to_end(&mut bytes));
+    read.map(|_| bytes).map_err(|e| unreadable(path, &e))
+}
+
+fn opened(path: &Path) -> io::Result<fs::File> {
+    // What is no file may have no end, or block.
+    match fs::metadata(path)?.is_file() {
+        true => fs::File::open(path),
+        false => Err(io::Error::other("it is no file")),
     }
-    fs::read(path).map_err(cannot)
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> Diagnostics {
+    malformed("", format!("cannot read {}: {error}", path.display()), &SourceLine::file(path))
 }
 
 impl KerasFile {
     /// Reads a file; which format it has is told from its contents.
     pub fn open(path: impl AsRef<Path>) -> Result<KerasFile, Diagnostics> {
         let path = path.as_ref();
-        KerasFile::from_bytes(read(path)?, place(path))
+        KerasFile::from_bytes(read(path)?, SourceLine::file(path))
     }
 
     /// Reads the bytes of a file.
     pub fn parse(bytes: &[u8]) -> Result<KerasFile, Diagnostics> {
-        KerasFile::from_bytes(bytes.to_vec(), SourceLine { file: "bytes".into(), line: 0 })
+        KerasFile::from_bytes(bytes.to_vec(), SourceLine::file("bytes"))
     }
 
     fn from_bytes(bytes: Vec<u8>, source: SourceLine) -> Result<KerasFile, Diagnostics> {
-        let failed = |part: &str, why: String| single(part, Problem::new(Code::Import, why), &source);
+        let failed = |part: &str, why: String| malformed(part, why, &source);
         if bytes.starts_with(ZIP) {
             let mut archive = Archive::open(&bytes).map_err(|why| failed("", why))?;
             let mut member = |name: &str, most| archive.member(name, most).map_err(|why| failed(name, why));

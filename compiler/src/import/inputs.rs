@@ -1,10 +1,14 @@
-//! The inputs of a model, before it is built.
+//! The inputs of a model.
 
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::KerasModel;
+use super::{KerasModel, Reader, join};
+use crate::diag::Problem;
+use crate::ir::{DType, SourceLine};
+use crate::model::config::{Config, excerpt};
+use crate::model::{Model, Tensor};
 
 /// An input as its description has it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -51,6 +55,98 @@ impl KerasModel {
             inputs.extend(built.map(|item| OpenInput { name: "input".to_string(), item }));
         }
         inputs
+    }
+}
+
+/// An input of a model: its name, the shape of an item, and the element type; none for text.
+pub(super) struct InputSpec {
+    pub name: String,
+    pub item: Vec<usize>,
+    /// The batch, where it is fixed.
+    pub rows: Option<usize>,
+    pub dtype: Option<DType>,
+}
+
+impl InputSpec {
+    /// Declares the input.
+    pub fn declare(&self, model: &Model, source: SourceLine) -> Tensor {
+        match self.dtype {
+            Some(dtype) => model.input_at(&self.name, &self.item, dtype, source),
+            None => model.input_text_at(&self.name, &self.item, source),
+        }
+    }
+}
+
+impl Reader<'_> {
+    /// The arguments of an `InputLayer`.
+    pub(super) fn input(&mut self, config: &Config, path: &str) -> Option<InputSpec> {
+        let name = match config.get("name").and_then(Value::as_str) {
+            Some(name) => name.to_string(),
+            None => "input".to_string(),
+        };
+        let path = join(path, &name);
+        for flag in ["sparse", "ragged"] {
+            if config.get(flag).is_some_and(|v| *v != Value::Bool(false) && !v.is_null()) {
+                self.problem(&path, Problem::value(format!("InputLayer with {flag} tensors: only dense ones exist")));
+                return None;
+            }
+        }
+        let shape = config.get("batch_shape").or_else(|| config.get("batch_input_shape"));
+        let Some(shape) = shape.and_then(Value::as_array) else {
+            self.malformed(&path, "InputLayer without `batch_shape`");
+            return None;
+        };
+        let item = self.item(&name, shape, &path)?;
+        let rows = shape.first().and_then(Value::as_u64).and_then(|rows| usize::try_from(rows).ok());
+        let dtype = match config.get("dtype").and_then(Value::as_str) {
+            Some("string") => None,
+            _ => Some(self.dtype(config.get("dtype"), &path)?),
+        };
+        Some(InputSpec { name, item, rows, dtype })
+    }
+
+    /// The extents of an item. Open ones are bound by the user, at the outermost model; or they are a mistake.
+    pub(super) fn item(&mut self, input: &str, shape: &[Value], path: &str) -> Option<Vec<usize>> {
+        let top = !path.contains('/');
+        let bound = self.shapes.get(input).filter(|_| top).cloned();
+        let given: Vec<Option<&Value>> = shape.iter().skip(1).map(|d| Some(d).filter(|d| !d.is_null())).collect();
+        if let Some(bound) = bound {
+            let fits =
+                |(bound, given): (&usize, &Option<&Value>)| given.is_none_or(|g| g.as_u64() == Some(*bound as u64));
+            if bound.len() == given.len() && bound.iter().zip(&given).all(fits) {
+                return Some(bound);
+            }
+            let shape = Value::Array(shape.to_vec());
+            let message =
+                format!("the input `{input}` was given the shape {bound:?}, it is {} with the batch", excerpt(&shape));
+            self.problem(path, Problem::shape(message));
+            return None;
+        }
+        let mut item = Vec::new();
+        for (axis, extent) in given.into_iter().enumerate() {
+            match extent.map(|e| e.as_u64().and_then(|e| usize::try_from(e).ok())) {
+                Some(Some(extent)) => item.push(extent),
+                Some(None) => {
+                    let shape = Value::Array(shape.to_vec());
+                    self.malformed(path, format!("the input `{input}` has the shape {}", excerpt(&shape)));
+                    return None;
+                }
+                None => {
+                    let message = format!("the input `{input}` leaves the extent of axis {} open", axis + 1);
+                    let fixed = |extent: &Value| extent.as_u64().map_or("100".to_string(), |n| n.to_string());
+                    let item: Vec<String> = shape.iter().skip(1).map(fixed).collect();
+                    let help = format!(
+                        "give the shape of an item, such as `.shape({input:?}, [{}])`, or to the command `--shape {}={}`",
+                        item.join(", "),
+                        input.escape_debug(),
+                        item.join(",")
+                    );
+                    self.problem(path, Problem::shape(message).help(help));
+                    return None;
+                }
+            }
+        }
+        Some(item)
     }
 }
 

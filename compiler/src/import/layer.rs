@@ -76,7 +76,7 @@ impl<'de> Deserialize<'de> for AnyLayer {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<AnyLayer, D::Error> {
         let value = Value::deserialize(deserializer)?;
         let object = Object::parse(&value).map_err(D::Error::custom)?;
-        let source = SourceLine { file: "layer".to_string(), line: 0 };
+        let source = SourceLine::file("layer");
         let mut reader = Reader { source, shapes: &BTreeMap::new(), problems: Vec::new() };
         let made = reader.layer(&object, name_of(&value, &object), "");
         let messages: Vec<String> = reader.problems.into_iter().map(|p| p.message).collect();

@@ -7,7 +7,7 @@
 //! KerasModel::parse     text -> JSON, of bounded depth
 //!   Reader::layer       one layer, by the registry            layer.rs
 //!   Reader::sequential  a chain of layers                     sequential.rs
-//!   Reader::functional  layers, and who is applied to what    functional.rs
+//!   Reader::functional  layers, and who is applied to what    functional/
 //!   Operation           what lies between layers: `x + y`     operations/
 //!   Reader::compile     optimizer, losses, metrics            compile.rs
 //!   older               what Keras 2 wrote in other words     older/
@@ -24,6 +24,8 @@ mod file;
 mod functional;
 #[cfg(feature = "keras")]
 mod h5;
+#[cfg(feature = "keras")]
+pub(crate) mod half;
 mod inputs;
 mod layer;
 #[cfg(feature = "keras")]
@@ -42,23 +44,22 @@ mod weights;
 
 use std::collections::BTreeMap;
 
+use serde_json::Value;
+
 #[cfg(feature = "keras")]
 pub use archive::{MAX_CONFIG, MAX_EXPANSION, MAX_WEIGHTS};
 #[cfg(feature = "keras")]
 pub use file::KerasFile;
+pub use inputs::OpenInput;
 #[cfg(feature = "keras")]
 pub use restore::Restored;
 #[cfg(feature = "keras")]
 pub use weights::load_weights;
 
-use serde_json::Value;
-
-pub use inputs::OpenInput;
-
 use crate::diag::{Code, Diagnostic, Diagnostics, Problem};
 use crate::ir::{DType, SourceLine};
 use crate::model::config::{Config, Object, excerpt};
-use crate::model::{DEFAULT_MAX_BATCH, Model, Tensor};
+use crate::model::{DEFAULT_MAX_BATCH, Model};
 
 /// A model as Keras describes it.
 ///
@@ -90,7 +91,7 @@ impl KerasModel {
     #[track_caller]
     pub fn parse(json: &str) -> Result<KerasModel, Diagnostics> {
         let source = SourceLine::caller();
-        let failed = |why: String| single("", Problem::new(Code::Import, why), &source);
+        let failed = |why: String| malformed("", why, &source);
         let mut value: Value = serde_json::from_str(json).map_err(|e| failed(format!("this is no JSON: {e}")))?;
         // Not every text says which version wrote it.
         let version = value.get("keras_version").and_then(Value::as_str).map(str::to_string);
@@ -100,10 +101,14 @@ impl KerasModel {
 
     /// Reads a configuration that mistakes are reported of at a place.
     pub(crate) fn from_value(value: &Value, source: SourceLine) -> Result<KerasModel, Diagnostics> {
-        let failed = |why: String| single("", Problem::new(Code::Import, why), &source);
+        let failed = |why: String| malformed("", why, &source);
         let object = Object::parse(value).map_err(failed)?;
         if !layer::is_model(&object.class) {
-            return Err(failed(format!("`{}` is no class of models", object.class.escape_debug())));
+            let why = format!("{} is no class of models", excerpt(&object.class.as_str().into()));
+            let problem = Problem::new(Code::Import, why).help(
+                "models are read that are layers applied to tensors: `keras.Sequential` and `keras.Model(inputs, outputs)`",
+            );
+            return Err(Diagnostics::one(problem, "", Some(source)));
         }
         let compile = value.get("compile_config").filter(|c| c.as_object().is_some_and(|c| !c.is_empty())).cloned();
         let name = object.config.get("name").and_then(Value::as_str).unwrap_or("model");
@@ -183,8 +188,9 @@ fn identifier(name: &str) -> String {
     if name.starts_with(|c: char| c.is_ascii_digit()) || name.is_empty() { format!("_{name}") } else { name }
 }
 
-fn single(path: &str, problem: Problem, source: &SourceLine) -> Diagnostics {
-    Diagnostics { model: String::new(), list: vec![Diagnostic::new(problem, path, Some(source.clone()))] }
+/// One mistake of a description, at a place.
+fn malformed(path: &str, why: impl Into<String>, source: &SourceLine) -> Diagnostics {
+    Diagnostics::one(Problem::new(Code::Import, why), path, Some(source.clone()))
 }
 
 /// What reading a model carries along.
@@ -194,25 +200,6 @@ struct Reader<'a> {
     /// Shapes of inputs of the outermost model.
     shapes: &'a BTreeMap<String, Vec<usize>>,
     problems: Vec<Diagnostic>,
-}
-
-/// An input of a model: its name, the shape of an item, and the element type; none for text.
-struct InputSpec {
-    name: String,
-    item: Vec<usize>,
-    /// The batch, where it is fixed.
-    rows: Option<usize>,
-    dtype: Option<DType>,
-}
-
-impl InputSpec {
-    /// Declares the input.
-    fn declare(&self, model: &Model, source: SourceLine) -> Tensor {
-        match self.dtype {
-            Some(dtype) => model.input_at(&self.name, &self.item, dtype, source),
-            None => model.input_text_at(&self.name, &self.item, source),
-        }
-    }
 }
 
 impl Reader<'_> {
@@ -251,72 +238,6 @@ impl Reader<'_> {
         }
     }
 
-    /// The arguments of an `InputLayer`.
-    fn input(&mut self, config: &Config, path: &str) -> Option<InputSpec> {
-        let name = match config.get("name").and_then(Value::as_str) {
-            Some(name) => name.to_string(),
-            None => "input".to_string(),
-        };
-        let path = join(path, &name);
-        for flag in ["sparse", "ragged"] {
-            if config.get(flag).is_some_and(|v| *v != Value::Bool(false) && !v.is_null()) {
-                self.problem(&path, Problem::value(format!("InputLayer with {flag} tensors: only dense ones exist")));
-                return None;
-            }
-        }
-        let shape = config.get("batch_shape").or_else(|| config.get("batch_input_shape"));
-        let Some(shape) = shape.and_then(Value::as_array) else {
-            self.malformed(&path, "InputLayer without `batch_shape`");
-            return None;
-        };
-        let item = self.item(&name, shape, &path)?;
-        let rows = shape.first().and_then(Value::as_u64).and_then(|rows| usize::try_from(rows).ok());
-        let dtype = match config.get("dtype").and_then(Value::as_str) {
-            Some("string") => None,
-            _ => Some(self.dtype(config.get("dtype"), &path)?),
-        };
-        Some(InputSpec { name, item, rows, dtype })
-    }
-
-    /// The extents of an item. Open ones are bound by the user, at the outermost model; or they are a mistake.
-    fn item(&mut self, input: &str, shape: &[Value], path: &str) -> Option<Vec<usize>> {
-        let top = !path.contains('/');
-        let bound = self.shapes.get(input).filter(|_| top).cloned();
-        let given: Vec<Option<&Value>> = shape.iter().skip(1).map(|d| Some(d).filter(|d| !d.is_null())).collect();
-        if let Some(bound) = bound {
-            let fits =
-                |(bound, given): (&usize, &Option<&Value>)| given.is_none_or(|g| g.as_u64() == Some(*bound as u64));
-            if bound.len() == given.len() && bound.iter().zip(&given).all(fits) {
-                return Some(bound);
-            }
-            let shape = Value::Array(shape.to_vec());
-            let message =
-                format!("the input `{input}` was given the shape {bound:?}, it is {} with the batch", excerpt(&shape));
-            self.problem(path, Problem::shape(message));
-            return None;
-        }
-        let mut item = Vec::new();
-        for (axis, extent) in given.into_iter().enumerate() {
-            match extent.map(|e| e.as_u64().and_then(|e| usize::try_from(e).ok())) {
-                Some(Some(extent)) => item.push(extent),
-                Some(None) => {
-                    let shape = Value::Array(shape.to_vec());
-                    self.malformed(path, format!("the input `{input}` has the shape {}", excerpt(&shape)));
-                    return None;
-                }
-                None => {
-                    let message = format!("the input `{input}` leaves the extent of axis {} open", axis + 1);
-                    let problem = Problem::shape(message).help(
-                        "give the shape of an item: `.shape(\"x\", [100, 8])`, or to the command `--shape x=100,8`",
-                    );
-                    self.problem(path, problem);
-                    return None;
-                }
-            }
-        }
-        Some(item)
-    }
-
     /// An element type.
     fn dtype(&mut self, dtype: Option<&Value>, path: &str) -> Option<DType> {
         let name = match dtype {
@@ -346,6 +267,6 @@ fn dtype_called(name: &str) -> Option<DType> {
 }
 
 /// A path one level deeper.
-fn join(path: &str, name: &str) -> String {
+pub(crate) fn join(path: &str, name: &str) -> String {
     if path.is_empty() { name.to_string() } else { format!("{path}/{name}") }
 }

@@ -3,11 +3,12 @@
 use bakelite::DType;
 
 use super::h5::{Numbers, Store};
+use super::{join, malformed};
 use crate::diag::{Code, Diagnostic, Diagnostics, Problem, count};
-use crate::ir::{SourceLine, TensorType};
+use crate::ir::SourceLine;
 use crate::model::Model;
 use crate::model::optimizer::saved::{Kept, Role, Slots, orders};
-use crate::model::saved::{Saved, SavedObject, Variable};
+use crate::model::saved::{Saved, SavedObject, Variable, extents};
 
 /// What a file held for a model.
 #[derive(Clone, Debug, Default)]
@@ -76,8 +77,7 @@ pub(super) fn restore(
     for write in reading.writes {
         let cell = write.cell.clone();
         if let Err(error) = put(into, write) {
-            let problem = Problem::new(Code::Import, error.to_string());
-            return Err(super::single(&cell, problem, source));
+            return Err(malformed(&cell, error.to_string(), source));
         }
     }
     Ok(Restored { optimizer, left_out: reading.left_out })
@@ -97,10 +97,6 @@ fn put(into: &mut bakelite::Model, write: Write) -> Result<(), bakelite::Error> 
         }
         _ => into.set_param_shaped(&cell, &shape, &values.floats()),
     }
-}
-
-fn extents(ty: &TensorType) -> Vec<usize> {
-    ty.shape.iter().map(|d| d.scale).collect()
 }
 
 impl Reading<'_> {
@@ -167,38 +163,29 @@ impl Reading<'_> {
             }
         }
         for layer in layers {
-            let group = join(root, layer);
-            // The weights of everything inside the layer, trained ones first.
-            let mut weights: Vec<(&SavedObject, &Variable)> = saved
-                .objects
-                .iter()
-                .filter(|object| object.layer == layer)
-                .flat_map(|object| object.variables.iter().map(move |variable| (object, variable)))
-                .collect();
-            weights.sort_by_key(|(_, variable)| !variable.trainable);
-            let found = match self.store.texts(&group, "weight_names") {
-                Ok(Some(found)) if names.iter().any(|name| name == layer) => found,
-                Err(why) => {
-                    self.wrong(layer, why);
-                    continue;
-                }
-                _ if whole => {
-                    self.wrong(layer, "the file has no weights for this layer".into());
-                    continue;
-                }
-                _ => {
-                    self.left_out.push(format!("`{layer}`, which the file does not have"));
-                    continue;
-                }
-            };
-            if found.len() != weights.len() {
-                let (found, wanted) = (count(found.len(), "weight"), weights.len());
-                self.wrong(layer, format!("the file has {found} for this layer, which has {wanted}"));
-                continue;
-            }
-            for (name, (object, variable)) in found.iter().zip(weights) {
-                self.variable(object, variable, &join(&group, name));
-            }
+            let listed = names.iter().any(|name| name == layer);
+            self.named(saved, layer, &join(root, layer), listed, whole);
+        }
+    }
+
+    /// The weights of everything inside a layer, which a group lists together: trained ones first.
+    fn named(&mut self, saved: &Saved, layer: &str, group: &str, listed: bool, whole: bool) {
+        let inside = saved.objects.iter().filter(|object| object.layer == layer);
+        let mut wanted: Vec<(&SavedObject, &Variable)> =
+            inside.flat_map(|object| object.variables.iter().map(move |variable| (object, variable))).collect();
+        wanted.sort_by_key(|(_, variable)| !variable.trainable);
+        let found = match self.store.texts(group, "weight_names") {
+            Ok(Some(found)) if listed => found,
+            Err(why) => return self.wrong(layer, why),
+            _ if whole => return self.wrong(layer, "the file has no weights for this layer".into()),
+            _ => return self.left_out.push(format!("`{layer}`, which the file does not have")),
+        };
+        if found.len() != wanted.len() {
+            let (found, wanted) = (count(found.len(), "weight"), wanted.len());
+            return self.wrong(layer, format!("the file has {found} for this layer, which has {wanted}"));
+        }
+        for (name, (object, variable)) in found.iter().zip(wanted) {
+            self.variable(object, variable, &join(group, name));
         }
     }
 
@@ -269,8 +256,4 @@ fn spellings(path: &str) -> Vec<String> {
     let class = renamed("grouped_query_attention", "group_query_attention");
     let dependencies = renamed("layers", "_layer_checkpoint_dependencies");
     [plain, class, dependencies].concat()
-}
-
-fn join(group: &str, name: &str) -> String {
-    if group.is_empty() { name.to_string() } else { format!("{group}/{name}") }
 }

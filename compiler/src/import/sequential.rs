@@ -2,8 +2,9 @@
 
 use serde_json::Value;
 
+use super::Reader;
+use super::inputs::InputSpec;
 use super::layer::name_of;
-use super::{InputSpec, Reader};
 use crate::model::config::{Config, Object};
 use crate::model::{Model, Tensor, tensor};
 

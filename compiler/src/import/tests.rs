@@ -102,7 +102,7 @@ fn compile_configurations() {
     let problems = mistakes(&value);
     assert_eq!(problems.len(), 3, "{problems:?}");
     assert!(problems[0].contains("Adam has no argument `beta_3`"));
-    assert!(problems[1].contains("3 of them for 2 outputs"));
+    assert!(problems[1].contains("`loss` is a list of 3, the model has 2 outputs"));
     assert!(problems[2].contains("`precise`"));
 }
 

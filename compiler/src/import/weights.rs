@@ -2,11 +2,12 @@
 
 use std::path::Path;
 
-use super::file::{HDF5, place, read};
+use super::file::{HDF5, lead, read};
 use super::h5::Store;
+use super::malformed;
 use super::restore::{Layout, Restored, restore};
-use super::single;
-use crate::diag::{Code, Diagnostics, Problem};
+use crate::diag::Diagnostics;
+use crate::ir::SourceLine;
 use crate::model::Model;
 
 /// Writes the weights of a file into an opened model; which format it has is told from its contents:
@@ -23,17 +24,15 @@ pub fn load_weights(
     into: &mut bakelite::Model,
 ) -> Result<Restored, Diagnostics> {
     let path = path.as_ref();
-    let source = place(path);
-    let failed = |why: String| single("", Problem::new(Code::Import, why), &source);
-    let bytes = read(path)?;
-    if !bytes.starts_with(HDF5) {
-        drop(bytes);
+    let source = SourceLine::file(path);
+    let failed = |why: String| malformed("", why, &source);
+    if !lead(path, HDF5.len())?.starts_with(HDF5) {
         let had = |into: &bakelite::Model| into.param("optimizer/iterations").and_then(|p| p.to_vec::<u32>()).ok();
         let before = had(into);
         into.load(path).map_err(|e| failed(e.to_string()))?;
         return Ok(Restored { optimizer: before.is_some() && had(into) != before, left_out: Vec::new() });
     }
-    let store = Store::open(bytes).map_err(failed)?;
+    let store = Store::open(read(path)?).map_err(failed)?;
     let by_layer = store.has("model_weights") || store.texts("", "layer_names").is_ok_and(|names| names.is_some());
     let layout = if by_layer { Layout::ByLayer } else { Layout::Numbered };
     restore(&store, layout, model, into, &source, layout == Layout::Numbered)

@@ -299,8 +299,37 @@ pub fn arguments() -> [(&'static str, Vec<&'static str>); 5] {
 pub fn read<T: ?Sized>(table: &[Class<T>], what: &str, class: &str, arguments: &Config) -> Result<Rc<T>, Vec<Problem>> {
     match find(table, class) {
         Some(class) => (class.read)(arguments),
-        None => Err(vec![Problem::new(Code::Unknown, format!("no {what} class is called `{}`", class.escape_debug()))]),
+        None => Err(vec![unknown(table, what, class)]),
     }
+}
+
+fn unknown<T: ?Sized>(table: &[Class<T>], what: &str, class: &str) -> Problem {
+    const LONGEST: usize = 60;
+    let shown: String = class.chars().take(LONGEST).collect();
+    let near = table.iter().map(|row| (distance(row.name, &shown), row.name)).min();
+    let help = match (class, near) {
+        ("Lambda", _) => {
+            "a Lambda is Python code, which is never run: use operations such as `x * 2` between layers".into()
+        }
+        (_, Some((1..=2, near))) => format!("did you mean `{near}`?"),
+        _ => "Keras's own classes are read; one of your own is Python code, which is never run".into(),
+    };
+    Problem::new(Code::Unknown, format!("no {what} class is called `{}`", shown.escape_debug())).help(help)
+}
+
+/// How many letters have to be added, removed or replaced to make one word of another (Levenshtein, 1966).
+fn distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.chars().count()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.chars().enumerate() {
+            let replaced = diagonal + usize::from(x != y);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row.last().copied().unwrap_or(0)
 }
 
 /// The class and arguments of a definition, if it is of one of the classes of a table.
@@ -355,5 +384,16 @@ mod tests {
     fn unknown_classes_are_refused() {
         let problems = read(LAYERS, "layer", "Dens", &Config::new()).unwrap_err();
         assert_eq!(problems[0].message, "no layer class is called `Dens`");
+        assert_eq!(problems[0].help.as_deref(), Some("did you mean `Dense`?"));
+        let problems = read(LAYERS, "layer", "Bottleneck", &Config::new()).unwrap_err();
+        assert!(problems[0].help.as_deref().is_some_and(|help| help.contains("Python")));
+    }
+
+    #[test]
+    fn distances_of_words() {
+        for (a, b, apart) in [("", "", 0), ("", "abc", 3), ("abc", "abc", 0), ("kitten", "sitting", 3), ("ab", "ba", 2)]
+        {
+            assert_eq!((distance(a, b), distance(b, a)), (apart, apart), "{a} {b}");
+        }
     }
 }

@@ -70,6 +70,11 @@ pub(crate) struct Variable {
     pub trainable: bool,
 }
 
+/// The extents of a variable, none of which is the batch.
+pub(crate) fn extents(ty: &TensorType) -> Vec<usize> {
+    ty.shape.iter().map(|d| d.scale).collect()
+}
+
 /// An object with its variables, in the order of their numbers.
 #[derive(Clone, Debug)]
 pub(crate) struct SavedObject {
@@ -92,6 +97,14 @@ pub(crate) struct Saved {
 }
 
 impl Model {
+    /// The names of the weights in the order in which Keras lists them, that of its `model.weights`, `get_weights` and
+    /// `set_weights`: layer by layer, and in each what is trained first. What stateful recurrent layers keep between
+    /// batches, and seeds, are not among them.
+    pub fn weights_as_in_keras(&self) -> Result<Vec<String>, Diagnostics> {
+        let objects = self.saved()?.objects;
+        Ok(objects.into_iter().flat_map(|object| object.variables).map(|variable| variable.cell).collect())
+    }
+
     /// What Keras saves of the model, or why it cannot be compiled.
     pub(crate) fn saved(&self) -> Result<Saved, Diagnostics> {
         let net = self.net.borrow();

@@ -86,8 +86,8 @@ impl<'a> Groups<'a> {
         if !failures.is_empty() {
             return Err(failures);
         }
-        for &id in nodes.iter().filter(|_| fuse) {
-            groups.grow(id);
+        if fuse {
+            groups.grow_all(nodes);
         }
         Ok(groups)
     }
@@ -130,18 +130,37 @@ impl<'a> Groups<'a> {
         self.needs[group].iter().filter_map(|node| self.group_of[node.index()]).filter(move |other| *other != group)
     }
 
-    /// Merges the group of a node with the groups it reads from.
-    fn grow(&mut self, id: NodeId) {
+    /// Grows the groups of all nodes. A merge that would make a cycle is tried again when other groups have merged: the
+    /// group on the way round may be a part of it by then, as where one kernel updates several cells that read each other.
+    fn grow_all(&mut self, mut nodes: Vec<NodeId>) {
+        loop {
+            let before = self.ids().len();
+            nodes.retain(|id| self.grow(*id));
+            if nodes.is_empty() || self.ids().len() == before {
+                return;
+            }
+        }
+    }
+
+    /// Merges the group of a node with the groups it reads from. Says whether one could not be merged for a cycle.
+    fn grow(&mut self, id: NodeId) -> bool {
         let reads = &self.cx.selection.reads[id.index()];
         let mut candidates: Vec<(u32, std::cmp::Reverse<NodeId>)> =
             reads.iter().filter_map(|r| Some((self.rank(self.group_of[r.index()]?), std::cmp::Reverse(*r)))).collect();
         candidates.sort();
+        let mut cyclic = false;
         for (_, std::cmp::Reverse(read)) in candidates {
             let (Some(from), Some(into)) = (self.group_of[id.index()], self.group_of[read.index()]) else { continue };
-            if from != into && self.mergeable(into, from) {
+            if from == into {
+                continue;
+            }
+            if self.cyclic(into, from) {
+                cyclic = true;
+            } else if self.one_kernel(into, from) {
                 self.merge(into, from);
             }
         }
+        cyclic
     }
 
     /// The order in which partners are tried.
@@ -154,13 +173,14 @@ impl<'a> Groups<'a> {
         self.members[group].iter().map(of).min().unwrap_or(3)
     }
 
-    fn mergeable(&self, a: GroupId, b: GroupId) -> bool {
+    /// Whether two groups can be one kernel, and gain by it.
+    fn one_kernel(&self, a: GroupId, b: GroupId) -> bool {
         if self.is_scan(a) || self.is_scan(b) || self.members[a].len() + self.members[b].len() > MOST_MEMBERS {
             return false;
         }
         let mut members: Vec<NodeId> = self.members[a].iter().chain(&self.members[b]).copied().collect();
         members.sort();
-        self.profitable(&members) && !self.cyclic(a, b) && self.lower_members(&members).is_ok()
+        self.profitable(&members) && self.lower_members(&members).is_ok()
     }
 
     /// A reduction takes in the tensor it reduces only where that leaves enough independent rows, contiguous ones.

@@ -41,8 +41,8 @@ pub(super) fn select(graph: &Graph, forced: &[NodeId], fuse: bool) -> Selection 
     for root in graph.roots().chain(forced.iter().copied()) {
         stored[root.index()] = true;
     }
-    let users = user_counts(graph, &live);
-    let repeated = repeated(graph, &live);
+    let users = user_counts(graph, &live, &stored);
+    let repeated = repeated(graph, &live, &stored);
     let mut cost = vec![0u32; stored.len()];
     for id in graph.ids().filter(|id| live[id.index()]) {
         let (i, node) = (id.index(), graph.node(id));
@@ -88,7 +88,8 @@ pub(super) fn base(graph: &Graph, mut id: NodeId) -> NodeId {
     id
 }
 
-fn user_counts(graph: &Graph, live: &[bool]) -> Vec<u32> {
+/// How many expressions use each node, where these nodes are stored.
+fn user_counts(graph: &Graph, live: &[bool], stored: &[bool]) -> Vec<u32> {
     let mut counts = vec![0u32; live.len()];
     for id in graph.ids().filter(|id| live[id.index()]) {
         for arg in &graph.node(id).args {
@@ -98,8 +99,9 @@ fn user_counts(graph: &Graph, live: &[bool]) -> Vec<u32> {
     for root in graph.roots() {
         counts[root.index()] += 1;
     }
-    // A view with several users gives its operand as many.
-    for id in graph.ids().rev().filter(|id| live[id.index()] && graph.node(*id).op.is_view()) {
+    // A view with several users gives its operand as many, unless it is stored.
+    let inlined = |id: &NodeId| live[id.index()] && !stored[id.index()] && graph.node(*id).op.is_view();
+    for id in graph.ids().rev().filter(inlined) {
         let extra = counts[id.index()].saturating_sub(1);
         for arg in &graph.node(id).args {
             counts[arg.index()] += extra;
@@ -108,12 +110,13 @@ fn user_counts(graph: &Graph, live: &[bool]) -> Vec<u32> {
     counts
 }
 
-/// Nodes whose elements an inlining kernel would compute more than once, because a user repeats them.
-fn repeated(graph: &Graph, live: &[bool]) -> Vec<bool> {
+/// Nodes whose elements an inlining kernel would compute more than once, because a user repeats them. What is stored
+/// reads its operands once.
+fn repeated(graph: &Graph, live: &[bool], stored: &[bool]) -> Vec<bool> {
     let mut repeated = vec![false; live.len()];
     for id in graph.ids().rev().filter(|id| live[id.index()]) {
         let node = graph.node(id);
-        let inlined = node.op.is_elementwise() || node.op.is_view();
+        let inlined = !stored[id.index()] && (node.op.is_elementwise() || node.op.is_view());
         let repeats = match &node.op {
             Op::Broadcast { .. } => node.ty.shape.elements() != graph.ty(node.args[0]).shape.elements(),
             Op::Window(axes) => axes.iter().any(|w| w.stride < w.span()),

@@ -115,7 +115,6 @@ fn training_step_fuses_updates_into_contractions() {
     let program = check(&graph, &cells, 7);
     let contractions: Vec<_> = program.kernels.iter().filter(|k| k.contract.is_some()).collect();
     assert_eq!(contractions.len(), 5, "{:#?}", program.kernels.iter().map(|k| &k.name).collect::<Vec<_>>());
-    // Weight gradients are never stored: their kernels store the velocity and the weight.
     // Weight gradients are never stored: their kernels store the velocity and the weight instead.
     let to_cells = |k: &&&super::program::Kernel| {
         let stores = &k.stages[1].stores;
@@ -123,6 +122,27 @@ fn training_step_fuses_updates_into_contractions() {
     };
     assert_eq!(contractions.iter().filter(to_cells).count(), 2);
     assert!(program.kernels.len() <= 8, "{:#?}", program.kernels.iter().map(|k| &k.name).collect::<Vec<_>>());
+}
+
+/// Where cells are kept in another layout than the gradient, what is assigned are views, and the weight's new value
+/// reads the velocity's cell instead of its new value. The velocity can join only after the weight.
+#[test]
+fn updates_in_another_layout_are_one_kernel() {
+    let (mut g, mut cells) = (Graph::new("train_step"), Cells::default());
+    let x = g.input("x", rows(&[6]));
+    let d = g.input("d", rows(&[5]));
+    let (v, w) = (cells.read(&mut g, "v", &[5, 6]), cells.read(&mut g, "w", &[5, 6]));
+    let gradient = g.contract(x, d, &[], &[(0, 0)]);
+    let old = g.permute(v.1, &[1, 0]);
+    let kept = g.mul_s(old, 0.9);
+    let new = g.add(kept, gradient);
+    let stored = g.permute(new, &[1, 0]);
+    g.assign(v.0, stored);
+    let weight = g.permute(w.1, &[1, 0]);
+    let moved = g.sub(weight, new);
+    let stored = g.permute(moved, &[1, 0]);
+    g.assign(w.0, stored);
+    assert_eq!(check(&g, &cells.0, 5).kernels.len(), 1);
 }
 
 #[test]

@@ -7,8 +7,11 @@ use bakelite::{EntryId, Values};
 use serde::Serialize;
 
 use super::data::runtime_type;
+use super::diagram;
+use super::mistake::{at, runtime};
 use super::progress::Progress;
-use super::source::{Run, Running, Shapes, Source, runtime};
+use super::running::{Run, Running};
+use super::source::{Shapes, Source};
 use crate::backend::cranelift::TargetCpu;
 use crate::build::internal;
 use crate::compile::Compiled;
@@ -48,8 +51,12 @@ pub struct Measured {
     pub compile_s: f64,
     /// Memory for intermediate results at this batch, the most of any entry point.
     pub arena_bytes: usize,
-    /// Floating-point operations of one training step of the batch; of its prediction where there is no training.
+    /// Floating-point operations that the compiled code does for one training step of the batch; for its prediction
+    /// where there is no training.
     pub flops: u64,
+    /// Those of the same step as the layers describe it, before the compiler has left out or repeated any: what
+    /// [`summary`](super::summary) counts for one sample.
+    pub model_flops: u64,
 }
 
 /// Measures; with `kernels` also each kernel of a training step, or of a prediction where there is no training.
@@ -58,11 +65,12 @@ pub fn bench(what: &Bench, kernels: bool, progress: Progress) -> Result<(Measure
     let stage = progress.stage("compiling");
     let described = source.describe(&what.shapes, Some(what.batch))?;
     let mut running = source.start(&described, &[], &what.run)?;
+    let module = described.lower().map_err(|d| at(&what.model, d))?;
     drop(stage);
     let _stage = progress.stage("measuring");
     let Running { model, compiled, compile_time, .. } = &mut running;
-    let image = |entry: &str| compiled.program(entry).map(EntryImage::new);
-    let flops = image("train_step").or_else(|| image("predict"));
+    let entry = main_entry(compiled);
+    let flops = compiled.program(entry).map(EntryImage::new);
     let failed = |e: bakelite::Error| runtime(&compiled.module.name, &what.model, &e);
     let mut time = |entry: &str, batch: usize| -> Result<Option<f64>, Diagnostics> {
         let Some(mut call) = Call::new(model, compiled, entry, batch) else { return Ok(None) };
@@ -71,17 +79,28 @@ pub fn bench(what: &Bench, kernels: bool, progress: Progress) -> Result<(Measure
     let measured = Measured {
         model: compiled.module.name.clone(),
         batch: what.batch,
-        train_step_ms: time("train_step", what.batch)?.map(|s| s * 1e3),
-        predict_ms: time("predict", what.batch)?.map(|s| s * 1e3),
-        predict1_us: time("predict", 1)?.map(|s| s * 1e6),
+        train_step_ms: time("train_step", what.batch)?.map(|s| rounded(s * 1e3)),
+        predict_ms: time("predict", what.batch)?.map(|s| rounded(s * 1e3)),
+        predict1_us: time("predict", 1)?.map(|s| rounded(s * 1e6)),
         threads: model.threads(),
         level: model.level().to_string(),
-        compile_s: compile_time.as_secs_f64(),
+        compile_s: rounded(compile_time.as_secs_f64()),
         arena_bytes: model.memory().1,
         flops: flops.map_or(0, |image| image.flops_fixed + image.flops_row * what.batch as u64),
+        model_flops: module.entry(entry).map_or(0.0, |graph| diagram::flops(graph, what.batch).values().sum()) as u64,
     };
     let profile = if kernels { profile(what, &running)? } else { None };
     Ok((measured, profile))
+}
+
+/// A time without the digits that no clock has.
+fn rounded(time: f64) -> f64 {
+    (time * 1e6).round() / 1e6
+}
+
+/// The training step, or the prediction where there is no training.
+fn main_entry(compiled: &Compiled) -> &'static str {
+    if compiled.program("train_step").is_some() { "train_step" } else { "predict" }
 }
 
 /// Runs the code again with a clock between the kernels.
@@ -95,7 +114,7 @@ fn profile(what: &Bench, running: &Running) -> Result<Option<Profile>, Diagnosti
     if model.entry("init").is_ok() {
         model.init(what.run.seed).map_err(failed)?;
     }
-    let entry = if compiled.program("train_step").is_some() { "train_step" } else { "predict" };
+    let entry = main_entry(compiled);
     let (Some(mut call), Some(program)) = (Call::new(&model, compiled, entry, what.batch), compiled.program(entry))
     else {
         return Ok(None);

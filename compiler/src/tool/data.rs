@@ -99,7 +99,7 @@ pub fn check_inputs(npz: &Npz, inputs: &[OpenInput]) -> Result<(), Diagnostics> 
             missing(npz, Role::Input, &input.name, if inputs.len() == 1 { format!("`x` or {key}") } else { key })
         })
         .collect();
-    if list.is_empty() { Ok(()) } else { Err(Diagnostics { model: String::new(), list }) }
+    Diagnostics::check(list)
 }
 
 /// The array for an input: under its name, or whatever stands for a model's only input.
@@ -126,7 +126,7 @@ pub fn prediction(npz: &Npz, inputs: &[OpenInput]) -> Result<Columns, Diagnostic
     let ignored = |key: &str| matches!(key, "y" | "w") || key.starts_with("y:") || key.starts_with("w:");
     let names: Vec<String> = inputs.iter().map(|input| format!("`{}`", input.name)).collect();
     problems.extend(unknown(npz, &columns, &names, ignored));
-    finish(columns, problems)
+    Diagnostics::check(problems).map(|()| columns)
 }
 
 /// The columns of data for training and evaluation.
@@ -153,7 +153,7 @@ pub fn training(npz: &Npz, inputs: &[OpenInput], outputs: &[String]) -> Result<C
         }
     }
     problems.extend(unknown(npz, &columns, &keys, |_| false));
-    finish(columns, problems)
+    Diagnostics::check(problems).map(|()| columns)
 }
 
 fn missing(npz: &Npz, role: Role, name: &str, key: String) -> Diagnostic {
@@ -170,7 +170,7 @@ fn unknown<'a>(
     keys: &[String],
     ignored: impl Fn(&str) -> bool + 'a,
 ) -> impl Iterator<Item = Diagnostic> + 'a {
-    let help = format!("its arrays are {}", list(keys));
+    let help = format!("the model takes {}", list(keys));
     let used = |array: &Array| columns.0.iter().any(|column| column.array == *array);
     npz.arrays().iter().filter(move |array| !used(array) && !ignored(&array.name)).map(move |array| {
         let name = array.name.escape_debug();
@@ -185,10 +185,6 @@ fn list(names: &[String]) -> String {
     let more = names.len().saturating_sub(SHOWN);
     let shown = names[..names.len() - more].join(", ");
     if more > 0 { format!("{shown} and {more} more") } else { shown }
-}
-
-fn finish(columns: Columns, problems: Vec<Diagnostic>) -> Result<Columns, Diagnostics> {
-    if problems.is_empty() { Ok(columns) } else { Err(Diagnostics { model: String::new(), list: problems }) }
 }
 
 impl Columns {
@@ -261,9 +257,7 @@ impl Columns {
                 Problem::new(Code::Data, text).help(format!("they are {} and {}", first.text(), other.text()));
             problems.push(Diagnostic::new(problem, "", Some(npz.source())));
         }
-        if !problems.is_empty() {
-            return Err(Diagnostics { model: module.name.clone(), list: problems });
-        }
+        Diagnostics::check(problems).map_err(|diagnostics| diagnostics.of_model(&module.name))?;
         let mut read = Vec::new();
         for (column, ty) in fitting {
             let values = npz.values(&column.array, runtime_type(ty.dtype)).map_err(|mut diagnostics| {

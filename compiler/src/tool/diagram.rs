@@ -1,6 +1,7 @@
 //! Layers and the tensors between them, whether the model has layers or is a saved graph.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use crate::ir::{DType, Graph, Module, NodeId, Op, TensorType};
 use crate::model::Model;
@@ -179,13 +180,30 @@ pub fn shape_text(ty: &TensorType) -> String {
 /// multiply-add, one for each scalar function or element of a reduction.
 pub fn flops(graph: &Graph, batch: usize) -> BTreeMap<String, f64> {
     let mut sums: BTreeMap<String, f64> = BTreeMap::new();
-    let live = graph.live();
-    for id in graph.ids().filter(|id| live[id.index()]) {
+    for id in counted(graph) {
         let path = &graph.site(id).path;
         let layer = path.split('/').next().unwrap_or_default();
         *sums.entry(layer.to_string()).or_default() += node_flops(graph, id, batch);
     }
     sums
+}
+
+/// The live nodes of a graph, and of the results of a loop one that stands for its work.
+fn counted(graph: &Graph) -> impl Iterator<Item = NodeId> {
+    let live = graph.live();
+    let mut loops = Vec::new();
+    graph.ids().filter(move |id| {
+        let node = graph.node(*id);
+        live[id.index()]
+            && match &node.op {
+                Op::Scan { scan, .. } => {
+                    let new = !loops.contains(&(Arc::as_ptr(scan), &node.args));
+                    loops.push((Arc::as_ptr(scan), &node.args));
+                    new
+                }
+                _ => true,
+            }
+    })
 }
 
 fn node_flops(graph: &Graph, id: NodeId, batch: usize) -> f64 {
@@ -199,12 +217,9 @@ fn node_flops(graph: &Graph, id: NodeId, batch: usize) -> f64 {
         Op::Unary(_) | Op::Binary(_) | Op::Select => count(id),
         Op::Reduce { .. } | Op::Fold { .. } => count(node.args[0]),
         Op::ScatterAdd { .. } => count(node.args[1]),
-        // One node for each result of a loop: the first stands for all of its work.
-        Op::Scan { scan, result: 0 } => {
-            let body = &scan.body;
-            let live = body.live();
-            let work = |id: NodeId| if live[id.index()] { node_flops(body, id, batch) } else { 0.0 };
-            scan.length as f64 * body.ids().map(work).sum::<f64>()
+        Op::Scan { scan, .. } => {
+            let work = counted(&scan.body).map(|id| node_flops(&scan.body, id, batch));
+            scan.length as f64 * work.sum::<f64>()
         }
         _ => 0.0,
     }

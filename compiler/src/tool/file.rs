@@ -6,8 +6,8 @@ use std::io::{self, BufWriter};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::diag::{Code, Diagnostic, Diagnostics, Problem};
-use crate::ir::SourceLine;
+use super::mistake::failed;
+use crate::diag::Diagnostics;
 
 /// Writes a file under a temporary name in its folder, flushes it to the disk, and gives it its name: what was there
 /// before stays whole until then.
@@ -41,17 +41,4 @@ fn probe(path: &Path) -> io::Result<PathBuf> {
             Err(e) => return Err(e),
         }
     }
-}
-
-/// A file that cannot be read or written.
-pub fn failed(path: &Path, action: &str, error: &io::Error) -> Diagnostics {
-    let what = match error.kind() {
-        io::ErrorKind::NotFound if action == "write" => "its folder does not exist".to_string(),
-        io::ErrorKind::NotFound => "there is no such file".to_string(),
-        io::ErrorKind::PermissionDenied => "permission denied".to_string(),
-        io::ErrorKind::StorageFull => "the disk is full".to_string(),
-        _ => error.to_string(),
-    };
-    let problem = Problem::new(Code::File, format!("cannot {action} the file: {what}"));
-    Diagnostics { model: String::new(), list: vec![Diagnostic::new(problem, "", Some(SourceLine::file(path)))] }
 }

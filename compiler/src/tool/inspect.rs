@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use super::source::{Shapes, Source, at, wrong};
+use super::mistake::{at, wrong};
+use super::source::{Shapes, Source};
 use crate::backend::{BackendError, cuda};
 use crate::build::{failed, internal};
 use crate::compile::{Compiled, Options, compile};

@@ -6,10 +6,12 @@ use bakelite::{DType, Values};
 use bakelite_kernels::manifest::{Level, best_level};
 
 use super::data;
+use super::mistake::at;
 use super::npz::Npz;
-use super::source::{Run, Shapes, Source, at};
+use super::running::Run;
+use super::source::{Shapes, Source};
 use crate::backend::cranelift::TargetCpu;
-use crate::diag::{Code, Diagnostic, Diagnostics, Problem};
+use crate::diag::{Code, Diagnostics, Problem};
 use crate::import::OpenInput;
 use crate::ir::Module;
 use crate::library::{BuiltLibrary, LibraryOptions, Parity, build_library};
@@ -92,10 +94,7 @@ fn parity(x: &mut Npz, y: &mut Npz, inputs: &[OpenInput], module: &Module) -> Re
             let keys: Vec<&str> = y.arrays().iter().map(|array| array.name.as_str()).collect();
             let problem = Problem::new(Code::Data, format!("there is no array `{}` to verify with", output.name))
                 .help(format!("the file has {}", keys.join(", ")));
-            return Err(Diagnostics {
-                model: module.name.clone(),
-                list: vec![Diagnostic::new(problem, "", Some(y.source()))],
-            });
+            return Err(Diagnostics::one(problem, "", Some(y.source())).of_model(&module.name));
         };
         let values = y.values(&array, DType::F32)?;
         Ok(match &values {
@@ -114,7 +113,7 @@ pub fn target_cpu(name: &str) -> Result<TargetCpu, Diagnostics> {
             let known: Vec<&str> = Level::ALL.iter().map(|level| level.name()).collect();
             let problem = Problem::new(Code::Unknown, format!("there is no target CPU `{}`", name.escape_debug()))
                 .help(format!("known are portable, native, {}", known.join(", ")));
-            Diagnostics { model: String::new(), list: vec![Diagnostic::new(problem, "", None)] }
+            Diagnostics::one(problem, "", None)
         }),
     }
 }

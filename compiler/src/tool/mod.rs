@@ -1,7 +1,7 @@
 //! What the `bakelite` command does, as a library: every subcommand is a description of the work (a plain struct) and a
 //! function over it, whose result is data. The command parses arguments into the one and prints the other.
 //!
-//! - [`source`]: MODEL, from a file to a running model.
+//! - [`source`]: MODEL, from a file to layers or graphs; [`running`]: from there to calls.
 //! - [`npy`], [`npz`]: NumPy's files; [`data`]: their arrays as inputs, targets and sample weights.
 //! - [`predict`], [`train`], [`bench`](mod@bench), [`library`], [`inspect`]: the work.
 //! - [`diagram`]: layers and what flows between them, for [`summary`] and [`plot`].
@@ -15,11 +15,13 @@ pub mod diagram;
 pub mod file;
 pub mod inspect;
 pub mod library;
+mod mistake;
 pub mod npy;
 pub mod npz;
 pub mod plot;
 pub mod predict;
 pub mod progress;
+pub mod running;
 pub mod source;
 pub mod summary;
 pub mod train;

@@ -7,6 +7,8 @@ use std::io::{self, Read, Write};
 
 use bakelite::{DType, Element, Values};
 
+use crate::import::half::half;
+
 /// The first bytes of every file.
 pub const MAGIC: &[u8; 6] = b"\x93NUMPY";
 /// The longest header that is read; NumPy itself refuses more than 10,000 bytes.
@@ -63,7 +65,7 @@ impl ElementType {
                 let unused = 64 - 8 * *size as u32;
                 ((word << unused) as i64 >> unused) as f64
             }
-            ElementType::Float(2) => half(word as u16),
+            ElementType::Float(2) => f64::from(half(word as u16)),
             ElementType::Float(4) => f64::from(f32::from_bits(word as u32)),
             ElementType::Float(_) => f64::from_bits(word),
         }
@@ -79,18 +81,6 @@ impl fmt::Display for ElementType {
             ElementType::Float(size) => write!(f, "float{}", 8 * size),
             ElementType::Other(name) => f.write_str(&name.escape_debug().to_string()),
         }
-    }
-}
-
-/// A number of 16 bits: one of sign, five of exponent, ten of fraction.
-fn half(bits: u16) -> f64 {
-    let sign = if bits >> 15 == 1 { -1.0 } else { 1.0 };
-    let (exponent, fraction) = (i32::from(bits >> 10 & 31), f64::from(bits & 1023));
-    sign * match exponent {
-        0 => fraction * 2f64.powi(-24),
-        31 if fraction == 0.0 => f64::INFINITY,
-        31 => f64::NAN,
-        _ => (1024.0 + fraction) * 2f64.powi(exponent - 25),
     }
 }
 

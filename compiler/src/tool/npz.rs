@@ -14,8 +14,9 @@ use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
 use super::file;
+use super::mistake::failed;
 use super::npy::{self, ElementType, Header};
-use crate::diag::{Code, Diagnostic, Diagnostics, Problem};
+use crate::diag::{Code, Diagnostics, Problem};
 use crate::ir::SourceLine;
 
 /// The most arrays of an archive.
@@ -77,10 +78,10 @@ impl Npz {
             file.rewind()?;
             Ok((file, lead))
         });
-        let (file, lead) = opened.map_err(|e| file::failed(path, "read", &e))?;
+        let (file, lead) = opened.map_err(|e| failed(path, "read", &e))?;
         let wrong = |part: &str, what: String| damaged(path, part, what);
         if lead == npy::MAGIC {
-            let length = file.metadata().map_err(|e| file::failed(path, "read", &e))?.len();
+            let length = file.metadata().map_err(|e| failed(path, "read", &e))?.len();
             let header = Header::read(BufReader::new(&file)).map_err(|what| wrong("", what))?;
             check_length(&header, length).map_err(|what| wrong("", what))?;
             let arrays = vec![Array { name: String::new(), header, entry: 0 }];
@@ -165,8 +166,20 @@ fn zip_text(error: ZipError) -> String {
 }
 
 fn damaged(path: &Path, part: &str, what: String) -> Diagnostics {
-    let problem = Problem::new(Code::File, what);
-    Diagnostics { model: String::new(), list: vec![Diagnostic::new(problem, part, Some(SourceLine::file(path)))] }
+    Diagnostics::one(Problem::new(Code::File, what), part, Some(SourceLine::file(path)))
+}
+
+/// Fails early, before long work, where [`write`] could not write.
+pub fn check_output(path: &Path) -> Result<(), Diagnostics> {
+    if !path.is_dir()
+        && !is_npy(path)
+        && path.extension().is_none_or(|extension| !extension.eq_ignore_ascii_case("npz"))
+    {
+        let name = path.with_extension("npz");
+        let problem = Problem::new(Code::File, "arrays are written as .npz, or one alone as .npy");
+        return Err(Diagnostics::in_file(problem.help(format!("name it {}", name.display())), path));
+    }
+    file::check_writable(path)
 }
 
 /// Writes arrays by key as an uncompressed archive; or, where the path says so, one array as a lone `.npy` file. A file

@@ -2,17 +2,13 @@
 
 use std::path::PathBuf;
 
-use bakelite::Predictions;
-
-use super::data::{self, Columns};
+use super::data;
+use super::mistake::{runtime, wrong};
 use super::npz::{self, Npz};
 use super::progress::Progress;
-use super::source::{Run, Running, Shapes, Source, runtime};
-use super::{file, source};
-use crate::diag::Diagnostics;
-
-/// The batch of Keras.
-pub const DEFAULT_BATCH: usize = 32;
+use super::running::{Run, Running};
+use super::source::{Shapes, Source};
+use crate::diag::{Code, Diagnostics, Problem};
 
 /// What to predict.
 #[derive(Clone, Debug)]
@@ -30,7 +26,7 @@ pub struct Predict {
 /// Predicts, and writes the output; gives the number of rows.
 pub fn predict(what: &Predict, progress: Progress) -> Result<usize, Diagnostics> {
     let source = Source::open(&what.model)?;
-    file::check_writable(&what.output)?;
+    npz::check_output(&what.output)?;
     let mut input = Npz::open(&what.input)?;
     let inputs = source.inputs();
     let columns = data::prediction(&input, &inputs)?;
@@ -42,47 +38,34 @@ pub fn predict(what: &Predict, progress: Progress) -> Result<usize, Diagnostics>
     let mut running = source.start(&described, &["predict"], &what.run)?;
     drop(stage);
     running.explain_weights(progress);
-    let predictions = run(&mut running, &mut input, &columns, batch, progress, &source)?;
-    let names: Vec<(String, Vec<usize>)> = outputs(&running, &source)?;
-    let npy = npz::is_npy(&what.output);
-    if npy && names.len() > 1 {
-        let text = format!("an .npy file holds one array, the model has {} outputs: name it .npz", names.len());
-        return Err(source::wrong(&what.output, "", text));
+    let items = items(&running, &source)?;
+    if npz::is_npy(&what.output) && items.len() > 1 {
+        let text = format!("an .npy file holds one array, the model has {} outputs", items.len());
+        let name = what.output.with_extension("npz");
+        let problem = Problem::new(Code::File, text).help(format!("name it {}", name.display()));
+        return Err(Diagnostics::in_file(problem, &what.output));
     }
-    let columns = predictions.iter().zip(&names);
-    let arrays: Vec<_> = columns
-        .map(|((name, values), (_, item))| {
-            let shape = std::iter::once(predictions.rows).chain(item.iter().copied()).collect();
-            (name, shape, values)
-        })
-        .collect();
+    let data = {
+        let _stage = progress.stage("reading");
+        columns.read(&mut input, &running.compiled.module, "predict")?
+    };
+    let stage = progress.stage(format!("predicting {} rows", columns.rows()));
+    let name = &running.compiled.module.name;
+    let predictions = running.model.predict(&data, batch).map_err(|e| runtime(name, &what.input, &e))?;
+    drop(stage);
+    let shape = |item: Vec<usize>| std::iter::once(predictions.rows).chain(item).collect();
+    let arrays: Vec<_> =
+        predictions.iter().zip(items).map(|((name, values), item)| (name, shape(item), values)).collect();
     let _stage = progress.stage("writing");
     npz::write(&what.output, &arrays)?;
     Ok(predictions.rows)
 }
 
-fn run(
-    running: &mut Running,
-    input: &mut Npz,
-    columns: &Columns,
-    batch: usize,
-    progress: Progress,
-    source: &Source,
-) -> Result<Predictions, Diagnostics> {
-    let data = {
-        let _stage = progress.stage("reading");
-        columns.read(input, &running.compiled.module, "predict")?
-    };
-    let _stage = progress.stage(format!("predicting {} rows", columns.rows()));
-    let name = running.compiled.module.name.clone();
-    running.model.predict(&data, batch).map_err(|e| runtime(&name, source.path(), &e))
-}
-
-/// The outputs with the extents of an item.
-fn outputs(running: &Running, source: &Source) -> Result<Vec<(String, Vec<usize>)>, Diagnostics> {
+/// The extents of an item of each output.
+fn items(running: &Running, source: &Source) -> Result<Vec<Vec<usize>>, Diagnostics> {
     let Some(predict) = running.compiled.module.entry("predict") else {
-        return Err(source::wrong(source.path(), "", "the model has no outputs to predict"));
+        return Err(wrong(source.path(), "", "the model has no outputs to predict"));
     };
     let item = |node| predict.ty(node).shape.iter().skip(1).map(|d| d.scale).collect();
-    Ok(predict.outputs.iter().map(|o| (o.name.clone(), item(o.node))).collect())
+    Ok(predict.outputs.iter().map(|output| item(output.node)).collect())
 }

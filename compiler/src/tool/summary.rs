@@ -5,7 +5,8 @@ use std::fmt;
 use std::path::Path;
 
 use super::diagram::{Diagram, flops, shape_text};
-use super::source::{Described, Shapes, Source, at};
+use super::mistake::at;
+use super::source::{Described, Shapes, Source};
 use crate::diag::Diagnostics;
 use crate::ir::{Module, Storage, StorageKind};
 
@@ -17,7 +18,7 @@ pub struct Row {
     /// The shapes of its results, as Keras writes them.
     pub shapes: String,
     pub parameters: usize,
-    /// Floating-point operations for one sample.
+    /// Floating-point operations for one sample, as the layer is described.
     pub flops: f64,
     /// The results of others that it takes: `name[application][result]`.
     pub connected: Vec<String>,
@@ -47,7 +48,8 @@ pub struct Summary {
     pub frozen: Size,
     /// What the optimizer keeps; none for a model that is not compiled.
     pub optimizer: Option<Size>,
-    /// Floating-point operations of the prediction for one sample, and of its part of a training step.
+    /// Floating-point operations of the prediction for one sample, and of its part of a training step, before the
+    /// compiler has left out or repeated any.
     pub predict_flops: Option<f64>,
     pub train_flops: Option<f64>,
     /// Bytes of the results of all layers for one sample.

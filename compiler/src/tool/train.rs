@@ -9,9 +9,11 @@ use serde_json::Value;
 
 use super::data::{self, Columns};
 use super::file;
+use super::mistake::runtime;
 use super::npz::Npz;
 use super::progress::Progress;
-use super::source::{Described, Run, Running, Shapes, Source, runtime};
+use super::running::{Run, Running};
+use super::source::{Described, Shapes, Source};
 use crate::diag::Diagnostics;
 
 /// The entry points that training and evaluation call; the names of outputs come from the prediction.
@@ -48,7 +50,6 @@ pub fn train(what: &Train, progress: Progress) -> Result<History, Diagnostics> {
     let Steps { described, columns, mut running, batch } =
         Steps::new(&source, &files, what.batch, &what.shapes, &what.run, ENTRIES, progress)?;
     running.explain_weights(progress);
-    running.explain_left_out(progress);
     let module = &running.compiled.module;
     let name = module.name.clone();
     let stage = progress.stage("reading");
@@ -67,6 +68,12 @@ pub fn train(what: &Train, progress: Progress) -> Result<History, Diagnostics> {
         fit = fit.validation(validation);
     }
     let history = running.model.fit(&train, fit).map_err(|e| runtime(&name, &what.data, &e))?;
+    if let Some(epoch) = history.get("loss").and_then(|losses| losses.iter().position(|loss| !loss.is_finite())) {
+        progress.note(&format!(
+            "the loss is not finite in epoch {}: look at the data, or lower the learning rate",
+            epoch + 1
+        ));
+    }
     source.save(&what.output, &described, &running.model)?;
     if let Some(path) = &what.history {
         write_history(path, &history)?;

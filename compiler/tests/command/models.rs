@@ -72,9 +72,14 @@ fn speed() {
         folder.ok(&["bench", "digits.keras", "--batch-size", "8", "--seconds", "0.02", "--json", "--threads", "1"]);
     assert_eq!(text.lines().count(), 1);
     let json: serde_json::Value = serde_json::from_str(&text).unwrap();
-    for key in ["train_step_ms", "predict_ms", "predict1_us", "compile_s", "arena_bytes", "flops"] {
+    for key in ["train_step_ms", "predict_ms", "predict1_us", "compile_s", "arena_bytes", "flops", "model_flops"] {
         assert!(json[key].as_f64().is_some_and(|x| x > 0.0), "{key}: {text}");
     }
+    // Of a step, `summary` counts what grows with the batch; the optimizer's work for the 308 weights does not.
+    let summary = folder.ok(&["summary", "digits.keras"]);
+    let sample = summary.split(" to train").next().and_then(|text| text.rsplit(' ').next()).unwrap().replace(',', "");
+    let rest = json["model_flops"].as_f64().unwrap() - 8.0 * sample.parse::<f64>().unwrap();
+    assert!((0.0..308.0 * 20.0).contains(&rest), "{rest}: {text}\n{summary}");
     // A step does the work of the prediction and more; the time of eight rows is more than that of one.
     assert!(json["predict_ms"].as_f64().unwrap() * 1e3 > json["predict1_us"].as_f64().unwrap(), "{text}");
     let table = folder.ok(&["bench", "pair.keras", "--seconds", "0.02", "--profile", "--threads", "1"]);

@@ -205,6 +205,11 @@ impl Role {
         }
     }
 
+    /// The name that users know an argument by: that of the input, or of the output that it is for.
+    fn whose(self, port: &Port) -> &str {
+        self.suffix().and_then(|suffix| port.name.strip_suffix(suffix)).unwrap_or(&port.name)
+    }
+
     const fn name(self) -> &'static str {
         match self {
             Role::Input => "input",
@@ -365,8 +370,7 @@ impl<'a> Data<'a> {
                     }
                     continue;
                 };
-                let suffixed = |port: &Port| role.suffix().and_then(|s| port.name.strip_suffix(s)) == Some(name);
-                let named = |port: &Port| port.name == *name || suffixed(port);
+                let named = |port: &Port| port.name == *name || role.whose(port) == name;
                 match places.iter().find(|i| named(&ports[**i])) {
                     Some(&i) if fed[i].is_some() => {
                         return fail(format!("the data has two columns for {kind} `{name}`"));
@@ -374,7 +378,7 @@ impl<'a> Data<'a> {
                     Some(&i) => fed[i] = Some(values),
                     None if role == Role::Weight && places.is_empty() => return fail(no_weights(entry)),
                     None => {
-                        let known = Error::names(places.iter().map(|i| ports[*i].name.as_str()));
+                        let known = Error::names(places.iter().map(|i| role.whose(&ports[*i])));
                         return fail(format!("the data has {kind} `{name}`, the model takes {known}"));
                     }
                 }
@@ -382,7 +386,7 @@ impl<'a> Data<'a> {
         }
         let mut columns: Vec<Option<Column<'d>>> = Vec::with_capacity(ports.len());
         for ((port, values), role) in ports.iter().zip(fed).zip(roles) {
-            let what = format!("{} `{}`", role.name(), port.name);
+            let what = format!("{} `{}`", role.name(), role.whose(port));
             columns.push(match (values, role) {
                 (Some(values), _) => Some(Column::new(port, Cow::Borrowed(values), what)?),
                 (None, Role::Weight) => None,

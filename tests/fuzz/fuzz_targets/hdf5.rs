@@ -3,6 +3,9 @@
 
 mod model;
 
+const MAGIC: &[u8] = b"\x89HDF\r\n\x1a\n";
+
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
-    model::load(&[b"\x89HDF\r\n\x1a\n", bytes].concat());
+    let inside = bytes.get(MAGIC.len()..).unwrap_or_default();
+    model::load(&[MAGIC, inside].concat());
 });

@@ -1,8 +1,8 @@
-//! A small model that files of weights are read into.
+//! The model that files of weights are read into: that of the fixtures called `mlp`.
 
 use bakelite_compiler::backend::cranelift::TargetCpu;
 use bakelite_compiler::compile::{Options, compile};
-use bakelite_compiler::import::load_weights;
+use bakelite_compiler::import::{KerasFile, load_weights};
 use bakelite_compiler::jit::JitModel;
 use bakelite_compiler::prelude::*;
 
@@ -11,10 +11,9 @@ thread_local! {
 }
 
 fn target() -> (Model, bakelite::Model) {
-    let chain = Sequential::new("tiny").input("x", 3, F32).add(Dense::new(2).name("fc")).add(Dense::new(1).name("y"));
-    chain.compile(Adam::new(0.01), MeanSquaredError, ());
-    let model: Model = (*chain).clone();
-    let compiled = compile(model.lower().expect("a model"), &Options::default()).expect("programs");
+    let file = KerasFile::parse(include_bytes!("../../fixtures/keras_files/3.15.1/mlp.keras")).expect("a file");
+    let model = file.model().max_batch(4).build().expect("a model");
+    let compiled = compile(model.lower().expect("graphs"), &Options::default()).expect("programs");
     let code = JitModel::new(&compiled, TargetCpu::Portable).expect("code");
     (model, bakelite::Model::open(code).expect("memory"))
 }

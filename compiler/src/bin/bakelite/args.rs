@@ -3,12 +3,13 @@
 use std::path::PathBuf;
 
 use bakelite_compiler::tool::inspect;
-use bakelite_compiler::tool::source::{Run, Shapes};
+use bakelite_compiler::tool::running::Run;
+use bakelite_compiler::tool::source::Shapes;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Compiles neural networks to native code: runs, trains, measures and explains models of Keras and of Bakelite.
 #[derive(Parser)]
-#[command(name = "bakelite", version, after_help = AFTER, max_term_width = 100)]
+#[command(name = "bakelite", version, propagate_version = true, after_help = AFTER, max_term_width = 100)]
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
@@ -30,6 +31,10 @@ Exit codes:
 #[derive(Subcommand)]
 pub enum Command {
     /// Print the layers with their shapes, parameters and work.
+    #[command(
+        after_help = "Flops are floating-point operations for one sample of the layers as they are described: two \
+        for each multiply-add. `bench` also counts those that the compiled code does."
+    )]
     Summary {
         #[command(flatten)]
         model: Model,
@@ -107,8 +112,10 @@ pub enum Command {
     },
     /// Measure how fast the model is, on generated data.
     #[command(after_help = "Times are medians of the warm model: train_step_ms and predict_ms of the whole batch, \
-        predict1_us of one sample. compile_s is the time from the description to code in memory. arena_bytes and flops \
-        (of a training step, or of a prediction without one) are those of the batch.")]
+        predict1_us of one sample. compile_s is the time from the description to code in memory. arena_bytes is the memory \
+        for intermediate results of the batch. flops are those that the compiled code does in a training step of the batch \
+        (in its prediction, for a model that is not compiled for training), model_flops those of the layers as they are \
+        described, which `summary` counts for one sample.")]
     Bench {
         #[command(flatten)]
         model: Model,
@@ -155,7 +162,7 @@ pub enum Command {
         /// What initial weights follow from.
         #[arg(long, default_value_t = 0)]
         seed: u64,
-        /// A file of weights (.safetensors; for a model of Keras .h5 too) that goes before the model's own.
+        /// A file of weights (.safetensors, or Keras's .weights.h5) that goes before the model's own.
         #[arg(long, value_name = "FILE")]
         weights: Option<PathBuf>,
     },
@@ -221,7 +228,7 @@ pub struct RunArgs {
     /// What initial weights, dropout and the order of rows follow from.
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
-    /// A file of weights (.safetensors; for a model of Keras .h5 too) that goes before the model's own.
+    /// A file of weights (.safetensors, or Keras's .weights.h5) that goes before the model's own.
     #[arg(long, value_name = "FILE")]
     pub weights: Option<PathBuf>,
 }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use bakelite_compiler::diag::{Code, Diagnostic, Diagnostics, Problem};
+use bakelite_compiler::diag::{Code, Diagnostics, Problem};
 use bakelite_compiler::ir::SourceLine;
 use bakelite_compiler::tool::bench::{self, Bench};
 use bakelite_compiler::tool::library::{self, Library};
@@ -140,10 +140,11 @@ fn man(name: Option<&str>) -> Result<String, Diagnostics> {
 }
 
 fn unknown_picture(output: &Path) -> Diagnostics {
-    let problem = Problem::new(Code::File, "pictures are written as .svg or .dot").help("name it graph.svg");
-    single(problem, Some(SourceLine::file(output)))
+    let name = output.with_extension("svg");
+    let problem = Problem::new(Code::File, "pictures are written as .svg or .dot");
+    Diagnostics::in_file(problem.help(format!("name it {}", name.display())), output)
 }
 
 fn single(problem: Problem, source: Option<SourceLine>) -> Diagnostics {
-    Diagnostics { model: String::new(), list: vec![Diagnostic::new(problem, "", source)] }
+    Diagnostics::one(problem, "", source)
 }

@@ -23,5 +23,6 @@ pub fn measured(m: &Measured) -> String {
     line("compile_s", format!("{:.3}", m.compile_s));
     line("arena_bytes", m.arena_bytes.to_string());
     line("flops", m.flops.to_string());
+    line("model_flops", m.model_flops.to_string());
     text
 }

@@ -75,7 +75,8 @@ impl Parity {
         };
         let EntryInterface { inputs, outputs, .. } = &interface.entries[index];
         if self.rows == 0 || self.rows > interface.max_batch {
-            return wrong(format!("have {} rows, a call has 1 to {}", self.rows, interface.max_batch));
+            let wrong = wrong(format!("have {} rows, a call has 1 to {}", self.rows, interface.max_batch));
+            return wrong.map_err(|problem: Problem| problem.help("give a few rows, or a larger `max_batch`"));
         }
         if (self.inputs.len(), self.outputs.len()) != (inputs.len(), outputs.len()) {
             let (found, made) = (self.inputs.len(), self.outputs.len());

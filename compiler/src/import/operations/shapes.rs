@@ -233,7 +233,10 @@ impl Call<'_> {
         };
         let dims = shape.iter().map(known).collect::<Result<Vec<_>, _>>()?;
         let product = dims.iter().flatten().try_fold(Dim::ONE, |n, d| n.times(*d)).ok_or("too many elements")?;
-        let rest = all.div(product).ok_or_else(|| format!("{} has no shape {shape:?}", self.shape(x)))?;
+        let rest = all.div(product).ok_or_else(|| {
+            let extents: Vec<String> = shape.iter().map(|n| n.map_or("batch".to_string(), |n| n.to_string())).collect();
+            format!("{} has no shape [{}]", self.shape(x), extents.join(", "))
+        })?;
         let dims = dims.into_iter().map(|d| d.unwrap_or(rest)).collect();
         Ok(vec![self.graph.reshape(x, Shape(dims))])
     }

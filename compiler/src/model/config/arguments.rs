@@ -1,6 +1,6 @@
 use serde::de::DeserializeOwned;
 
-use super::{Config, excerpt, passed_over};
+use super::{Config, excerpt, passed_over, reason};
 use crate::diag::Problem;
 
 /// The arguments of a class, taken one by one. Mistakes are kept until all have been looked at.
@@ -20,7 +20,7 @@ impl<'a> Arguments<'a> {
         let Some(value) = self.left.remove(key) else { return default };
         serde_json::from_value(value.clone()).unwrap_or_else(|why| {
             let class = self.class;
-            self.problems.push(Problem::value(format!("{class} with {key} {}: {why}", excerpt(&value))));
+            self.problems.push(Problem::value(format!("{class} with {key} {}: {}", excerpt(&value), reason(&why))));
             default
         })
     }

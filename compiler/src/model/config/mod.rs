@@ -73,14 +73,33 @@ pub(crate) fn object(module: &str, class: &str, config: Value) -> Value {
     serde_json::json!({ "module": module, "class_name": class, "config": config, "registered_name": null })
 }
 
+/// Characters of what messages quote.
+const LONGEST: usize = 60;
+
 /// A value as messages show it.
 pub(crate) fn excerpt(value: &Value) -> String {
-    const LONGEST: usize = 60;
     let text = value.to_string();
     match text.char_indices().nth(LONGEST) {
         None => format!("`{text}`"),
         Some((end, _)) => format!("`{}...`", &text[..end]),
     }
+}
+
+/// Why a value cannot be read, in words of the description rather than of Rust.
+pub(crate) fn reason(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let expected = text.strip_prefix("invalid ").and_then(|text| text.rsplit_once(", expected "));
+    let expected = match expected.map(|(_, expected)| expected) {
+        None => return text,
+        Some("usize" | "u8" | "u32" | "u64") => "a whole number that is not negative",
+        Some("isize" | "i32" | "i64") => "a whole number",
+        Some("f32" | "f64") => "a number",
+        Some("a boolean") => "true or false",
+        Some("a sequence") => "a list",
+        Some("a map") => "an object",
+        Some(other) => other,
+    };
+    format!("expected {expected}")
 }
 
 /// Arguments that classes share or that say how Keras runs, with the only value that can be honoured; none for those
@@ -124,7 +143,10 @@ fn passed_over(class: &str, key: &str, value: &Value) -> Result<(), Problem> {
         Some((_, Some(only))) => {
             Err(Problem::value(format!("{class} with {key} {}: only `{only}` is supported", excerpt(value))))
         }
-        None => Err(Problem::new(Code::Unknown, format!("{class} has no argument `{key}`"))),
+        None => {
+            let key: String = key.chars().take(LONGEST).collect();
+            Err(Problem::new(Code::Unknown, format!("{class} has no argument `{}`", key.escape_debug())))
+        }
     }
 }
 
@@ -162,8 +184,8 @@ where
         }
     };
     let def = def.map_err(|(field, why)| match field {
-        Some((key, value)) => Problem::value(format!("{class} with {key} {}: {why}", excerpt(value))),
-        None => Problem::value(format!("{class}: {why}")),
+        Some((key, value)) => Problem::value(format!("{class} with {key} {}: {}", excerpt(value), reason(&why))),
+        None => Problem::value(format!("{class}: {}", reason(&why))),
     });
     match def {
         Ok(def) if problems.is_empty() => Ok(def),

@@ -1,0 +1,95 @@
+//! Applications of layers.
+
+use std::rc::Rc;
+
+use serde_json::Value;
+
+use super::history::{History, is_tensor};
+use crate::import::Reader;
+use crate::import::operations::Operation;
+use crate::model::config::excerpt;
+
+/// What a layer is applied to.
+#[derive(Default)]
+pub(super) struct Application {
+    pub tensors: Vec<History>,
+    /// The mask of the first of them, where the call names it.
+    pub mask: Option<History>,
+    /// Flags of this call that are not false.
+    pub flags: Vec<String>,
+    /// The operation with the other arguments of this call, where it is one that is known.
+    pub operation: Option<Rc<Operation>>,
+}
+
+/// Arguments of calls that are tensors, in the order in which layers take them after the positional ones.
+const TENSOR_ARGUMENTS: &[&str] = &["value", "key", "initial_state", "attention_mask"];
+
+/// Arguments of calls that are true or false, which layers take themselves here.
+const FLAGS: &[&str] = &["use_causal_mask", "return_attention_scores"];
+
+impl Reader<'_> {
+    /// Every application of a layer.
+    pub(super) fn calls(&mut self, value: &Value, path: &str) -> Vec<Application> {
+        let nodes = match value.get("inbound_nodes") {
+            Some(Value::Array(nodes)) => nodes.as_slice(),
+            _ => {
+                self.malformed(path, "the layer does not say what it is applied to");
+                &[]
+            }
+        };
+        nodes.iter().map(|node| self.call(node, path)).collect()
+    }
+
+    fn call(&mut self, node: &Value, path: &str) -> Application {
+        let call = self.present(node, path);
+        if call.tensors.is_empty() && self.problems.is_empty() {
+            self.malformed(path, "is applied to no tensor");
+        }
+        call
+    }
+
+    /// An application as Keras 3 writes it: the tensors among the positional arguments, then those with names.
+    fn present(&mut self, node: &Value, path: &str) -> Application {
+        let mut call = Application::default();
+        let (Some(args), Some(kwargs)) = (node.get("args"), node.get("kwargs").and_then(Value::as_object)) else {
+            self.malformed(path, format!("{} is no call of a layer in the format of Keras 3", excerpt(node)));
+            return call;
+        };
+        self.tensors(args, path, &mut call.tensors);
+        let others = kwargs.iter().filter(|(key, _)| *key != "mask" && !TENSOR_ARGUMENTS.contains(&key.as_str()));
+        others.for_each(|(key, value)| self.plain_argument(key, value, path, &mut call));
+        for value in TENSOR_ARGUMENTS.iter().filter_map(|key| kwargs.get(*key)) {
+            self.tensors(value, path, &mut call.tensors);
+        }
+        if let Some(value) = kwargs.get("mask") {
+            let mut masks = Vec::new();
+            self.tensors(value, path, &mut masks);
+            // Layers that join tensors get a list of masks, which travel with the tensors.
+            call.mask = masks.pop().filter(|_| masks.is_empty());
+        }
+        call
+    }
+
+    /// An argument of a call that is no tensor. `training` is passed over, as Keras does when it runs the model: a graph
+    /// trains or predicts as a whole.
+    pub(super) fn plain_argument(&mut self, key: &str, value: &Value, path: &str, call: &mut Application) {
+        if FLAGS.contains(&key) && value.is_boolean() {
+            call.flags.extend((*value == Value::Bool(true)).then(|| key.to_string()));
+        } else if !value.is_null() && key != "training" {
+            self.malformed(path, format!("is called with {key} {}, which is not supported", excerpt(value)));
+        }
+    }
+
+    /// The tensors in an argument, which may be a structure of them.
+    fn tensors(&mut self, value: &Value, path: &str, tensors: &mut Vec<History>) {
+        match value {
+            Value::Null => {}
+            Value::Array(items) => items.iter().for_each(|item| self.tensors(item, path, tensors)),
+            tensor if is_tensor(tensor) => match History::of_tensor(tensor) {
+                Some(history) => tensors.push(history),
+                None => self.malformed(path, format!("{} is a tensor without history", excerpt(tensor))),
+            },
+            other => self.malformed(path, format!("is called with {}, which is no tensor", excerpt(other))),
+        }
+    }
+}

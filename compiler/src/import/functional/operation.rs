@@ -1,0 +1,55 @@
+//! Operations that are listed among the layers: what `x + y` and `keras.ops.*` leave in a description.
+
+use serde_json::Value;
+
+use super::call::Application;
+use super::history::{History, is_tensor};
+use crate::import::layer::is_model;
+use crate::import::operations::{self, Argument, Operation};
+use crate::model::config::Object;
+use crate::model::registry::{self, LAYERS};
+
+/// The module of an operation, which is no layer. Older files name none: what has the name of an operation and of no
+/// layer is one there.
+pub(super) fn module<'v>(value: &'v Value, object: &Object) -> Option<&'v str> {
+    match value.get("module").and_then(Value::as_str) {
+        Some(module) => Some(module).filter(|module| module.starts_with("keras.src.ops")),
+        None => {
+            let layer = registry::find(LAYERS, &object.class).is_some() || is_model(&object.class);
+            (!layer && operations::find(&object.class).is_some()).then_some("keras.ops")
+        }
+    }
+}
+
+/// The calls of an operation. Those that cannot be read have none; they may belong to a mask that nobody needs.
+pub(super) fn calls(value: &Value, object: &Object) -> Vec<Application> {
+    let nodes = value.get("inbound_nodes").and_then(Value::as_array);
+    nodes.into_iter().flatten().map(|node| call(node, object).unwrap_or_default()).collect()
+}
+
+fn call(node: &Value, object: &Object) -> Option<Application> {
+    let mut tensors = Vec::new();
+    let positional = node.get("args").and_then(Value::as_array)?.iter();
+    let positional = positional.map(|value| argument(value, &mut tensors)).collect::<Option<Vec<_>>>()?;
+    let named = node.get("kwargs").and_then(Value::as_object)?.iter();
+    let named = named.map(|(name, value)| Some((name.clone(), argument(value, &mut tensors)?)));
+    let named = named.collect::<Option<Vec<_>>>()?;
+    let class = operations::find(&object.class).filter(|_| !tensors.is_empty());
+    let count = tensors.len();
+    let operation = class.map(|class| Operation::new(class, object.config.clone(), positional, named, count));
+    Some(Application { tensors, operation, ..Application::default() })
+}
+
+/// An argument of an operation. The tensors in it join the list.
+fn argument(value: &Value, tensors: &mut Vec<History>) -> Option<Argument> {
+    Some(match value {
+        Value::Array(items) => {
+            Argument::List(items.iter().map(|item| argument(item, tensors)).collect::<Option<Vec<_>>>()?)
+        }
+        tensor if is_tensor(tensor) => {
+            tensors.push(History::of_tensor(tensor)?);
+            Argument::Tensor(tensors.len() - 1)
+        }
+        plain => Argument::Plain(plain.clone()),
+    })
+}
