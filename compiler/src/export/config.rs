@@ -205,7 +205,7 @@ impl Writer<'_> {
             return self.model(&model.graph, &call.name, layer.is_trainable(), &here);
         }
         let Some((class, mut arguments)) = registry::write_layer(layer) else {
-            self.wrong(&here, call, format!("{} has no counterpart in Keras", layer.def.kind()));
+            self.wrong(&here, call, format!("{} is no layer that a Keras file can describe", layer.def.kind()));
             return Value::Null;
         };
         // A model inside a wrapper has no arguments of its own; it is described as models are.

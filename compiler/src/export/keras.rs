@@ -26,6 +26,13 @@ pub fn save_keras(path: impl AsRef<Path>, model: &Model, from: &bakelite::Model)
     write(path.as_ref(), document, VERSION, model, from)
 }
 
+/// Everything that would keep [`save_keras`] from writing a model, apart from the file itself: to be asked before a long
+/// training.
+pub fn check_keras(model: &Model, from: &bakelite::Model) -> Result<(), Diagnostics> {
+    config::document(model, from)?;
+    model.saved().map(drop)
+}
+
 /// Writes weights and optimizer state alone, as Keras's `model.save_weights("....weights.h5")` does.
 pub fn save_weights(path: impl AsRef<Path>, model: &Model, from: &bakelite::Model) -> Result<(), Diagnostics> {
     let path = path.as_ref();
@@ -40,13 +47,28 @@ impl KerasFile {
     /// from it. What the file says about the model stays, but for the optimizer's present learning rate. The file
     /// appears whole under its name or not at all; `path` may be the file that was read.
     pub fn save(&self, path: impl AsRef<Path>, model: &Model, from: &bakelite::Model) -> Result<(), Diagnostics> {
-        let Some(mut document) = self.document.clone() else {
-            // What older files say is spelled in other ways.
-            return save_keras(path, model, from);
-        };
-        compile::update(&mut document, model, from)?;
-        let version = self.version.as_deref().unwrap_or(VERSION).to_string();
-        write(path.as_ref(), document, &version, model, from)
+        match self.updated(model, from)? {
+            Some(document) => write(path.as_ref(), document, self.version.as_deref().unwrap_or(VERSION), model, from),
+            None => save_keras(path, model, from),
+        }
+    }
+
+    /// Everything that would keep [`KerasFile::save`] from writing a model, apart from the file itself: to be asked before
+    /// a long training.
+    pub fn check_save(&self, model: &Model, from: &bakelite::Model) -> Result<(), Diagnostics> {
+        match self.updated(model, from)? {
+            Some(_) => model.saved().map(drop),
+            None => check_keras(model, from),
+        }
+    }
+
+    /// The file's own description with the present learning rate. Older files have none: they spell it in other ways.
+    fn updated(&self, model: &Model, from: &bakelite::Model) -> Result<Option<Value>, Diagnostics> {
+        let mut document = self.document.clone();
+        if let Some(document) = &mut document {
+            compile::update(document, model, from)?;
+        }
+        Ok(document)
     }
 }
 

@@ -18,4 +18,4 @@ mod h5;
 mod keras;
 mod weights;
 
-pub use keras::{save_keras, save_weights};
+pub use keras::{check_keras, save_keras, save_weights};

@@ -17,7 +17,7 @@ use super::diagram::Diagram;
 use super::file;
 use super::mistake::{at, failed, runtime, wrong};
 use crate::diag::{Code, Diagnostic, Diagnostics, Problem};
-use crate::export::save_keras;
+use crate::export::{check_keras, save_keras};
 use crate::import::{KerasFile, KerasModel, OpenInput};
 use crate::ir::parse::parse_module;
 use crate::ir::verify::verify_module;
@@ -199,12 +199,30 @@ impl Source {
         file::check_writable(output)
     }
 
+    /// Everything that would keep [`Source::save`] from writing a model, apart from the file itself.
+    pub fn check_save(&self, output: &Path, described: &Described, model: &bakelite::Model) -> Result<(), Diagnostics> {
+        if let (Described::Layers(layers), Some("keras")) = (described, output.extension().and_then(|e| e.to_str())) {
+            let savable = match &self.form {
+                Form::Keras(file) => file.check_save(layers, model),
+                Form::Json(_) | Form::Graph(_) => check_keras(layers, model),
+            };
+            return savable.map_err(|d| {
+                let mut d = at(&self.path, d);
+                if let Some(Diagnostic { help: help @ None, .. }) = d.list.last_mut() {
+                    *help = Some("name the output OUT.safetensors: it holds the weights without the layers".into());
+                }
+                d
+            });
+        }
+        Ok(())
+    }
+
     /// Writes a trained model: weights, moving statistics and the optimizer's state, all at once or not at all.
     pub fn save(&self, output: &Path, described: &Described, model: &bakelite::Model) -> Result<(), Diagnostics> {
         if let (Described::Layers(layers), Some("keras")) = (described, output.extension().and_then(|e| e.to_str())) {
             return match &self.form {
                 Form::Keras(file) => file.save(output, layers, model),
-                _ => save_keras(output, layers, model),
+                Form::Json(_) | Form::Graph(_) => save_keras(output, layers, model),
             };
         }
         model.save_with(output, Contents::Training).map_err(|e| runtime(model.name(), output, &e))

@@ -49,6 +49,7 @@ pub fn train(what: &Train, progress: Progress) -> Result<History, Diagnostics> {
     }
     let Steps { described, columns, mut running, batch } =
         Steps::new(&source, &files, what.batch, &what.shapes, &what.run, ENTRIES, progress)?;
+    source.check_save(&what.output, &described, &running.model)?;
     running.explain_weights(progress);
     running.explain_left_out(progress);
     let module = &running.compiled.module;

@@ -128,6 +128,27 @@ fn other_formats_train_as_the_file_of_keras_does() {
 }
 
 #[test]
+fn what_cannot_be_written_is_not_trained() {
+    let folder = Folder::new();
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/keras_files/2.15.0");
+    fs::copy(fixtures.join("older.keras"), folder.path("older.keras")).unwrap();
+    let arrays: [(&str, &[usize], Values<'static>); 3] = [
+        ("x:a", &[ROWS, 5, 3], numbers(15 * ROWS, 6).into()),
+        ("x:b", &[ROWS, 3], numbers(3 * ROWS, 7).into()),
+        ("y", &[ROWS, 1], numbers(ROWS, 8).into()),
+    ];
+    folder.arrays("d.npz", &arrays);
+    let train = |output: &str| folder.run(&["train", "older.keras", "-d", "d.npz", "-b", "8", "-o", output]);
+    let refused = train("out.keras");
+    let told = String::from_utf8_lossy(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(1), "{told}");
+    assert!(told.contains("Keras file can describe") && told.contains("OUT.safetensors"), "{told}");
+    assert!(!told.contains("loss"), "{told}");
+    assert!(!folder.path("out.keras").exists());
+    assert!(train("out.safetensors").status.success());
+}
+
+#[test]
 fn the_order_of_rows_follows_from_the_seed() {
     let folder = Folder::new();
     let trained = |seed: &str, threads: &str| {
