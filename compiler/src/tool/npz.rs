@@ -172,7 +172,7 @@ fn damaged(path: &Path, part: &str, what: String) -> Diagnostics {
     Diagnostics::one(Problem::new(Code::File, what), part, Some(SourceLine::file(path)))
 }
 
-/// Fails early, before long work, where [`write`] could not write.
+/// Fails early, before long work, where [`write()`] could not write.
 pub fn check_output(path: &Path) -> Result<(), Diagnostics> {
     if !path.is_dir()
         && !is_npy(path)
