@@ -223,9 +223,9 @@ impl Reader<'_> {
         }
     }
 
-    /// The layer descriptions of a model.
-    fn layers<'v>(&mut self, config: &'v Config, path: &str) -> &'v [Value] {
-        match config.get("layers") {
+    /// The layers that a model lists: what is written of each, and the object that it is.
+    fn layers<'v>(&mut self, config: &'v Config, path: &str) -> Vec<(&'v Value, Object)> {
+        let listed: &[Value] = match config.get("layers") {
             Some(Value::Array(layers)) => layers,
             Some(other) => {
                 self.malformed(path, format!("`layers` is {}, not a list", excerpt(other)));
@@ -235,7 +235,15 @@ impl Reader<'_> {
                 self.malformed(path, "the model has no `layers`; models that are Python code cannot be read");
                 &[]
             }
+        };
+        let mut layers = Vec::new();
+        for value in listed {
+            match Object::parse(value) {
+                Ok(object) => layers.push((value, object)),
+                Err(why) => self.malformed(path, why),
+            }
         }
+        layers
     }
 
     /// An element type.

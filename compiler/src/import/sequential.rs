@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::Reader;
 use super::inputs::InputSpec;
 use super::layer::name_of;
-use crate::model::config::{Config, Object};
+use crate::model::config::Config;
 use crate::model::{Model, Tensor, tensor};
 
 impl Reader<'_> {
@@ -14,14 +14,7 @@ impl Reader<'_> {
     pub(super) fn sequential(&mut self, model: &Model, config: &Config, path: &str) {
         let mut layers = Vec::new();
         let mut input = None;
-        for value in self.layers(config, path) {
-            let object = match Object::parse(value) {
-                Ok(object) => object,
-                Err(why) => {
-                    self.malformed(path, why);
-                    continue;
-                }
-            };
+        for (value, object) in self.layers(config, path) {
             if object.class == "InputLayer" {
                 input = input.or(Some(self.input(&object.config, path)));
                 continue;

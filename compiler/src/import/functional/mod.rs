@@ -26,7 +26,7 @@ use history::History;
 use super::inputs::InputSpec;
 use super::layer::{Made, is_model, name_of};
 use super::{Reader, join};
-use crate::model::config::{Config, Object};
+use crate::model::config::Config;
 use crate::model::{Model, Tensor};
 
 /// The layers of a graph.
@@ -103,14 +103,7 @@ impl Reader<'_> {
     /// Reads what the description lists.
     fn net(&mut self, config: &Config, path: &str) -> Net {
         let mut net = Net::default();
-        for value in self.layers(config, path) {
-            let object = match Object::parse(value) {
-                Ok(object) => object,
-                Err(why) => {
-                    self.malformed(path, why);
-                    continue;
-                }
-            };
+        for (value, object) in self.layers(config, path) {
             let name = name_of(value, &object).to_string();
             let here = join(path, &name);
             if net.index.insert(name.clone(), net.entries.len()).is_some() {
