@@ -1,4 +1,5 @@
-//! AVX2 and FMA: tiles of up to 6 rows and 16 columns; few rows take more columns.
+//! AVX2 and FMA: tiles of up to 3 rows and 32 columns, which is a whole panel: half of its columns would lie in half of
+//! the cache's sets. One row takes two panels.
 
 use core::arch::x86_64::*;
 
@@ -68,29 +69,22 @@ unsafe fn run<const R: usize, const V: usize>(t: &Tile) {
 }
 
 /// The tile functions by rows and by the logarithm of vectors.
-static TILES: [[Option<TileFn>; 4]; 6] = [
+static TILES: [[Option<TileFn>; 4]; 3] = [
     [Some(run::<1, 1>), Some(run::<1, 2>), Some(run::<1, 4>), Some(run::<1, 8>)],
     [Some(run::<2, 1>), Some(run::<2, 2>), Some(run::<2, 4>), None],
     [Some(run::<3, 1>), Some(run::<3, 2>), Some(run::<3, 4>), None],
-    [Some(run::<4, 1>), Some(run::<4, 2>), None, None],
-    [Some(run::<5, 1>), Some(run::<5, 2>), None, None],
-    [Some(run::<6, 1>), Some(run::<6, 2>), None, None],
 ];
 
 /// The microkernels of [`crate::manifest::Level::V3`].
 pub struct Avx2;
 
 impl Gemm for Avx2 {
-    const ROWS: usize = 6;
-    const DEPTH: usize = 256;
+    const ROWS: usize = 3;
+    const DEPTH: usize = 128;
     const PACK_B_ROWS: usize = 32;
 
     unsafe fn block(block: &Block) {
-        let group = |rows| match rows {
-            1 => 8,
-            2..=3 => 4,
-            _ => 2,
-        };
+        let group = |rows| if rows == 1 { 8 } else { 4 };
         // SAFETY: the caller vouches for the block and the processor; `group` never asks for an absent shape.
         unsafe {
             sweep::<F32x8>(block, Self::ROWS, group, |rows, vectors, t| {

@@ -69,15 +69,33 @@ pub(super) unsafe fn tile<S: Simd, const R: usize, const V: usize, const WHOLE: 
                 let segment = segments.next().unwrap_unchecked();
                 (a, left) = (t.a.wrapping_offset(segment.offset), segment.len);
             }
-            let mut row = [S::splat(0.0); V];
-            for v in 0..V {
+            // The shorter side stays in registers, the longer one passes by.
+            let load = |v: usize| {
                 let p = b.wrapping_offset(at(v, b_panel));
-                row[v] = if whole(v) { S::load(p) } else { S::load_part(p, last) };
-            }
-            for r in 0..R {
-                let x = S::splat(*a.wrapping_offset(r as isize * a_row));
+                if whole(v) { S::load(p) } else { S::load_part(p, last) }
+            };
+            let splat = |r: usize| S::splat(*a.wrapping_offset(r as isize * a_row));
+            if V <= R {
+                let mut row = [S::splat(0.0); V];
                 for v in 0..V {
-                    acc[r][v] = x.mul_add(row[v], acc[r][v]);
+                    row[v] = load(v);
+                }
+                for r in 0..R {
+                    let x = splat(r);
+                    for v in 0..V {
+                        acc[r][v] = x.mul_add(row[v], acc[r][v]);
+                    }
+                }
+            } else {
+                let mut column = [S::splat(0.0); R];
+                for r in 0..R {
+                    column[r] = splat(r);
+                }
+                for v in 0..V {
+                    let x = load(v);
+                    for r in 0..R {
+                        acc[r][v] = column[r].mul_add(x, acc[r][v]);
+                    }
                 }
             }
             S::prefetch(a.wrapping_offset(ahead));
