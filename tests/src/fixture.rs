@@ -53,6 +53,7 @@ pub struct Case {
     pub losses: Vec<f64>,
     /// Arguments of `fit`. It trained on the first half of the rows and validated on the second.
     pub fit: Option<FitArguments>,
+    /// Values by key; none where they are not to be compared.
     #[serde(default)]
     pub history: BTreeMap<String, Vec<f64>>,
     /// The weights and state after training.

@@ -163,7 +163,8 @@ impl<'c> Replay<'c> {
         if keys != expected {
             return Err(format!("the history has {keys:?}, Keras's has {expected:?}"));
         }
-        for (key, values) in &self.case.history {
+        // Where Keras's own backends differ, the history has the key alone.
+        for (key, values) in self.case.history.iter().filter(|(_, values)| !values.is_empty()) {
             self.close(&format!("history of {key}"), history.get(key).unwrap_or_default(), values)?;
         }
         Ok(())

@@ -11,7 +11,8 @@ use crate::ir::{DType, Dim, Graph, NodeId, Number, Op, PadAxis, Shape, TensorTyp
 const NEVER: f64 = -1e5;
 
 /// The negative logarithm of the probability of all alignments of the labels with the outputs. Outputs are logits
-/// `[steps, classes]`, where class 0 is the blank; targets are integer labels, in which 0 is padding.
+/// `[steps, classes]`, where class 0 is the blank; targets are integer labels, in which 0 is padding: as many labels count,
+/// from the first one, as are not 0.
 #[derive(Clone, Copy, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct CTC;
 
@@ -51,10 +52,9 @@ impl Loss for CTC {
         let states = 2 * count + 1;
         let wide = Shape(vec![batch, states.into()]);
         // A path goes through blanks and labels in turn: blank, label, blank, ..., label, blank.
-        let axes = vec![PadAxis::default(), PadAxis { low: 1, high: 1, interior: 1 }];
-        let path = g.push(Op::Pad { axes, value: Number(0.0) }, &[labels]);
+        let path = between_blanks(g, labels);
         let emissions = emissions(g, path, output, classes);
-        let skips = skips(g, path);
+        let skips = skips(g, labels, path);
         let state = g.iota(1, DType::I32, wide.clone());
         let (possible, never) = (g.splat_of(0.0, float(&wide)), g.splat_of(NEVER, float(&wide)));
         let zero = g.lit_like(state, 0.0);
@@ -107,11 +107,19 @@ fn emissions(g: &mut Graph, path: NodeId, output: NodeId, classes: Dim) -> NodeI
     g.permute(chosen, &[1, 0, 2])
 }
 
+/// What labels have at the states of a path, and 0 at the blanks.
+fn between_blanks(g: &mut Graph, labels: NodeId) -> NodeId {
+    let axes = vec![PadAxis::default(), PadAxis { low: 1, high: 1, interior: 1 }];
+    g.push(Op::Pad { axes, value: Number(0.0) }, &[labels])
+}
+
 /// Where a path may leave out the blank before a label: after another label.
-fn skips(g: &mut Graph, path: NodeId) -> NodeId {
+fn skips(g: &mut Graph, labels: NodeId, path: NodeId) -> NodeId {
+    let ones = g.lit_like(labels, 1.0);
+    let places = between_blanks(g, ones);
     let before = shift_by(g, path, 2, 0.0);
     let zero = g.lit_like(path, 0.0);
-    let (label, other) = (g.ne(path, zero), g.ne(path, before));
+    let (label, other) = (g.ne(places, zero), g.ne(path, before));
     g.and(label, other)
 }
 
