@@ -68,6 +68,7 @@ pub mod emit;
 #[cfg(feature = "keras")]
 pub mod export;
 pub mod grad;
+pub mod guide;
 pub mod import;
 pub mod inspect;
 pub mod ir;
