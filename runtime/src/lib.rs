@@ -9,7 +9,7 @@
 //! - `model`, `pool`, `memory`: opening a model and calling its entry points.
 //! - `range`: inputs that are indices, checked before a call.
 //! - `params`: parameters and state by name.
-//! - `weights` (feature `safetensors`): saving and loading them.
+//! - `weights` (feature `safetensors`): saving and loading them; `file`: files that are replaced as a whole.
 //! - `text` (feature `text`): inputs that are made of text.
 //! - `fit` (feature `fit`): the training loop, evaluation, and prediction over many batches.
 //!
@@ -18,6 +18,8 @@
 pub mod abi;
 mod dtype;
 mod error;
+#[cfg(feature = "safetensors")]
+mod file;
 #[cfg(feature = "fit")]
 mod fit;
 pub mod level;
@@ -34,6 +36,8 @@ mod weights;
 
 pub use dtype::{DType, Element, Input, Output};
 pub use error::Error;
+#[cfg(feature = "safetensors")]
+pub use file::{check_writable, write_atomically};
 #[cfg(feature = "fit")]
 pub use fit::{
     Callback, CallbackResult, Data, Fit, History, Lbfgs, Logs, Minimum, Moment, Predictions, Values, shuffle,
@@ -43,7 +47,7 @@ pub use model::{EntryId, Model, Options};
 pub use params::{LEARNING_RATE, Param};
 pub use signature::{Cell, CellKind, Entry, Extent, Port};
 #[cfg(feature = "safetensors")]
-pub use weights::{Contents, write_atomically};
+pub use weights::Contents;
 
 /// What it holds, where the feature `text` is on: bindings are written without knowing.
 #[doc(hidden)]

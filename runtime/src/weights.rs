@@ -8,9 +8,8 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
-use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::Path;
 
 use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorInfo};
@@ -18,6 +17,7 @@ use safetensors::tensor::{Metadata, TensorInfo};
 use crate::abi::CellKind;
 use crate::dtype::DType;
 use crate::error::Error;
+use crate::file::write_atomically;
 use crate::model::Model;
 use crate::params::{Param, write_bytes};
 use crate::signature::Port;
@@ -155,56 +155,6 @@ fn file_dtype(dtype: DType) -> Dtype {
         DType::U8 => Dtype::U8,
         DType::Bool => Dtype::BOOL,
     }
-}
-
-/// Writes a file so that it appears whole under its name, or not at all: into a temporary file beside `path`, which is
-/// flushed to the disk and then given the name. What was there stays until then.
-pub fn write_atomically(path: &Path, write: impl FnOnce(&mut BufWriter<&File>) -> io::Result<()>) -> io::Result<()> {
-    let (temporary, file) = create_beside(path)?;
-    let written = (|| {
-        let mut writer = BufWriter::with_capacity(1 << 20, &file);
-        write(&mut writer)?;
-        writer.flush()?;
-        drop(writer);
-        file.sync_all()?;
-        fs::rename(&temporary, path)
-    })();
-    if written.is_err() {
-        // The error that is reported is the first one.
-        let _ = fs::remove_file(&temporary);
-        return written;
-    }
-    sync_directory(path)
-}
-
-/// A new file in the directory of `path`, under a name that no other writer uses.
-fn create_beside(path: &Path) -> io::Result<(PathBuf, File)> {
-    static COUNTER: AtomicUsize = AtomicUsize::new(0);
-    let name = path.file_name().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the path names no file"))?;
-    loop {
-        let count = COUNTER.fetch_add(1, Ordering::Relaxed);
-        let mut temporary = std::ffi::OsString::from(".");
-        temporary.push(name);
-        temporary.push(format!(".{}-{count}.tmp", std::process::id()));
-        let temporary = path.with_file_name(temporary);
-        match File::create_new(&temporary) {
-            Ok(file) => return Ok((temporary, file)),
-            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => continue,
-            Err(e) => return Err(e),
-        }
-    }
-}
-
-/// Makes the new name itself durable, where the system has such a notion.
-fn sync_directory(path: &Path) -> io::Result<()> {
-    if cfg!(unix) {
-        let directory = match path.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
-        File::open(directory)?.sync_all()?;
-    }
-    Ok(())
 }
 
 /// An open file whose header has been checked against its length.

@@ -5,7 +5,8 @@
 //! - [`npy`], [`npz`]: NumPy's files; [`data`]: their arrays as inputs, targets and sample weights.
 //! - [`predict`], [`train`], [`bench`](mod@bench), [`library`], [`inspect`]: the work.
 //! - [`diagram`]: layers and what flows between them, for [`summary`] and [`plot`].
-//! - [`file`](mod@file): files that are replaced as a whole; [`progress`]: what is shown meanwhile.
+//! - [`file`](mod@file): files that are replaced as a whole; [`progress`]: what is shown meanwhile;
+//!   [`interrupt`]: how it is told to stop.
 //!
 //! Files are not trusted: whatever is wrong with them comes back as [`Diagnostics`](crate::diag::Diagnostics).
 
@@ -14,6 +15,7 @@ pub mod data;
 pub mod diagram;
 pub mod file;
 pub mod inspect;
+pub mod interrupt;
 pub mod library;
 mod mistake;
 pub mod npy;

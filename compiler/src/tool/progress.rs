@@ -1,8 +1,14 @@
 //! What long work shows on standard error while it runs.
 
+use std::io::{self, Write};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
+
+/// Writes to standard error, if anybody reads it: a closed pipe or a full disk behind it never ends the work.
+pub fn say(text: &str) {
+    let _ = io::stderr().write_all(text.as_bytes());
+}
 
 /// Whether anything is shown.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -29,7 +35,7 @@ impl Progress {
     /// Shows a line that stays.
     pub fn note(self, text: &str) {
         if self == Progress::Shown {
-            eprintln!("note: {text}");
+            say(&format!("note: {text}\n"));
         }
     }
 }

@@ -9,9 +9,10 @@ use serde_json::Value;
 
 use super::data::{self, Columns};
 use super::file;
+use super::interrupt::Interrupt;
 use super::mistake::runtime;
 use super::npz::Npz;
-use super::progress::Progress;
+use super::progress::{Progress, say};
 use super::running::{Run, Running};
 use super::source::{Described, Shapes, Source};
 use crate::diag::Diagnostics;
@@ -34,11 +35,15 @@ pub struct Train {
     pub output: PathBuf,
     /// Where the history goes, as JSON: one list for each of Keras's keys.
     pub history: Option<PathBuf>,
+    /// What may end the training early.
+    pub interrupt: Interrupt,
+    /// Whether a training that is ended early writes the model and the history as they are then.
+    pub save_on_interrupt: bool,
     pub shapes: Shapes,
     pub run: Run,
 }
 
-/// Trains, writes the model and its history, and gives the history.
+/// Trains, writes the model and its history, and gives the history. That of a training that was interrupted says so.
 pub fn train(what: &Train, progress: Progress) -> Result<History, Diagnostics> {
     let source = Source::open(&what.model)?;
     source.check_output(&what.output)?;
@@ -61,7 +66,8 @@ pub fn train(what: &Train, progress: Progress) -> Result<History, Diagnostics> {
         _ => None,
     };
     drop((stage, files));
-    let mut fit = Fit::epochs(what.epochs).batch(batch);
+    what.interrupt.begin();
+    let mut fit = Fit::epochs(what.epochs).batch(batch).interrupt(&what.interrupt.asked);
     fit = if what.shuffle { fit.shuffle(what.run.seed) } else { fit.no_shuffle() };
     if progress == Progress::Shown {
         fit = fit.progress_always();
@@ -75,6 +81,15 @@ pub fn train(what: &Train, progress: Progress) -> Result<History, Diagnostics> {
             "the loss is not finite in epoch {}: look at the data, or lower the learning rate",
             epoch + 1
         ));
+    }
+    if history.interrupted() {
+        let epoch = format!("interrupted in epoch {} of {}", history.epochs().len() + 1, what.epochs);
+        let output = what.output.display();
+        if !what.save_on_interrupt {
+            say(&format!("{epoch}: {output} is as it was; with --save-on-interrupt it would have the state so far\n"));
+            return Ok(history);
+        }
+        say(&format!("{epoch}: writing the state so far to {output}\n"));
     }
     source.save(&what.output, &described, &running.model)?;
     if let Some(path) = &what.history {

@@ -5,5 +5,6 @@ mod interrupted;
 mod mistakes;
 mod models;
 mod npz;
+mod polite;
 mod run;
 mod work;

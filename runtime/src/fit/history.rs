@@ -60,9 +60,20 @@ impl fmt::Display for Logs {
 pub struct History {
     epochs: Vec<usize>,
     series: Vec<(String, Vec<f64>)>,
+    interrupted: bool,
 }
 
 impl History {
+    /// That the training ended before its time.
+    pub(super) fn interrupt(self) -> History {
+        History { interrupted: true, ..self }
+    }
+
+    /// Whether [`crate::Fit::interrupt`] ended the training, in the epoch after the last one that is listed.
+    pub fn interrupted(&self) -> bool {
+        self.interrupted
+    }
+
     pub(super) fn push(&mut self, epoch: usize, logs: &Logs) {
         self.epochs.push(epoch);
         for (name, value) in logs.iter() {

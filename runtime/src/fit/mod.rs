@@ -16,6 +16,7 @@ mod shuffle;
 mod step;
 
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 pub use callback::{Callback, CallbackResult, Moment};
 pub use data::{Data, Values};
@@ -51,6 +52,7 @@ pub struct Fit<'a> {
     show: Show,
     callbacks: Callbacks<'a>,
     class_weight: Option<Vec<(i32, f32)>>,
+    interrupt: Option<&'a AtomicBool>,
 }
 
 impl<'a> Fit<'a> {
@@ -66,6 +68,7 @@ impl<'a> Fit<'a> {
             show: Show::Never,
             callbacks: Callbacks(Vec::new()),
             class_weight: None,
+            interrupt: None,
         }
     }
 
@@ -125,6 +128,15 @@ impl<'a> Fit<'a> {
         self
     }
 
+    /// Ends the training after the step, of training or of validation, in which this becomes true: for handlers of
+    /// signals, and for other threads. The history has the epochs that were completed, and says that it was
+    /// [interrupted](History::interrupted); the model is as the last step left it. `on_train_end` and the optimizer's
+    /// last averages are left out, so that the training can be taken up again.
+    pub fn interrupt(mut self, flag: &'a AtomicBool) -> Fit<'a> {
+        self.interrupt = Some(flag);
+        self
+    }
+
     /// Adds a callback; they run in the order in which they were added.
     pub fn callback(mut self, callback: &'a mut dyn Callback) -> Fit<'a> {
         self.callbacks.0.push(callback);
@@ -160,8 +172,9 @@ impl Predictions {
 impl Model {
     /// Trains on the rows of `data`. Everything is checked before the first step.
     pub fn fit(&mut self, data: &Data<'_>, fit: Fit<'_>) -> Result<History, Error> {
-        let Fit { epochs, initial_epoch, batch, seed, validation, validation_split, show, mut callbacks, class_weight } =
-            fit;
+        let Fit { epochs, initial_epoch, batch, seed, validation, validation_split, show, interrupt, .. } = fit;
+        let Fit { mut callbacks, class_weight, .. } = fit;
+        let interrupted = || interrupt.is_some_and(|flag| flag.load(Ordering::Relaxed));
         let program = self.program();
         let encoded = data.encoded(self)?;
         let data = encoded.as_ref().unwrap_or(data);
@@ -223,6 +236,9 @@ impl Model {
                     train.means("", &mut logs);
                 }
                 hook!(on_train_batch_end, epoch, i);
+                if interrupted() {
+                    return Ok(history.interrupt());
+                }
                 progress.batch(train.seen, || {
                     let mut logs = Logs::default();
                     train.means("", &mut logs);
@@ -234,7 +250,13 @@ impl Model {
             }
             train.means("", &mut logs);
             if let Some((step, rows)) = &mut validate {
-                step.run_all(self, rows.clone(), batch)?;
+                step.reset(self)?;
+                for rows in batches(rows.clone(), batch) {
+                    step.run(self, Rows::Range(rows))?;
+                    if interrupted() {
+                        return Ok(history.interrupt());
+                    }
+                }
                 step.means("val_", &mut logs);
             }
             progress.end_epoch(epoch, train.seen, &logs);

@@ -1,6 +1,6 @@
-//! The progress of a training on standard error.
+//! The progress of a training on standard error. Whether it can be shown never matters to the training.
 
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -67,7 +67,8 @@ impl Progress {
         self.bar.finish_and_clear();
         if self.show == Show::Always || (self.show == Show::OnTerminal && self.terminal) {
             let seconds = self.started.elapsed().as_secs_f64();
-            eprintln!("{}  {logs}  {}  {seconds:.2} s", self.title(epoch), self.speed(rows));
+            // Whoever looks on may leave, and the disk behind them may fill: the training goes on.
+            let _ = writeln!(io::stderr(), "{}  {logs}  {}  {seconds:.2} s", self.title(epoch), self.speed(rows));
         }
     }
 

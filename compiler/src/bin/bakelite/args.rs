@@ -26,7 +26,8 @@ Exit codes:
   0  done
   1  a model, its data or a file is at fault; standard error says what, where, and how to mend it
   2  the command line is at fault
-  3  a mistake of bakelite itself";
+  3  a mistake of bakelite itself
+  130, 143  ended by Ctrl-C or by SIGTERM";
 
 #[derive(Subcommand)]
 pub enum Command {
@@ -68,7 +69,7 @@ pub enum Command {
         run: RunArgs,
     },
     /// Train on the rows of a file, as Keras's `fit` does.
-    #[command(after_help = DATA)]
+    #[command(after_help = TRAINING)]
     Train {
         #[command(flatten)]
         model: Model,
@@ -93,6 +94,9 @@ pub enum Command {
         /// Loss and metrics of every epoch, as JSON.
         #[arg(long, value_name = "H.json")]
         history: Option<PathBuf>,
+        /// On Ctrl-C or SIGTERM, write OUT and the history as they are after the step that runs.
+        #[arg(long)]
+        save_on_interrupt: bool,
         #[command(flatten)]
         run: RunArgs,
     },
@@ -200,8 +204,19 @@ pub enum Command {
     },
 }
 
-const DATA: &str = "The keys of the arrays are x:INPUT, y:OUTPUT and, for sample weights, w:OUTPUT; where there is one \
-    input or output, x, y and w do. Loss, optimizer and metrics are those that the model was compiled with.";
+/// About the data of training and evaluation.
+macro_rules! data {
+    () => {
+        "The keys of the arrays are x:INPUT, y:OUTPUT and, for sample weights, w:OUTPUT; where there is one input or \
+        output, x, y and w do. Loss, optimizer and metrics are those that the model was compiled with."
+    };
+}
+const DATA: &str = data!();
+const TRAINING: &str = concat!(
+    data!(),
+    "\n\nCtrl-C and SIGTERM end the training after the step that runs, with exit code 130 or 143; a second one ends it \
+    at once. OUT stays as it was, unless --save-on-interrupt is given."
+);
 
 #[derive(Args)]
 pub struct Model {

@@ -1,9 +1,11 @@
 //! The `bakelite` command. What it does is in `bakelite_compiler::tool`; here arguments are parsed and results printed.
 //!
-//! Exit codes: 0 done, 1 a model or a file is at fault, 2 the command line is, 3 a mistake of bakelite itself.
+//! Exit codes: 0 done, 1 a model or a file is at fault, 2 the command line is, 3 a mistake of bakelite itself, 130 and 143
+//! ended by a signal.
 
 mod args;
 mod print;
+mod signals;
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -15,7 +17,7 @@ use bakelite_compiler::ir::SourceLine;
 use bakelite_compiler::tool::bench::{self, Bench};
 use bakelite_compiler::tool::library::{self, Library};
 use bakelite_compiler::tool::predict::{self, Predict};
-use bakelite_compiler::tool::progress::Progress;
+use bakelite_compiler::tool::progress::{Progress, say};
 use bakelite_compiler::tool::source::Source;
 use bakelite_compiler::tool::train::{self, Evaluate, Train};
 use bakelite_compiler::tool::{file, inspect, plot, summary};
@@ -26,11 +28,12 @@ use args::{Cli, Command};
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let progress = if cli.quiet { Progress::Quiet } else { Progress::Shown };
-    let done = run(cli.command, progress);
+    let mut code = 0;
+    let done = run(cli.command, progress, &mut code);
     let text = match &done {
         Ok(text) => text.as_str(),
         Err(diagnostics) => {
-            eprintln!("{diagnostics}");
+            say(&format!("{diagnostics}\n"));
             ""
         }
     };
@@ -38,18 +41,18 @@ fn main() -> ExitCode {
     if let Err(e) = io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush())
         && e.kind() != io::ErrorKind::BrokenPipe
     {
-        eprintln!("error[file]: cannot write to standard output: {e}");
+        say(&format!("error[file]: cannot write to standard output: {e}\n"));
         return ExitCode::from(1);
     }
     match done {
-        Ok(_) => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::from(code),
         Err(diagnostics) if diagnostics.list.iter().any(|d| d.code == Code::Internal) => ExitCode::from(3),
         Err(_) => ExitCode::from(1),
     }
 }
 
-/// Does what a command asks for; the text is for standard output.
-fn run(command: Command, progress: Progress) -> Result<String, Diagnostics> {
+/// Does what a command asks for; the text is for standard output, and the exit code for what is done and yet no success.
+fn run(command: Command, progress: Progress, code: &mut u8) -> Result<String, Diagnostics> {
     match command {
         Command::Summary { model } => Ok(summary::summary(&model.path, &model.shapes())?.to_string()),
         Command::Plot { model, output } => {
@@ -69,11 +72,42 @@ fn run(command: Command, progress: Progress) -> Result<String, Diagnostics> {
             predict::predict(&what, progress)?;
             Ok(String::new())
         }
-        Command::Train { model, data, validation, epochs, batch_size, no_shuffle, output, history, run } => {
+        Command::Train {
+            model,
+            data,
+            validation,
+            epochs,
+            batch_size,
+            no_shuffle,
+            output,
+            history,
+            save_on_interrupt,
+            run,
+        } => {
+            let signals = signals::watch().map_err(|e| {
+                let what = format!("signals cannot be handled: {e}");
+                single(Problem::new(Code::Internal, what), None)
+            })?;
+            let interrupt = signals.interrupt.clone();
             let (shapes, run) = (model.shapes(), run.run());
             let (model, batch, shuffle) = (model.path, batch_size, !no_shuffle);
-            let what = Train { model, data, validation, epochs, batch, shuffle, output, history, shapes, run };
-            train::train(&what, progress)?;
+            let what = Train {
+                model,
+                data,
+                validation,
+                epochs,
+                batch,
+                shuffle,
+                output,
+                history,
+                interrupt,
+                save_on_interrupt,
+                shapes,
+                run,
+            };
+            if train::train(&what, progress)?.interrupted() {
+                *code = signals.exit_code();
+            }
             Ok(String::new())
         }
         Command::Evaluate { model, data, batch_size, run } => {
@@ -87,7 +121,7 @@ fn run(command: Command, progress: Progress) -> Result<String, Diagnostics> {
             let (measured, kernels) = bench::bench(&what, profile, progress)?;
             let table = kernels.map(|kernels| kernels.to_string()).unwrap_or_default();
             if json {
-                eprint!("{table}");
+                say(&table);
                 return Ok(format!("{}\n", print::json(&measured)));
             }
             Ok(format!("{}{table}", print::measured(&measured)))
