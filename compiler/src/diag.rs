@@ -17,6 +17,7 @@ use std::fmt;
 use std::path::Path;
 
 use crate::ir::{Shape, SourceLine, TensorType};
+use crate::limit::Limit;
 
 /// What kind of mistake it is; prints as the word in `error[word]`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -98,11 +99,13 @@ pub struct Problem {
     pub code: Code,
     pub message: String,
     pub help: Option<String>,
+    /// The entry of the page of limits, where this is not a mistake but something that is not supported.
+    pub limit: Option<Limit>,
 }
 
 impl Problem {
     pub fn new(code: Code, message: impl Into<String>) -> Problem {
-        Problem { code, message: message.into(), help: None }
+        Problem { code, message: message.into(), help: None, limit: None }
     }
 
     /// An extent or rank that does not fit.
@@ -118,6 +121,12 @@ impl Problem {
     /// Adds the line that begins with `help:`.
     pub fn help(mut self, help: impl Into<String>) -> Problem {
         self.help = Some(help.into());
+        self
+    }
+
+    /// Names the entry of the page of limits, on a line that begins with `limits:`.
+    pub fn limit(mut self, limit: impl Into<Option<Limit>>) -> Problem {
+        self.limit = limit.into();
         self
     }
 }
@@ -137,6 +146,8 @@ pub struct Diagnostic {
     pub code: Code,
     pub message: String,
     pub help: Option<String>,
+    /// See [`Problem::limit`].
+    pub limit: Option<Limit>,
     /// The line of the user's source.
     pub source: Option<SourceLine>,
     /// The path of the layer, output or entry point.
@@ -156,6 +167,7 @@ impl Diagnostic {
             code: problem.code,
             message: problem.message,
             help: problem.help,
+            limit: problem.limit,
             source,
             path: path.into(),
             inputs: Vec::new(),
@@ -213,6 +225,9 @@ impl fmt::Display for Diagnostic {
         }
         if let Some(help) = &self.help {
             write!(f, "\n  help: {help}")?;
+        }
+        if let Some(limit) = self.limit {
+            write!(f, "\n  limits: {limit}")?;
         }
         Ok(())
     }

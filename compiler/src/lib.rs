@@ -74,6 +74,7 @@ pub mod inspect;
 pub mod ir;
 pub mod jit;
 pub mod library;
+pub mod limit;
 pub mod model;
 pub mod pass;
 pub mod profile;

@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::{KerasModel, Reader, join};
 use crate::diag::Problem;
 use crate::ir::{DType, SourceLine};
+use crate::limit::Limit;
 use crate::model::config::{Config, excerpt};
 use crate::model::{Model, Tensor};
 
@@ -87,7 +88,8 @@ impl Reader<'_> {
         let path = join(path, &name);
         for flag in ["sparse", "ragged"] {
             if config.get(flag).is_some_and(|v| *v != Value::Bool(false) && !v.is_null()) {
-                self.problem(&path, Problem::value(format!("InputLayer with {flag} tensors: only dense ones exist")));
+                let message = format!("InputLayer with {flag} tensors: only dense ones exist");
+                self.problem(&path, Problem::value(message).limit(Limit::SparseAndRagged));
                 return None;
             }
         }

@@ -58,8 +58,8 @@ impl Lambda {
         let net = model.net.borrow();
         match net.problems.first() {
             Some(mistake) => {
-                let Diagnostic { code, message, help, .. } = mistake.clone();
-                Err(Problem { code, message: format!("in a Lambda: {message}"), help })
+                let Diagnostic { code, message, help, limit, .. } = mistake.clone();
+                Err(Problem { code, message: format!("in a Lambda: {message}"), help, limit })
             }
             None => Ok(SubModel { graph: net.graph.clone(), model: net.core.id, net: model.net.clone() }),
         }

@@ -14,6 +14,7 @@ use super::config::{self, Config, Family};
 use super::layer::snake_case;
 use super::*;
 use crate::diag::{Code, Problem};
+use crate::limit::{self, Limit};
 
 /// A class of layers, losses, metrics or optimizers.
 pub struct Class<T: ?Sized> {
@@ -304,18 +305,26 @@ pub fn read<T: ?Sized>(table: &[Class<T>], what: &str, class: &str, arguments: &
     }
 }
 
+/// The refusal of a class: one of Keras's that is left out, a word that is written wrongly, or Python code.
 fn unknown<T: ?Sized>(table: &[Class<T>], what: &str, class: &str) -> Problem {
     const LONGEST: usize = 60;
     let shown: String = class.chars().take(LONGEST).collect();
-    let near = table.iter().map(|row| (distance(row.name, &shown), row.name)).min();
-    let help = match (class, near) {
-        ("Lambda", _) => {
-            "a Lambda is Python code, which is never run: use operations such as `x * 2` between layers".into()
-        }
-        (_, Some((1..=2, near))) => format!("did you mean `{near}`?"),
-        _ => "Keras's own classes are read; one of your own is Python code, which is never run".into(),
+    let known = limit::of_class(class);
+    let message = match known {
+        Some(Limit::PythonCode) | None => format!("no {what} class is called `{}`", shown.escape_debug()),
+        Some(_) => format!("the {what} class `{class}` of Keras is not supported"),
     };
-    Problem::new(Code::Unknown, format!("no {what} class is called `{}`", shown.escape_debug())).help(help)
+    let near = table.iter().map(|row| (distance(row.name, &shown), row.name)).min();
+    let problem = Problem::new(Code::Unknown, message);
+    match (class, near) {
+        ("Lambda", _) => {
+            problem.help("a Lambda is Python code, which is never run: use operations such as `x * 2` between layers")
+        }
+        _ if known.is_some() => problem,
+        (_, Some((1..=2, near))) => return problem.help(format!("did you mean `{near}`?")),
+        _ => problem.help("Keras's own classes are read; one of your own is Python code, which is never run"),
+    }
+    .limit(known.unwrap_or(Limit::PythonCode))
 }
 
 /// How many letters have to be added, removed or replaced to make one word of another (Levenshtein, 1966).

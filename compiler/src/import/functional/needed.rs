@@ -7,7 +7,9 @@ use std::collections::{HashMap, HashSet};
 
 use super::history::History;
 use super::{Entry, Kind, Net};
+use crate::diag::{Code, Problem};
 use crate::import::{Reader, join};
+use crate::limit::Limit;
 
 impl Reader<'_> {
     /// Keeps the calls of those operations that layers and outputs need, and of those that make masks where they are
@@ -21,7 +23,8 @@ impl Reader<'_> {
                 entry.results.clear();
             } else if !entry.is_known() {
                 let class = class.escape_debug();
-                self.malformed(&join(path, &entry.name), format!("the operation {class} of {module} is not supported"));
+                let problem = Problem::new(Code::Import, format!("the operation {class} of {module} is not supported"));
+                self.problem(&join(path, &entry.name), problem.limit(Limit::Operations));
             }
         }
     }

@@ -16,6 +16,7 @@ mod tests;
 
 use serde_json::{Value, json};
 
+use crate::limit::Limit;
 use crate::model::config::Config;
 
 /// Whether a version of Keras wrote descriptions in the older form.
@@ -68,7 +69,7 @@ fn hard_sigmoids(value: &mut Value) {
             for (name, value) in object {
                 match value {
                     Value::String(text) if name.ends_with("activation") && text == "hard_sigmoid" => {
-                        text.push_str(" of Keras 2");
+                        text.push_str(&format!(" of Keras 2 (limits: {})", Limit::HardSigmoidOfKeras2));
                     }
                     value => hard_sigmoids(value),
                 }

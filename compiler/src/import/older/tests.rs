@@ -120,7 +120,9 @@ fn compile_configurations() {
 #[test]
 fn a_function_that_has_changed_is_not_taken_for_the_new_one() {
     let gru = json!({"class_name": "GRU", "config": {"recurrent_activation": "hard_sigmoid", "name": "hard_sigmoid"}});
-    for (version, name) in [("2.4.0", "hard_sigmoid of Keras 2"), ("3.1.0", "hard_sigmoid")] {
+    for (version, name) in
+        [("2.4.0", "hard_sigmoid of Keras 2 (limits: hard-sigmoid-of-keras-2)"), ("3.1.0", "hard_sigmoid")]
+    {
         let mut value = json!([gru]);
         bring_up_to_date(&mut value, Some(version));
         assert_eq!(value[0]["config"], json!({"recurrent_activation": name, "name": "hard_sigmoid"}));
