@@ -1,10 +1,12 @@
 //! The build report: what a model became. Printed on request, written beside the object, and available as data.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::backend::cranelift::threads;
 use crate::ir::{Module, StorageKind};
 use crate::schedule::program::Program;
 use crate::schedule::{Verified, cost, memory};
@@ -52,8 +54,8 @@ pub struct EntryReport {
     /// That kernel, and the buffers alive there with their sizes.
     pub peak_kernel: String,
     pub peak_buffers: Vec<(String, usize)>,
-    /// The smallest batch that more than one thread speeds up.
-    pub parallel_batch: Option<usize>,
+    /// Numbers of threads, each with the smallest batch from which on it is faster than fewer.
+    pub threads: BTreeMap<usize, usize>,
     pub kernels: Vec<KernelReport>,
 }
 
@@ -88,7 +90,10 @@ impl EntryReport {
                 .iter()
                 .map(|b| (program.buffer(*b).name.clone(), memory::footprint(program, *b)))
                 .collect(),
-            parallel_batch: cost::parallel_batch(program),
+            threads: (threads::parallel_batch(program).into_iter().enumerate())
+                .filter(|(_, batch)| *batch < usize::MAX)
+                .map(|(i, batch)| (2 << i, batch))
+                .collect(),
             kernels,
         }
     }
@@ -164,10 +169,9 @@ impl fmt::Display for EntryReport {
         for (name, bytes) in alive.iter().take(8) {
             writeln!(f, "    {:>10}B  {name}", metric(*bytes as f64))?;
         }
-        match self.parallel_batch {
-            Some(batch) => writeln!(f, "  more than one thread from batch {batch}")?,
-            None => writeln!(f, "  one thread at every batch")?,
-        }
+        let threads: Vec<String> =
+            self.threads.iter().map(|(threads, batch)| format!("{threads} threads from batch {batch}")).collect();
+        writeln!(f, "  {}", if threads.is_empty() { "one thread at every batch".into() } else { threads.join(", ") })?;
         for kernel in &self.kernels {
             let kind = if kernel.contraction { "contract" } else { "loops" };
             let threads = if kernel.parallel { "threads" } else { "serial" };

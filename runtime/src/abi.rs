@@ -16,11 +16,15 @@
 //! An entry point is one function that every participating thread calls with the same [`Call`], its own index and the
 //! number of threads. It returns when the whole call is complete on that thread; the call is complete when all
 //! threads have returned. Results do not depend on the number of threads.
+//!
+//! All threads of a call have the same floating-point environment: rounding to nearest, no traps, and subnormal numbers
+//! flushed to zero or kept, as the user of the model chose. Callers set it up before and give the thread its own back
+//! afterwards.
 
 use core::ffi::c_void;
 
 /// Version of every definition in this module; a loader refuses any other.
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;
 /// First field of a descriptor: `BAKELITE` in ASCII, little-endian.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"BAKELITE");
 /// Alignment in bytes of storage, arena and scratch blocks, and of every tensor in them.
@@ -31,6 +35,8 @@ pub const DTYPE_NAMES: [&str; 6] = ["f32", "f64", "i32", "u32", "u8", "bool"];
 pub const DTYPE_SIZES: [usize; 6] = [4, 8, 4, 4, 1, 1];
 /// Number of instruction set levels: baseline, x86-64-v3, x86-64-v4, neon.
 pub const LEVELS: usize = 4;
+/// Numbers of threads that [`Entry::parallel_batch`] tells about: 2, 4, ... 256.
+pub const SHARES: usize = 8;
 
 /// A counted array inside the object.
 #[repr(C)]
@@ -141,12 +147,23 @@ pub struct Entry {
     pub outputs: Table<Port>,
     /// The code for each level; null where the object carries none.
     pub code: [Option<EntryFn>; LEVELS],
-    /// The smallest batch at which the build-time cost model finds more than one thread worthwhile; `usize::MAX` for
-    /// never. Calls below it should pass one thread.
-    pub parallel_batch: usize,
+    /// At `i`: the smallest batch from which on the build-time cost model finds `2 << i` threads faster than any power
+    /// of two below; `usize::MAX` for never.
+    pub parallel_batch: [usize; SHARES],
     /// Floating-point operations per row and per call.
     pub flops_row: u64,
     pub flops_fixed: u64,
+}
+
+/// How many threads a call should have, `most` at most: see [`Entry::parallel_batch`]. Where nothing between two powers
+/// of two is known, all that there are share what is worth the smaller one.
+pub fn threads(parallel_batch: &[usize; SHARES], batch: usize, most: usize) -> usize {
+    let worth = |i: &usize| 2 << i <= most && batch >= parallel_batch[*i];
+    match (0..SHARES).rev().find(worth) {
+        Some(i) if most < 4 << i => most,
+        Some(i) => 2 << i,
+        None => 1,
+    }
 }
 
 /// A compiled model.
@@ -186,9 +203,9 @@ pub struct Call {
     pub outputs: *const *mut u8,
     /// From 1 to `max_batch`.
     pub batch: usize,
-    /// Blocks until every thread of the call has called it, with sequentially consistent ordering of all memory
-    /// accesses before and after. Never called when there is one thread.
-    pub wait: unsafe extern "C" fn(barrier: *const c_void),
+    /// Blocks until every thread of the call has called it, each with its own index, with sequentially consistent
+    /// ordering of all memory accesses before and after. Never called when there is one thread.
+    pub wait: unsafe extern "C" fn(barrier: *const c_void, thread: usize),
     pub barrier: *const c_void,
 }
 

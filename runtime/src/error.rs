@@ -31,8 +31,8 @@ pub enum Error {
     #[error("out of memory: {bytes} bytes for the {purpose}")]
     OutOfMemory { purpose: &'static str, bytes: usize },
     /// The operating system refused a thread.
-    #[error("cannot start worker threads")]
-    Threads(#[source] std::io::Error),
+    #[error("the system starts no more threads ({0}): open the model with fewer, or with `Options::threads(1)`")]
+    Threads(std::io::Error),
 
     /// No entry point by this name.
     #[error("model `{model}` has no entry point `{name}`, it has {known}")]

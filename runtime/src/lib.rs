@@ -6,7 +6,9 @@
 //!
 //! - `abi`: the binary interface, shared with the compiler and with C.
 //! - `signature`: the descriptor, read, checked and owned.
-//! - `model`, `pool`, `memory`: opening a model and calling its entry points.
+//! - `model`, `memory`: opening a model and calling its entry points.
+//! - `pool`, `seat`, `forks`: the threads of a model, how they wait, and what becomes of them in a forked process.
+//! - `environment`: rounding and subnormal numbers.
 //! - `range`: inputs that are indices, checked before a call.
 //! - `params`: parameters and state by name.
 //! - `weights` (feature `safetensors`): saving and loading them; `file`: files that are replaced as a whole.
@@ -17,17 +19,20 @@
 
 pub mod abi;
 mod dtype;
+mod environment;
 mod error;
 #[cfg(feature = "safetensors")]
 mod file;
 #[cfg(feature = "fit")]
 mod fit;
+mod forks;
 pub mod level;
 mod memory;
 mod model;
 mod params;
 mod pool;
 mod range;
+mod seat;
 mod signature;
 #[cfg(feature = "text")]
 pub mod text;
@@ -35,6 +40,7 @@ pub mod text;
 mod weights;
 
 pub use dtype::{DType, Element, Input, Output};
+pub use environment::Subnormals;
 pub use error::Error;
 #[cfg(feature = "safetensors")]
 pub use file::{check_writable, write_atomically};

@@ -8,6 +8,7 @@ use bakelite_kernels::manifest::KernelTable;
 
 use crate::abi::{self, EntryFn, Image};
 use crate::dtype::{DType, Input, Output};
+use crate::environment::{self, Subnormals};
 use crate::error::Error;
 use crate::level::{self, Level};
 use crate::memory::Block;
@@ -22,16 +23,18 @@ use crate::text::Texts;
 pub struct Options {
     threads: Option<usize>,
     level: Option<Level>,
+    subnormals: Subnormals,
 }
 
 impl Options {
-    /// As many threads as there are processors, and the strongest level that this CPU executes, unless the
-    /// environment variable [`level::LEVEL_VARIABLE`] forces another.
+    /// At most as many threads as there are processors, the strongest level that this CPU executes, unless the
+    /// environment variable [`level::LEVEL_VARIABLE`] forces another, and no subnormal numbers.
     pub fn new() -> Options {
         Options::default()
     }
 
-    /// The most threads of a call, from 1 to 1024. It never changes a result.
+    /// The most threads of a call, from 1 to 1024, also where there are fewer processors. A call has fewer where the
+    /// compiler's estimate finds that faster at its batch; see [`Entry::threads`]. It never changes a result.
     pub fn threads(mut self, threads: usize) -> Options {
         self.threads = Some(threads.clamp(1, MAX_THREADS));
         self
@@ -40,6 +43,12 @@ impl Options {
     /// Forces a level; opening fails where the CPU or the object lacks it.
     pub fn level(mut self, level: Level) -> Options {
         self.level = Some(level);
+        self
+    }
+
+    /// What calls do with subnormal numbers: flush them to zero, unless told otherwise here.
+    pub fn subnormals(mut self, subnormals: Subnormals) -> Options {
+        self.subnormals = subnormals;
         self
     }
 }
@@ -85,6 +94,7 @@ pub struct Model {
     arena: Block,
     scratch: Block,
     threads: usize,
+    subnormals: Subnormals,
     pool: Option<Pool>,
     arguments: Arguments,
     #[cfg(feature = "text")]
@@ -124,10 +134,10 @@ impl Model {
         let code = signature.entries.iter().filter_map(|entry| entry.code[level as usize]).collect();
         let kernels = level::kernels(level).ok_or(Error::UnsupportedLevel { level })?;
         let program = Program { signature, level, kernels, code, _image: Box::new(image) };
-        Model::with_program(Arc::new(program), options.threads.unwrap_or_else(available_threads))
+        Model::with_program(Arc::new(program), options.threads.unwrap_or_else(available_threads), options.subnormals)
     }
 
-    fn with_program(program: Arc<Program>, threads: usize) -> Result<Model, Error> {
+    fn with_program(program: Arc<Program>, threads: usize, subnormals: Subnormals) -> Result<Model, Error> {
         let s = &program.signature;
         let most = |ports: fn(&Entry) -> usize| s.entries.iter().map(ports).max().unwrap_or(0);
         Ok(Model {
@@ -135,6 +145,7 @@ impl Model {
             arena: Block::new(s.arena_bytes, "arena")?,
             scratch: scratch(s, threads)?,
             threads,
+            subnormals,
             pool: None,
             arguments: Arguments {
                 inputs: Vec::with_capacity(most(|e| e.inputs.len())),
@@ -149,7 +160,7 @@ impl Model {
     /// An independent model with the same code and a copy of all parameters and state.
     pub fn fork(&self) -> Result<Model, Error> {
         #[cfg_attr(not(feature = "text"), expect(unused_mut, reason = "vocabularies are all that is copied later"))]
-        let mut fork = Model::with_program(self.program.clone(), self.threads)?;
+        let mut fork = Model::with_program(self.program.clone(), self.threads, self.subnormals)?;
         // SAFETY: both blocks have `storage_bytes` bytes and are distinct.
         unsafe {
             ptr::copy_nonoverlapping(self.storage.as_ptr(), fork.storage.as_ptr(), self.signature().storage_bytes)
@@ -186,7 +197,12 @@ impl Model {
         self.threads
     }
 
-    /// Changes the number of threads, from 1 to 1024.
+    /// What calls do with subnormal numbers.
+    pub fn subnormals(&self) -> Subnormals {
+        self.subnormals
+    }
+
+    /// Changes the most threads of a call, from 1 to 1024: see [`Options::threads`].
     pub fn set_threads(&mut self, threads: usize) -> Result<(), Error> {
         let threads = threads.clamp(1, MAX_THREADS);
         if threads != self.threads {
@@ -279,19 +295,21 @@ impl Model {
             wait: wait_alone,
             barrier: ptr::null(),
         };
-        let code = program.code[entry.0];
-        if self.threads == 1 || batch < shape.parallel_batch {
+        let (code, subnormals) = (program.code[entry.0], self.subnormals);
+        let threads = shape.threads(batch, self.threads);
+        if threads == 1 {
             // SAFETY: the descriptor is valid, its code is executable here, and the call has what it asks for.
-            unsafe { code(&call, 0, 1) };
+            environment::with(subnormals, || unsafe { code(&call, 0, 1) });
             return Ok(());
         }
         let pool = match &mut self.pool {
-            Some(pool) => pool,
+            Some(pool) if pool.is_alive() => pool,
             none => none.insert(Pool::new(self.threads)?),
         };
+        pool.start(threads)?;
         (call.wait, call.barrier) = pool.barrier();
         // SAFETY: as above; there is scratch for each thread of the pool, and the barrier is the pool's.
-        unsafe { pool.run(code, &call) };
+        unsafe { pool.run(threads, code, &call, subnormals) };
         Ok(())
     }
 

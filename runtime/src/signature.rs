@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use crate::abi::{self, ALIGN, EntryFn, LEVELS};
+use crate::abi::{self, ALIGN, EntryFn, LEVELS, SHARES};
 use crate::dtype::DType;
 use crate::error::Error;
 
@@ -87,13 +87,20 @@ pub struct Entry {
     pub name: String,
     pub inputs: Vec<Port>,
     pub outputs: Vec<Port>,
-    /// The smallest batch that is worth more than one thread.
-    pub parallel_batch: usize,
     /// Floating-point operations per row.
     pub flops_row: u64,
     /// Floating-point operations per call, whatever the batch.
     pub flops_fixed: u64,
+    parallel_batch: [usize; SHARES],
     pub(crate) code: [Option<EntryFn>; LEVELS],
+}
+
+impl Entry {
+    /// How many threads a call at a batch has, of `most`: as many as the compiler found the fastest when it built the
+    /// model, where each of them has a processor.
+    pub fn threads(&self, batch: usize, most: usize) -> usize {
+        abi::threads(&self.parallel_batch, batch, most)
+    }
 }
 
 /// A whole model.

@@ -1,6 +1,7 @@
 //! Code for this machine, through the runtime that users link. Every call runs with one thread and with two, where
 //! every kernel is shared out however small it is, and the bits must be equal.
 
+use bakelite::abi::SHARES;
 use bakelite::{Level, Model, Options, level};
 use bakelite_compiler::backend::cranelift::{Products, TargetCpu};
 use bakelite_compiler::compile::Compiled;
@@ -54,7 +55,7 @@ impl Runtime for Jit {
             share_everything(&mut compiled)?;
             let mut image = ModelImage::new(&compiled);
             for entry in &mut image.entries {
-                entry.parallel_batch = Some(1);
+                entry.parallel_batch = [1; SHARES];
             }
             let code =
                 JitModel::from_image(&image, TargetCpu::Level(self.level), self.products).map_err(|e| e.to_string())?;

@@ -188,10 +188,15 @@ impl Workload {
         self.open(JitModel::new(&compiled, TargetCpu::Portable).map_err(|e| e.to_string())?, threads)
     }
 
-    /// Opens the network's code.
+    /// Opens the network's code for a number of threads.
     pub fn open(&'static self, code: JitModel, threads: usize) -> Result<Ready, String> {
+        self.open_with(code, Options::new().threads(threads))
+    }
+
+    /// Opens the network's code.
+    pub fn open_with(&'static self, code: JitModel, options: Options) -> Result<Ready, String> {
         let open = || {
-            let mut model = Model::open_with(code, Options::new().threads(threads))?;
+            let mut model = Model::open_with(code, options)?;
             model.init(1)?;
             let (train, predict) = (model.entry("train_step")?, model.entry("predict")?);
             Ok::<_, bakelite::Error>((model, train, predict))

@@ -9,6 +9,7 @@ use bakelite_kernels::manifest::Level;
 use cranelift_module::{DataDescription, DataId, FuncId, Linkage, Module};
 
 use crate::backend::BackendError;
+use crate::backend::cranelift::threads;
 use crate::backend::cranelift::{Compiler, PlannedEntry, Products, Variant};
 use crate::compile::Compiled;
 use crate::ir::graph::InputDecl;
@@ -46,7 +47,8 @@ pub struct EntryImage<'a> {
     pub program: &'a Verified<Program>,
     /// The inputs as the graph declares them, for what the program does not know of them; empty for none.
     pub inputs: &'a [InputDecl],
-    pub parallel_batch: Option<usize>,
+    /// See [`abi::Entry::parallel_batch`].
+    pub parallel_batch: [usize; abi::SHARES],
     /// Floating-point operations per row and per call.
     pub flops_row: u64,
     pub flops_fixed: u64,
@@ -64,7 +66,7 @@ impl<'a> EntryImage<'a> {
         EntryImage {
             program,
             inputs: &[],
-            parallel_batch: cost::parallel_batch(program),
+            parallel_batch: threads::parallel_batch(program),
             flops_row: row as u64,
             flops_fixed: (one - row).max(0.0) as u64,
         }
@@ -185,8 +187,9 @@ fn describe(
                 entries.functions.push((at + offset_of!(Entry, code) + 8 * level, *function));
             }
         }
-        let parallel = entry.parallel_batch.map_or(u64::MAX, |batch| batch as u64);
-        entries.word(at + offset_of!(Entry, parallel_batch), parallel);
+        for (share, batch) in entry.parallel_batch.iter().enumerate() {
+            entries.word(at + offset_of!(Entry, parallel_batch) + 8 * share, *batch as u64);
+        }
         entries.word(at + offset_of!(Entry, flops_row), entry.flops_row);
         entries.word(at + offset_of!(Entry, flops_fixed), entry.flops_fixed);
     }

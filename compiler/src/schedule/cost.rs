@@ -1,4 +1,4 @@
-//! The build-time cost model: what a kernel computes and moves, and whether more than one thread is worth its while.
+//! The build-time cost model: what a kernel computes and moves, and which kernels threads share.
 
 use crate::ir::Dim;
 use crate::ir::scalar::Lower;
@@ -24,7 +24,7 @@ const BYTES_PER_NS: f64 = 20.0;
 const KERNEL_NS: f64 = 15.0;
 
 /// A kernel is shared out among threads when it takes one thread longer than this: many times a barrier's cost.
-pub const PARALLEL_NS: f64 = 2000.0;
+const PARALLEL_NS: f64 = 2000.0;
 
 /// The cost of a kernel at a batch.
 pub fn cost(program: &Program, kernel: &Kernel, batch: usize) -> Cost {
@@ -111,20 +111,4 @@ pub(super) fn share_out(program: &mut Program) {
         let chosen = leading.or(widest).filter(|a| extent(a) > 1 && work.nanoseconds >= PARALLEL_NS);
         program.kernels[k].parallel = chosen;
     }
-}
-
-/// The smallest batch at which some kernel's share is worth more than one thread; `None` if there is none.
-pub fn parallel_batch(program: &Program) -> Option<usize> {
-    let worth = |batch: usize| {
-        program.kernels.iter().any(|k| k.parallel.is_some() && cost(program, k, batch).nanoseconds >= PARALLEL_NS)
-    };
-    if !worth(program.max_batch) {
-        return None;
-    }
-    let (mut low, mut high) = (1, program.max_batch);
-    while low < high {
-        let middle = (low + high) / 2;
-        if worth(middle) { high = middle } else { low = middle + 1 }
-    }
-    Some(high)
 }

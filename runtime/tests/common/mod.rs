@@ -3,7 +3,7 @@
 #![allow(dead_code)]
 
 use bakelite::abi::{
-    ABI_VERSION, Call, Cell, CellKind, Descriptor, Entry, EntryFn, Extent, Linked, MAGIC, Port, Table,
+    ABI_VERSION, Call, Cell, CellKind, Descriptor, Entry, EntryFn, Extent, Linked, MAGIC, Port, SHARES, Table,
 };
 use bakelite::{Model, Options};
 
@@ -121,13 +121,13 @@ pub fn port(name: &str, dtype: u32, shape: &[(usize, usize)]) -> Port {
     Port { name: text(name), dtype, limited: 0, shape: table(shape), low: 0, high: 0, text: text("") }
 }
 
-pub fn entry(name: &str, inputs: Vec<Port>, outputs: Vec<Port>, code: EntryFn, parallel_batch: usize) -> Entry {
+pub fn entry(name: &str, inputs: Vec<Port>, outputs: Vec<Port>, code: EntryFn, from: usize) -> Entry {
     Entry {
         name: text(name),
         inputs: table(inputs),
         outputs: table(outputs),
         code: [Some(code); 4],
-        parallel_batch,
+        parallel_batch: [from; SHARES],
         flops_row: 0,
         flops_fixed: 0,
     }
@@ -160,7 +160,7 @@ impl Frame<'_> {
     fn wait(self) {
         if self.threads > 1 {
             // SAFETY: the barrier belongs to the call.
-            unsafe { (self.call.wait)(self.call.barrier) }
+            unsafe { (self.call.wait)(self.call.barrier, self.thread) }
         }
     }
 

@@ -122,7 +122,7 @@ pub fn build(
             join(&mut b, alone.take());
         }
         if slot.barrier {
-            wait(&mut b, call, threads);
+            wait(&mut b, call, thread, threads);
             tell(&mut b, WAITING);
         }
         let function = module.declare_func_in_func(id, b.func);
@@ -208,7 +208,7 @@ fn join(b: &mut FunctionBuilder, block: Option<Block>) {
     }
 }
 
-fn wait(b: &mut FunctionBuilder, call: Value, threads: Value) {
+fn wait(b: &mut FunctionBuilder, call: Value, thread: Value, threads: Value) {
     let (several, done) = (b.create_block(), b.create_block());
     let more = b.ins().icmp_imm_s(IntCC::NotEqual, threads, 1);
     b.ins().brif(more, several, &[], done, &[]);
@@ -216,9 +216,9 @@ fn wait(b: &mut FunctionBuilder, call: Value, threads: Value) {
     b.seal_block(several);
     let function = field(b, call, std::mem::offset_of!(Call, wait));
     let barrier = field(b, call, std::mem::offset_of!(Call, barrier));
-    let signature = pointers(b.func.signature.call_conv, 1);
+    let signature = pointers(b.func.signature.call_conv, 2);
     let signature = b.import_signature(signature);
-    b.ins().call_indirect(signature, function, &[barrier]);
+    b.ins().call_indirect(signature, function, &[barrier, thread]);
     b.ins().jump(done, &[]);
     b.switch_to_block(done);
     b.seal_block(done);

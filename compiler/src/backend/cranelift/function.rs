@@ -226,6 +226,6 @@ impl Emitter<'_, '_> {
 }
 
 /// The granularity in which threads share an extent: cache lines, or single points where there are few.
-fn block(extent: usize) -> i64 {
+pub fn block(extent: usize) -> i64 {
     if extent as i64 >= 16 * LANES { 4 * LANES } else { 1 }
 }

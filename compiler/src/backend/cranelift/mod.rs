@@ -8,7 +8,7 @@
 //! 4. [`plan`] chooses the axis that fills the lanes of vectors;
 //! 5. [`strips`] cuts the rest at calls of vector math kernels into regions ([`nest`]);
 //! 6. [`loops`], [`emitter`], [`memory`] and [`scalar`] print regions as instructions;
-//! 7. [`entry`] ties the kernels together.
+//! 7. [`entry`] ties the kernels together, and [`threads`] estimates how many threads they are worth.
 //!
 //! Code names no symbol outside its own object: kernels of `bakelite-kernels` are called through the table that the
 //! caller passes, and nothing may become a library call.
@@ -29,6 +29,7 @@ mod plan;
 mod scalar;
 mod strips;
 pub mod target;
+pub(crate) mod threads;
 #[cfg(test)]
 mod tests;
 

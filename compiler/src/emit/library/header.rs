@@ -38,7 +38,8 @@ fn introduction(interface: &Interface, target: &str) -> String {
  * Threads: a handle is used by one thread at a time, whichever it is. Handles with storages of their own are
  * independent. Handles that share one storage (model_share) may call at the same time entry points that only read
  * parameters and state, and functions that take a const handle; whatever changes parameters or state has to be alone.
- * Results do not depend on the number of threads.
+ * Results do not depend on the number of threads. After fork the child may use copies of handles that were in no call:
+ * it starts threads of its own, so that any first call in it can return MODEL_ERROR_THREAD_START.
  *
  * Link with the libraries m and pthread. */
 ",

@@ -25,8 +25,8 @@ use crate::ir::DType;
 
 /// Bytes of a pool of threads and of each worker at the beginning of scratch memory: bounds of what C compilers make
 /// of the structures in `c/threads.c`, which checks them.
-const POOL_BYTES: usize = 640;
-const WORKER_BYTES: usize = 64;
+const POOL_BYTES: usize = 384;
+const WORKER_BYTES: usize = 128;
 /// The most threads of a handle.
 const MAX_THREADS: usize = 1024;
 
@@ -58,7 +58,7 @@ const ERRORS: &[(&str, &str)] = &[
 /// Functions of every library, without the model's name: entry points by these names get another.
 #[rustfmt::skip]
 const FUNCTIONS: &[&str] = &[
-    "open", "share", "close", "set_threads", "level", "error_text", "param_name", "param_find", "param_dtype",
+    "open", "share", "close", "set_threads", "keep_subnormals", "level", "error_text", "param_name", "param_find", "param_dtype",
     "param_shape", "param_bytes", "param_get", "param_set", "save", "load", "fault", "t", "error", "dtype", "contents", "verify",
 ];
 

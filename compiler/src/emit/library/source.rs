@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use bakelite::abi::{ABI_VERSION, CellKind, DTYPE_SIZES, LEVELS};
+use bakelite::abi::{ABI_VERSION, CellKind, DTYPE_SIZES, LEVELS, SHARES};
 use bakelite_kernels::manifest::{Level, SLOTS};
 
 use super::super::bindings::Interface;
@@ -25,11 +25,12 @@ const INCLUDES: &str = "\
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
-#include <sched.h>
+#include <semaphore.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 ";
 
@@ -49,7 +50,7 @@ pub fn source(interface: &Interface, header: &str, kernels: Kernels) -> String {
     text += "\n/* ---- The model's object ---- */\n\n";
     let _ = writeln!(
         text,
-        "/* Version {ABI_VERSION} of the binary interface. */\n#define BAKELITE_LEVELS {LEVELS}\n\n{TYPES}"
+        "/* Version {ABI_VERSION} of the binary interface. */\n#define BAKELITE_LEVELS {LEVELS}\n#define BAKELITE_SHARES {SHARES}\n\n{TYPES}"
     );
     let _ = writeln!(text, "extern const bakelite_model {};", interface.symbol);
     let _ = writeln!(text, "#define DESCRIPTOR {}", interface.symbol);

@@ -102,7 +102,7 @@ impl Runner {
                 })
                 .collect(),
             storage: &storage,
-            entries: vec![EntryImage { parallel_batch: Some(1), ..EntryImage::new(program) }],
+            entries: vec![EntryImage { parallel_batch: [1; bakelite::abi::SHARES], ..EntryImage::new(program) }],
         };
         let jit =
             JitModel::from_image(&image, TargetCpu::Level(level), Products::Driver).unwrap_or_else(|e| panic!("{e}"));

@@ -43,7 +43,7 @@ typedef struct bakelite_call {
     const void *const *inputs;  /* in the entry point's order */
     void *const *outputs;       /* in the entry point's order */
     size_t batch;               /* from 1 to max_batch */
-    void (*wait)(const void *barrier); /* blocks until every thread of the call is here */
+    void (*wait)(const void *barrier, size_t thread); /* blocks until every thread of the call is here */
     const void *barrier;
 } bakelite_call;
 
@@ -57,7 +57,7 @@ typedef struct bakelite_entry {
     const bakelite_port *outputs;
     size_t output_count;
     bakelite_code code[BAKELITE_LEVELS]; /* baseline, x86-64-v3, x86-64-v4, neon; null where absent */
-    size_t parallel_batch;               /* the smallest batch that is worth more than one thread */
+    size_t parallel_batch[BAKELITE_SHARES]; /* [i]: the smallest batch that is worth 2 << i threads */
     uint64_t flops_row;
     uint64_t flops_fixed;
 } bakelite_entry;

@@ -47,6 +47,7 @@ typedef struct model_t {
     size_t level;
     size_t threads;
     size_t fault;
+    int keeps_subnormals;
 } model_t;
 
 /* Opens a model on the caller's memory, which stays the caller's and has to outlive the handle. All parameters and
@@ -54,8 +55,9 @@ typedef struct model_t {
  *   storage   MODEL_STORAGE_BYTES bytes: parameters and state
  *   arena     MODEL_ARENA_BYTES bytes: what a call computes with; undefined between calls
  *   scratch   MODEL_SCRATCH_BYTES(threads) bytes: also holds the threads
- *   threads   the threads of a call, the calling one included, from 1 to MODEL_MAX_THREADS; others are started here and
- *             sleep between calls. It never changes a result.
+ *   threads   the most threads of a call, the calling one included, from 1 to MODEL_MAX_THREADS; others are started
+ *             here and sleep between calls. A call has fewer where that is faster at its batch, by the estimate of the
+ *             compiler. The number never changes a result.
  * Each block is aligned to MODEL_ALIGN bytes. The strongest instruction set that the processor has is chosen, or the
  * one that the environment variable BAKELITE_LEVEL names.
  * Returns MODEL_OK, MODEL_ERROR_NULL, _ALIGNMENT, _THREADS, _THREAD_START or _LEVEL. */
@@ -70,10 +72,17 @@ int model_share(model_t *model, const model_t *other, void *arena, void *scratch
  * closed handle or null does nothing. */
 void model_close(model_t *model);
 
-/* Changes the number of threads.
+/* Changes the most threads of a call.
  *   scratch   MODEL_SCRATCH_BYTES(threads) bytes, aligned to MODEL_ALIGN; the block of before if it is large enough
  * Returns MODEL_OK, MODEL_ERROR_NULL, _ALIGNMENT, _THREADS, or _THREAD_START, after which the model has one thread. */
 int model_set_threads(model_t *model, void *scratch, size_t threads);
+
+/* Whether calls keep subnormal numbers, those nearer to zero than the smallest normal float (1.2e-38). Otherwise, as
+ * from the start, arithmetic takes them for zero and gives zero in their place: processors take many times as long over
+ * them. The rounding, the traps and the treatment of subnormal numbers that the calling thread has set up have no effect
+ * on calls, and are the same again after them.
+ * Returns MODEL_OK or MODEL_ERROR_NULL. */
+int model_keep_subnormals(model_t *model, int keep);
 
 /* The instruction set that the model runs at: @levels@. Empty for a handle that is not open. */
 const char *model_level(const model_t *model);

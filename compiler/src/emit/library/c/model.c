@@ -74,8 +74,10 @@ int model_share(model_t *model, const model_t *other, void *arena, void *scratch
     error = open_on(model, other->storage, arena, scratch, threads);
     if (error != MODEL_OK) {
         memset(model, 0, sizeof *model);
+        return error;
     }
-    return error;
+    model->keeps_subnormals = other->keeps_subnormals;
+    return MODEL_OK;
 }
 
 void model_close(model_t *model)
@@ -111,6 +113,15 @@ int model_set_threads(model_t *model, void *scratch, size_t threads)
         model->threads = 1;
     }
     return error;
+}
+
+int model_keep_subnormals(model_t *model, int keep)
+{
+    if (model == NULL || model->storage == NULL) {
+        return MODEL_ERROR_NULL;
+    }
+    model->keeps_subnormals = keep != 0;
+    return MODEL_OK;
 }
 
 const char *model_level(const model_t *model)
@@ -157,12 +168,26 @@ static int in_range(const bakelite_port *port, const void *values, size_t batch)
     return !outside;
 }
 
+/* How many threads a call should have, `most` at most. Where nothing between two powers of two is known, all that there
+ * are share what is worth the smaller one. */
+static size_t threads_for(const bakelite_entry *entry, size_t batch, size_t most)
+{
+    size_t i;
+    for (i = BAKELITE_SHARES; i-- > 0;) {
+        if ((size_t)2 << i <= most && batch >= entry->parallel_batch[i]) {
+            return most < (size_t)4 << i ? most : (size_t)2 << i;
+        }
+    }
+    return 1;
+}
+
 static int run_entry(model_t *model, size_t index, size_t batch, const void *const *inputs, void *const *outputs)
 {
     const bakelite_entry *entry = &DESCRIPTOR.entries[index];
     bakelite_call call;
     bakelite_code code;
-    size_t port;
+    environment before;
+    size_t port, threads;
     if (model == NULL || model->storage == NULL) {
         return MODEL_ERROR_NULL;
     }
@@ -194,13 +219,23 @@ static int run_entry(model_t *model, size_t index, size_t batch, const void *con
     call.wait = wait_alone;
     call.barrier = NULL;
     code = entry->code[model->level];
-    if (model->threads == 1 || batch < entry->parallel_batch) {
+    threads = threads_for(entry, batch, model->threads);
+    if (threads > 1 && pool_of(model)->process != forks) {
+        const int error = pool_start(model);
+        if (error != MODEL_OK) {
+            return error;
+        }
+    }
+    before = get_environment();
+    set_environment(model->keeps_subnormals ? KEEP_SUBNORMALS : FLUSH_SUBNORMALS);
+    if (threads == 1) {
         code(&call, 0, 1);
     } else {
         call.wait = pool_wait;
         call.barrier = pool_of(model);
-        pool_run(pool_of(model), code, &call);
+        pool_run(pool_of(model), threads, code, &call);
     }
+    set_environment(before);
     return MODEL_OK;
 }
 
