@@ -152,6 +152,27 @@ fn a_program_in_c_trains_as_the_rust_runtime_does() {
     assert!(!output.status.success());
 }
 
+/// The floating-point environment is the library's own, on every thread; handles outlive fork; threads that do not start
+/// are an error.
+#[test]
+fn threads_in_c() {
+    const ROWS: usize = 1 << 14;
+    let mut graph = Graph::new("predict");
+    let x = graph.input("x", TensorType::new(DType::F32, Shape(vec![Dim::BATCH, Dim::fixed(64)])));
+    let half = graph.splat_of(0.5, TensorType::new(DType::F32, Shape(vec![Dim::BATCH, Dim::fixed(64)])));
+    let y = graph.push(Op::Binary(BinaryFn::Mul), &[x, half]);
+    graph.output("y", y);
+    let module = Module { name: "net".into(), max_batch: ROWS, entries: vec![graph], ..Module::default() };
+    let compiled = compile(module.clone(), &Default::default()).unwrap();
+    let image = JitModel::new(&compiled, TargetCpu::Portable).unwrap();
+    let run = bakelite::Model::open(image).unwrap();
+    assert_eq!(run.entries()[0].threads(ROWS, 2), 2, "the second thread has work");
+    let folder = tempfile::tempdir().unwrap();
+    let built = build_library(module, &LibraryOptions::new(folder.path())).unwrap_or_else(|d| panic!("{d}"));
+    let Some(program) = program("gcc", folder.path(), "threads", &[], &[built.library.to_str().unwrap()]) else { return };
+    succeeded("threads", &tool(program.to_str().unwrap(), &[], &[]).unwrap());
+}
+
 /// An index of no row of a table and a label of no class are errors, and the model stays as it was.
 #[test]
 fn inputs_that_are_indices_are_checked() {

@@ -109,7 +109,8 @@ fn profile(what: &Bench, running: &Running) -> Result<Option<Profile>, Diagnosti
     let name = &compiled.module.name;
     let failed = |e: bakelite::Error| runtime(name, &what.model, &e);
     let image = JitModel::profiled(compiled, TargetCpu::Portable).map_err(|e| internal(name, e))?;
-    let options = bakelite::Options::new().threads(running.model.threads());
+    let (threads, subnormals) = (running.model.threads(), running.model.subnormals());
+    let options = bakelite::Options::new().threads(threads).subnormals(subnormals);
     let mut model = bakelite::Model::open_with(image, options).map_err(failed)?;
     if model.entry("init").is_ok() {
         model.init(what.run.seed).map_err(failed)?;

@@ -4,6 +4,8 @@ use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use bakelite::Subnormals;
+
 use super::mistake::{at, runtime, wrong};
 use super::progress::Progress;
 use super::source::{Described, Form, Source};
@@ -22,6 +24,8 @@ use crate::report::StageTime;
 pub struct Run {
     /// The most threads of a call; all processors by default.
     pub threads: Option<usize>,
+    /// What calls do with subnormal numbers.
+    pub subnormals: Subnormals,
     /// What initial weights, random layers and the order of rows follow from.
     pub seed: u64,
     /// A file of weights that goes before the model's own.
@@ -58,7 +62,7 @@ impl Source {
         let image = JitModel::new(&compiled, TargetCpu::Portable).map_err(|e| internal(&name, e))?;
         compiled.stages.push(StageTime::new("generate code", code.elapsed()));
         let compile_time = start.elapsed();
-        let mut options = bakelite::Options::new();
+        let mut options = bakelite::Options::new().subnormals(run.subnormals);
         if let Some(threads) = run.threads {
             options = options.threads(threads);
         }

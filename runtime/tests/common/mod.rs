@@ -2,6 +2,8 @@
 //! by gradient descent on the mean squared error. Its threads share every entry point's work as generated code does.
 #![allow(dead_code)]
 
+use std::hint::black_box;
+
 use bakelite::abi::{
     ABI_VERSION, Call, Cell, CellKind, Descriptor, Entry, EntryFn, Extent, Linked, MAGIC, Port, SHARES, Table,
 };
@@ -46,6 +48,7 @@ pub fn descriptor() -> Descriptor {
         entry("predict", vec![x()], vec![y()], predict, 8),
         entry("train_step", vec![x(), target()], scalars(), train_step, 1),
         entry("evaluate_step", vec![x(), target()], scalars(), evaluate_step, 1),
+        entry("halve", vec![x()], vec![port("half", 0, &[(1, 1), (INPUTS, 0)])], halve, 1),
         entry("phases", vec![], vec![port("total", 3, &[])], phases, 1),
         entry("nothing", vec![], vec![], nothing, usize::MAX),
         entry("nothing_parallel", vec![], vec![], nothing, 1),
@@ -268,6 +271,17 @@ unsafe extern "C" fn train_step(call: *const Call, thread: usize, threads: usize
         if thread == 0 {
             let rows = f.cell(ROWS_AT).cast::<u32>();
             *rows = (*rows).wrapping_add(f.call.batch as u32);
+        }
+    }
+}
+
+/// Half of every number.
+unsafe extern "C" fn halve(call: *const Call, thread: usize, threads: usize) {
+    // SAFETY: the contract of an entry point.
+    unsafe {
+        let f = frame(call, thread, threads);
+        for i in f.share(f.call.batch * INPUTS) {
+            *f.output::<f32>(0).add(i) = black_box(*f.input::<f32>(0).add(i)) * black_box(0.5);
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use bakelite::Subnormals;
 use bakelite_compiler::tool::inspect;
 use bakelite_compiler::tool::running::Run;
 use bakelite_compiler::tool::source::Shapes;
@@ -237,9 +238,13 @@ impl Model {
 
 #[derive(Args)]
 pub struct RunArgs {
-    /// The most threads; all processors by default. It never changes a result.
+    /// The most threads; all processors by default. A call has as many as make it faster. It never changes a result.
     #[arg(long, value_name = "N", value_parser = size)]
     pub threads: Option<usize>,
+    /// Keeps numbers nearer to zero than 1.2e-38, at the price of much slower arithmetic over them. By default they
+    /// are zero.
+    #[arg(long)]
+    pub keep_subnormals: bool,
     /// What initial weights, dropout and the order of rows follow from.
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
@@ -250,7 +255,8 @@ pub struct RunArgs {
 
 impl RunArgs {
     pub fn run(self) -> Run {
-        Run { threads: self.threads, seed: self.seed, weights: self.weights }
+        let subnormals = if self.keep_subnormals { Subnormals::Keep } else { Subnormals::Flush };
+        Run { threads: self.threads, subnormals, seed: self.seed, weights: self.weights }
     }
 }
 

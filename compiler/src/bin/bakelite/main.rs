@@ -128,7 +128,7 @@ fn run(command: Command, progress: Progress, code: &mut u8) -> Result<String, Di
         }
         Command::Compile { model, output, name, max_batch, entry, target_cpu, target, verify, seed, weights } => {
             let (shapes, entries) = (model.shapes(), entry);
-            let run = args::RunArgs { threads: None, seed, weights }.run();
+            let run = args::RunArgs { threads: None, keep_subnormals: false, seed, weights }.run();
             let verify = verify.and_then(|files| <[PathBuf; 2]>::try_from(files).ok()).map(|[x, y]| (x, y));
             let model = model.path;
             let what = Library { model, output, name, max_batch, entries, target_cpu, target, verify, shapes, run };
