@@ -169,7 +169,9 @@ fn threads_in_c() {
     assert_eq!(run.entries()[0].threads(ROWS, 2), 2, "the second thread has work");
     let folder = tempfile::tempdir().unwrap();
     let built = build_library(module, &LibraryOptions::new(folder.path())).unwrap_or_else(|d| panic!("{d}"));
-    let Some(program) = program("gcc", folder.path(), "threads", &[], &[built.library.to_str().unwrap()]) else { return };
+    let Some(program) = program("gcc", folder.path(), "threads", &[], &[built.library.to_str().unwrap()]) else {
+        return;
+    };
     succeeded("threads", &tool(program.to_str().unwrap(), &[], &[]).unwrap());
 }
 

@@ -170,7 +170,11 @@ fn rustfmt_would_not_change_the_bindings() {
 fn a_c_compiler_agrees_on_every_offset() {
     // Headers of several models, one with whatever names allow, in one file with what is behind them.
     let headers = header(&odd(), "here", &[]) + &header(&linear(), "here", &[]);
-    let mut text = format!("{headers}#include <assert.h>\n#define BAKELITE_LEVELS {}\n#define BAKELITE_SHARES {}\n{TYPES}", abi::LEVELS, abi::SHARES);
+    let mut text = format!(
+        "{headers}#include <assert.h>\n#define BAKELITE_LEVELS {}\n#define BAKELITE_SHARES {}\n{TYPES}",
+        abi::LEVELS,
+        abi::SHARES
+    );
     macro_rules! same {
         ($rust:ident = $c:literal: $($field:ident = $member:literal),+) => {
             text += &format!("static_assert(sizeof({}) == {}, \"size\");\n", $c, size_of::<abi::$rust>());

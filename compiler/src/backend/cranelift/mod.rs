@@ -29,9 +29,9 @@ mod plan;
 mod scalar;
 mod strips;
 pub mod target;
-pub(crate) mod threads;
 #[cfg(test)]
 mod tests;
+pub(crate) mod threads;
 
 pub use compile::{Compiler, Listing, PlannedEntry};
 pub use target::{Products, TargetCpu, Variant, variants};
