@@ -32,8 +32,10 @@ limits! {
     CircleLoss "circle-loss",
     ForeignLayers "foreign-layers",
     HardSigmoidOfKeras2 "hard-sigmoid-of-keras-2",
+    Lora "lora",
     Operations "operations",
     PythonCode "python-code",
+    QuantizedLayers "quantized-layers",
     SeveralOptimizers "several-optimizers",
     SparseAndRagged "sparse-and-ragged",
 }

@@ -138,9 +138,17 @@ impl Draw {
         (0..count).map(element).collect()
     }
 
+    /// The type of the elements.
+    pub fn dtype(&self) -> &str {
+        match &self.kind {
+            Kind::Below { dtype, .. } => dtype,
+            Kind::Uniform { .. } | Kind::OneHot { .. } => "float32",
+        }
+    }
+
     /// Whether the elements are integers by type.
     pub fn is_int(&self) -> bool {
-        matches!(&self.kind, Kind::Below { dtype, .. } if dtype == "int32")
+        self.dtype() == "int32"
     }
 }
 
@@ -204,9 +212,12 @@ impl Fixtures {
         }
     }
 
-    /// The committed cases.
+    /// The committed cases: those of every table.
     pub fn committed() -> Fixtures {
-        Fixtures::read(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/keras.json")))
+        let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures"));
+        let mut all = Fixtures::read(&folder.join("keras.json"));
+        all.cases.extend(Fixtures::read(&folder.join("keras_structures.json")).cases);
+        all
     }
 
     fn read(path: &Path) -> Fixtures {

@@ -24,12 +24,19 @@ const TOLERANCE: f64 = 1e-4;
 enum Column {
     Float(Vec<f32>),
     Int(Vec<i32>),
+    Byte(Vec<u8>),
+    Bool(Vec<bool>),
 }
 
 impl Column {
     fn of(draw: &Draw) -> Column {
         let values = draw.values();
-        if draw.is_int() { Column::Int(values.into_iter().map(|x| x as i32).collect()) } else { Column::Float(values) }
+        match draw.dtype() {
+            "int32" => Column::Int(values.into_iter().map(|x| x as i32).collect()),
+            "uint8" => Column::Byte(values.into_iter().map(|x| x as u8).collect()),
+            "bool" => Column::Bool(values.into_iter().map(|x| x != 0.0).collect()),
+            _ => Column::Float(values),
+        }
     }
 
     /// Some of `rows` rows.
@@ -38,6 +45,8 @@ impl Column {
         match self {
             Column::Float(v) => Column::Float(v[cut(v.len())].to_vec()),
             Column::Int(v) => Column::Int(v[cut(v.len())].to_vec()),
+            Column::Byte(v) => Column::Byte(v[cut(v.len())].to_vec()),
+            Column::Bool(v) => Column::Bool(v[cut(v.len())].to_vec()),
         }
     }
 
@@ -45,6 +54,8 @@ impl Column {
         match self {
             Column::Float(v) => v.into(),
             Column::Int(v) => v.into(),
+            Column::Byte(v) => v.into(),
+            Column::Bool(v) => v.into(),
         }
     }
 
@@ -52,6 +63,8 @@ impl Column {
         match self {
             Column::Float(v) => Input::new(v),
             Column::Int(v) => Input::new(v),
+            Column::Byte(v) => Input::new(v),
+            Column::Bool(v) => Input::new(v),
         }
     }
 }
@@ -91,11 +104,11 @@ impl<'c> Replay<'c> {
     fn arguments(&self, model: &Model, entry: &str, range: &Range<usize>) -> Result<Vec<Column>, String> {
         let entry = model.entries().iter().find(|e| e.name == entry).ok_or(format!("no entry point `{entry}`"))?;
         let find = |name: &str| {
-            let targets = self.targets.iter().map(|(output, column)| (format!("{output}_target"), column));
-            let inputs = self.inputs.iter().map(|(input, column)| (input.clone(), column));
-            let weights = self.weights.iter().map(|(output, column)| (format!("{output}_weight"), column));
-            let (_, column) = inputs.chain(targets).chain(weights).find(|(n, _)| n == name)?;
-            Some(column.part(self.rows, range))
+            let plain = name.trim_end_matches('_');
+            let own = self.inputs.iter().find(|(input, _)| input == name);
+            let target = self.targets.iter().find(|(output, _)| format!("{output}_target") == plain);
+            let weight = self.weights.iter().find(|(output, _)| format!("{output}_weight") == plain);
+            own.or(target).or(weight).map(|(_, column)| column.part(self.rows, range))
         };
         entry.inputs.iter().map(|p| find(&p.name).ok_or(format!("nothing for the argument `{}`", p.name))).collect()
     }

@@ -104,8 +104,13 @@ fn optimizer(optimizer: &dyn Optimizer, from: &bakelite::Model, problems: &mut P
         problems.add("optimizer", &source, Problem::new(Code::Unknown, message));
         return Value::Null;
     };
-    if let (Some(rate), true) = (from.learning_rate(), arguments["learning_rate"].is_number()) {
-        arguments["learning_rate"] = json!(rate);
+    let rates = ["/learning_rate", "/inner_optimizer/config/learning_rate"];
+    for place in rates {
+        if let (Some(rate), Some(given)) =
+            (from.learning_rate(), arguments.pointer_mut(place).filter(|v| v.is_number()))
+        {
+            *given = json!(rate);
+        }
     }
     if !optimizer.options().exclude_from_weight_decay.is_empty() {
         let message = "the weights that do not decay are no part of a Keras file";

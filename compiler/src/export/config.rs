@@ -11,6 +11,7 @@ use crate::import::join;
 use crate::ir::{DType, TensorType};
 use crate::model::config;
 use crate::model::graph::{Call, LayerGraph, Port, Role};
+use crate::model::output::{Output, Step};
 use crate::model::registry;
 use crate::model::saved::Held;
 use crate::model::{AnyLayer, CallForm, Model};
@@ -133,7 +134,7 @@ impl Writer<'_> {
             Err(list) => Value::Array(list),
         };
         let inputs = graph.inputs.iter().map(|&call| history(&Port { call: given(graph, call), output: 0 })).collect();
-        let outputs = wanted.iter().map(|port| {
+        let outputs = graph.outputs.iter().map(|Output { port, place, .. }| {
             let mut end = history(port);
             // A model counts its own description as its first application.
             if let Role::Layer(layer) = &graph.call(port.call).role
@@ -141,13 +142,17 @@ impl Writer<'_> {
             {
                 end[1] = json!(end[1].as_u64().unwrap_or(0) + 1);
             }
-            end
+            (&place.steps[..], end)
         });
-        let outputs = outputs.collect();
+        let outputs: Vec<(&[Step], Value)> = outputs.collect();
+        let outputs = match &outputs[..] {
+            [([Step::Index(_)], lone)] => lone.clone(),
+            all => structure(all),
+        };
         let mut config = Map::new();
         config.insert("layers".into(), Value::Array(layers));
         config.insert("input_layers".into(), ends(inputs));
-        config.insert("output_layers".into(), ends(outputs));
+        config.insert("output_layers".into(), outputs);
         config
     }
 
@@ -220,6 +225,27 @@ impl Writer<'_> {
         arguments["name"] = json!(call.name);
         config::object("keras.layers", class, arguments)
     }
+}
+
+/// Values at their places in lists and dicts.
+fn structure(values: &[(&[Step], Value)]) -> Value {
+    let mut parts: Vec<(&Step, Vec<(&[Step], Value)>)> = Vec::new();
+    for (steps, value) in values {
+        let Some((first, rest)) = steps.split_first() else { return value.clone() };
+        match parts.iter_mut().find(|(step, _)| *step == first) {
+            Some((_, part)) => part.push((rest, value.clone())),
+            None => parts.push((first, vec![(rest, value.clone())])),
+        }
+    }
+    let keys = parts.iter().all(|(step, _)| matches!(step, Step::Key(_)));
+    if !keys {
+        return parts.iter().map(|(_, part)| structure(part)).collect();
+    }
+    let named = parts.iter().map(|(step, part)| match step {
+        Step::Key(key) => (key.clone(), structure(part)),
+        Step::Index(index) => (index.to_string(), structure(part)),
+    });
+    Value::Object(named.collect())
 }
 
 fn input(call: &Call) -> Value {

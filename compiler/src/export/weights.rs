@@ -27,6 +27,13 @@ pub(super) fn weights(saved: &Saved, from: &bakelite::Model) -> Result<Vec<u8>, 
             let (shape, values) = kept_of(kept, from).map_err(missing)?;
             node.tensor(number.to_string(), &shape, values);
         }
+        // Keras saves the optimizer inside another one with it, and by itself.
+        let inner = state.iter().position(|kept| matches!(&kept.role, Role::Cell(cell, _) if cell == ITERATIONS));
+        let inner = inner.filter(|at| *at > 0).map_or(&[][..], |at| &state[at..]);
+        for (number, kept) in inner.iter().enumerate() {
+            let (shape, values) = kept_of(kept, from).map_err(missing)?;
+            root.at("optimizer/inner_optimizer/vars").tensor(number.to_string(), &shape, values);
+        }
     }
     root.bytes().map_err(|why| failed(format!("the weights cannot be written as HDF5: {why}")))
 }

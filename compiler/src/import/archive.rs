@@ -1,6 +1,9 @@
-//! Zip archives from outside: members by name, with bounds on what they become in memory.
+//! What a `.keras` file is made of, from outside: members of a zip archive, or files of a folder that was one. Each has
+//! bounds on what it becomes in memory.
 
-use std::io::{Cursor, Read};
+use std::fs::File;
+use std::io::{self, Cursor, Read};
+use std::path::{Path, PathBuf};
 
 use zip::ZipArchive;
 
@@ -16,8 +19,14 @@ const FLOOR: u64 = 1 << 20;
 const MAX_MEMBERS: usize = 4096;
 
 /// An open archive.
-pub(super) struct Archive<'b> {
-    zip: ZipArchive<Cursor<&'b [u8]>>,
+pub(super) enum Archive<'b> {
+    Zip(ZipArchive<Cursor<&'b [u8]>>),
+    Folder(PathBuf),
+}
+
+/// Whether a name leads out of the archive.
+fn climbs(name: &str) -> bool {
+    name.split(['/', '\\']).any(|part| part == "..") || name.starts_with(['/', '\\']) || name.contains('\0')
 }
 
 impl Archive<'_> {
@@ -31,20 +40,41 @@ impl Archive<'_> {
         }
         for name in zip.file_names_raw() {
             let text = String::from_utf8_lossy(name);
-            let climbs = text.split(['/', '\\']).any(|part| part == "..");
-            if climbs || text.starts_with(['/', '\\']) || text.contains('\0') {
+            if climbs(&text) {
                 return Err(format!("the archive has a member `{}`, which is outside of it", text.escape_debug()));
             }
         }
-        Ok(Archive { zip })
+        Ok(Archive::Zip(zip))
+    }
+
+    /// The files of a folder.
+    pub fn folder(path: &Path) -> Archive<'static> {
+        Archive::Folder(path.to_path_buf())
     }
 
     /// The bytes of a member, if there is one of that name.
     pub fn member(&mut self, name: &str, most: u64) -> Result<Option<Vec<u8>>, String> {
-        let Some(index) = self.zip.index_for_name(name) else { return Ok(None) };
-        let wrong = |e: &dyn std::fmt::Display| format!("the member `{name}` cannot be read: {e}");
-        let member = self.zip.by_index(index).map_err(|e| wrong(&e))?;
-        let most = most.min(member.compressed_size().saturating_mul(MAX_EXPANSION).max(FLOOR));
+        let wrong = |e: &dyn std::fmt::Display| format!("the member `{}` cannot be read: {e}", name.escape_debug());
+        let (member, most): (Box<dyn Read + '_>, u64) = match self {
+            Archive::Zip(zip) => {
+                let Some(index) = zip.index_for_name(name) else { return Ok(None) };
+                let member = zip.by_index(index).map_err(|e| wrong(&e))?;
+                let most = most.min(member.compressed_size().saturating_mul(MAX_EXPANSION).max(FLOOR));
+                (Box::new(member), most)
+            }
+            Archive::Folder(folder) => {
+                if climbs(name) {
+                    return Err(wrong(&"it is outside of the folder"));
+                }
+                let path = folder.join(name);
+                match path.metadata() {
+                    Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+                    Err(e) => return Err(wrong(&e)),
+                    Ok(found) if !found.is_file() => return Err(wrong(&"it is no file")),
+                    Ok(_) => (Box::new(File::open(path).map_err(|e| wrong(&e))?), most),
+                }
+            }
+        };
         let mut bytes = Vec::new();
         // What the archive says of the size is not believed.
         member.take(most + 1).read_to_end(&mut bytes).map_err(|e| wrong(&e))?;

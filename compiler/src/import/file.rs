@@ -48,7 +48,7 @@ pub struct KerasFile {
 }
 
 /// The first bytes of a zip archive and of an HDF5 file.
-const ZIP: &[u8] = b"PK";
+pub(super) const ZIP: &[u8] = b"PK";
 pub(super) const HDF5: &[u8] = b"\x89HDF\r\n\x1a\n";
 
 /// Reads a file of bounded size.
@@ -81,10 +81,14 @@ fn unreadable(path: &Path, error: &io::Error) -> Diagnostics {
 }
 
 impl KerasFile {
-    /// Reads a file; which format it has is told from its contents.
+    /// Reads a file; which format it has is told from its contents. A folder is read as the `.keras` file whose members it
+    /// has, as Keras writes with `zipped=False`.
     pub fn open(path: impl AsRef<Path>) -> Result<KerasFile, Diagnostics> {
         let path = path.as_ref();
-        KerasFile::from_bytes(read(path)?, SourceLine::file(path))
+        match path.is_dir() {
+            true => KerasFile::from_archive(Archive::folder(path), SourceLine::file(path)),
+            false => KerasFile::from_bytes(read(path)?, SourceLine::file(path)),
+        }
     }
 
     /// Reads the bytes of a file.
@@ -95,28 +99,8 @@ impl KerasFile {
     fn from_bytes(bytes: Vec<u8>, source: SourceLine) -> Result<KerasFile, Diagnostics> {
         let failed = |part: &str, why: String| malformed(part, why, &source);
         if bytes.starts_with(ZIP) {
-            let mut archive = Archive::open(&bytes).map_err(|why| failed("", why))?;
-            let mut member = |name: &str, most| archive.member(name, most).map_err(|why| failed(name, why));
-            let text = |name: &str, bytes: Vec<u8>| {
-                String::from_utf8(bytes).map_err(|_| failed(name, format!("the member `{name}` is no UTF-8")))
-            };
-            let (config, metadata) = (member("config.json", MAX_CONFIG)?, member("metadata.json", MAX_CONFIG)?);
-            let weights = member("model.weights.h5", MAX_WEIGHTS)?;
-            let lacks = |name: &str| failed("", format!("this is no .keras file: the archive has no `{name}`"));
-            let config = text("config.json", config.ok_or_else(|| lacks("config.json"))?)?;
-            let weights = weights.ok_or_else(|| lacks("model.weights.h5"))?;
-            let store = Store::open(weights).map_err(|why| failed("model.weights.h5", why))?;
-            let mut document = json(&config).map_err(|why| failed("config.json", why))?;
-            vocabulary::fill(&mut document, &mut archive, &store).map_err(|why| failed("", why))?;
-            let metadata: Option<Value> = metadata.and_then(|bytes| serde_json::from_slice(&bytes).ok());
-            let version = metadata.as_ref().and_then(|m| m.get("keras_version")?.as_str().map(str::to_string));
-            let older = version.as_deref().is_some_and(older::is_older);
-            if older {
-                older::bring_up_to_date(&mut document, version.as_deref());
-            }
-            let model = KerasModel::from_value(&document, source.clone())?;
-            let document = Some(document).filter(|_| !older);
-            return Ok(KerasFile { model, document, version, layout: Layout::Numbered, store, source });
+            let archive = Archive::open(&bytes).map_err(|why| failed("", why))?;
+            return KerasFile::from_archive(archive, source);
         }
         if bytes.starts_with(HDF5) {
             let store = Store::open(bytes).map_err(|why| failed("", why))?;
@@ -126,6 +110,31 @@ impl KerasFile {
             return Ok(KerasFile { model, document: None, version, layout: Layout::ByLayer, store, source });
         }
         Err(failed("", "this is neither a .keras file nor an HDF5 file".into()))
+    }
+
+    fn from_archive(mut archive: Archive<'_>, source: SourceLine) -> Result<KerasFile, Diagnostics> {
+        let failed = |part: &str, why: String| malformed(part, why, &source);
+        let mut member = |name: &str, most| archive.member(name, most).map_err(|why| failed(name, why));
+        let text = |name: &str, bytes: Vec<u8>| {
+            String::from_utf8(bytes).map_err(|_| failed(name, format!("the member `{name}` is no UTF-8")))
+        };
+        let (config, metadata) = (member("config.json", MAX_CONFIG)?, member("metadata.json", MAX_CONFIG)?);
+        let weights = member("model.weights.h5", MAX_WEIGHTS)?;
+        let lacks = |name: &str| failed("", format!("this is no .keras file: the archive has no `{name}`"));
+        let config = text("config.json", config.ok_or_else(|| lacks("config.json"))?)?;
+        let weights = weights.ok_or_else(|| lacks("model.weights.h5"))?;
+        let store = Store::open(weights).map_err(|why| failed("model.weights.h5", why))?;
+        let mut document = json(&config).map_err(|why| failed("config.json", why))?;
+        vocabulary::fill(&mut document, &mut archive, &store).map_err(|why| failed("", why))?;
+        let metadata: Option<Value> = metadata.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        let version = metadata.as_ref().and_then(|m| m.get("keras_version")?.as_str().map(str::to_string));
+        let older = version.as_deref().is_some_and(older::is_older);
+        if older {
+            older::bring_up_to_date(&mut document, version.as_deref());
+        }
+        let model = KerasModel::from_value(&document, source.clone())?;
+        let document = Some(document).filter(|_| !older);
+        Ok(KerasFile { model, document, version, layout: Layout::Numbered, store, source })
     }
 
     /// The description, as a builder: give shapes that the file leaves open, then build it.

@@ -1,4 +1,4 @@
-//! HDF5 files from outside: tensors and texts by path.
+//! HDF5 files from outside: tensors and texts by path. Weights can be in several files that are read as one.
 //!
 //! A tensor is read for a shape that the model has already, so that nothing in the file decides how much memory it takes.
 
@@ -11,9 +11,9 @@ use super::half::half;
 /// Elements of a list of names.
 const MAX_NAMES: usize = 1 << 20;
 
-/// An open file.
+/// Open files; what several of them have of a group belongs together.
 pub(super) struct Store {
-    file: File,
+    files: Vec<File>,
     bytes: u64,
 }
 
@@ -48,13 +48,29 @@ fn text(e: impl Display) -> String {
 
 impl Store {
     pub fn open(bytes: Vec<u8>) -> Result<Store, String> {
-        let length = bytes.len() as u64;
-        let file = File::from_bytes(bytes).map_err(|e| format!("this is no readable HDF5 file: {e}"))?;
-        Ok(Store { file, bytes: length })
+        let mut store = Store::none();
+        store.join(bytes)?;
+        Ok(store)
+    }
+
+    /// No file yet.
+    pub fn none() -> Store {
+        Store { files: Vec::new(), bytes: 0 }
+    }
+
+    /// Adds a file.
+    pub fn join(&mut self, bytes: Vec<u8>) -> Result<(), String> {
+        self.bytes += bytes.len() as u64;
+        self.files.push(File::from_bytes(bytes).map_err(|e| format!("this is no readable HDF5 file: {e}"))?);
+        Ok(())
+    }
+
+    fn groups(&self, path: &str) -> impl Iterator<Item = Group> {
+        self.files.iter().filter_map(move |f| if path.is_empty() { Some(f.root()) } else { f.group(path).ok() })
     }
 
     fn group(&self, path: &str) -> Option<Group> {
-        if path.is_empty() { Some(self.file.root()) } else { self.file.group(path).ok() }
+        self.groups(path).next()
     }
 
     pub fn has(&self, path: &str) -> bool {
@@ -63,14 +79,16 @@ impl Store {
 
     /// How many datasets a group has; none where there is no group.
     pub fn count(&self, path: &str) -> Result<Option<usize>, String> {
-        match self.group(path) {
-            None => Ok(None),
-            Some(group) => group.datasets().map(|names| Some(names.len())).map_err(text),
-        }
+        self.groups(path).try_fold(None, |sum, group| {
+            let names = group.datasets().map_err(text)?;
+            Ok(Some(sum.unwrap_or(0) + names.len()))
+        })
     }
 
     fn dataset(&self, path: &str) -> Result<Dataset, String> {
-        self.file.dataset(path).map_err(|e| format!("`{path}`: {e}"))
+        let mut found = self.files.iter().map(|file| file.dataset(path));
+        let first = found.next().ok_or_else(|| format!("`{path}`: there is no file"))?;
+        first.or_else(|e| found.find_map(Result::ok).ok_or(e)).map_err(|e| format!("`{path}`: {e}"))
     }
 
     /// The shape of a dataset.

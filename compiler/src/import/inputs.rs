@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{KerasModel, Reader, join};
 use crate::diag::Problem;
-use crate::ir::{DType, SourceLine};
+use crate::ir::{DType, Shape, SourceLine, TensorType};
 use crate::limit::Limit;
 use crate::model::config::{Config, excerpt};
 use crate::model::{Model, Tensor};
@@ -59,21 +59,23 @@ impl KerasModel {
     }
 }
 
-/// An input of a model: its name, the shape of an item, and the element type; none for text.
+/// An input of a model: its name, the extents of an item, and the element type; none for text.
+#[derive(Clone, Debug)]
 pub(super) struct InputSpec {
     pub name: String,
-    pub item: Vec<usize>,
+    /// None for those that are left open.
+    pub item: Vec<Option<usize>>,
     /// The batch, where it is fixed.
     pub rows: Option<usize>,
     pub dtype: Option<DType>,
 }
 
 impl InputSpec {
-    /// Declares the input.
-    pub fn declare(&self, model: &Model, source: SourceLine) -> Tensor {
+    /// Declares the input with the extents of an item.
+    pub fn declare(&self, model: &Model, item: &[usize], source: SourceLine) -> Tensor {
         match self.dtype {
-            Some(dtype) => model.input_at(&self.name, &self.item, dtype, source),
-            None => model.input_text_at(&self.name, &self.item, source),
+            Some(dtype) => model.input_at(&self.name, item, dtype, source),
+            None => model.input_text_at(&self.name, item, source),
         }
     }
 }
@@ -93,13 +95,15 @@ impl Reader<'_> {
                 return None;
             }
         }
-        let shape = config.get("batch_shape").or_else(|| config.get("batch_input_shape"));
-        let Some(shape) = shape.and_then(Value::as_array) else {
+        let Some(shape) = config.get("batch_shape").or_else(|| config.get("batch_input_shape")) else {
             self.malformed(&path, "InputLayer without `batch_shape`");
             return None;
         };
-        let item = self.item(&name, shape, &path)?;
-        let rows = shape.first().and_then(Value::as_u64).and_then(|rows| usize::try_from(rows).ok());
+        let Some(item) = extents(shape) else {
+            self.malformed(&path, format!("the input `{name}` has the shape {}", excerpt(shape)));
+            return None;
+        };
+        let rows = shape.get(0).and_then(Value::as_u64).and_then(|rows| usize::try_from(rows).ok());
         let dtype = match config.get("dtype").and_then(Value::as_str) {
             Some("string") => None,
             _ => Some(self.dtype(config.get("dtype"), &path)?),
@@ -107,55 +111,51 @@ impl Reader<'_> {
         Some(InputSpec { name, item, rows, dtype })
     }
 
-    /// The extents of an item. Open ones are bound by the user, at the outermost model; or they are a mistake.
-    pub(super) fn item(&mut self, input: &str, shape: &[Value], path: &str) -> Option<Vec<usize>> {
-        let top = !path.contains('/');
-        let bound = self.shapes.get(input).filter(|_| top).cloned();
-        let given: Vec<Option<&Value>> = shape.iter().skip(1).map(|d| Some(d).filter(|d| !d.is_null())).collect();
-        if let Some(bound) = bound {
-            let fits =
-                |(bound, given): (&usize, &Option<&Value>)| given.is_none_or(|g| g.as_u64() == Some(*bound as u64));
-            if bound.len() == given.len() && bound.iter().zip(&given).all(fits) {
-                return Some(bound);
+    /// The extents of an item. Open ones are as the input is `given`, or bound by the user at the outermost model; or they
+    /// are a mistake.
+    pub(super) fn bound(&mut self, input: &InputSpec, given: Option<&TensorType>, path: &str) -> Option<Vec<usize>> {
+        let InputSpec { name, item, .. } = input;
+        let given = match given {
+            Some(ty) => Shape(ty.shape.iter().skip(1).copied().collect()).as_fixed(),
+            None => self.shapes.get(name).filter(|_| path.is_empty()).cloned(),
+        };
+        let path = join(path, name);
+        let extent = |extent: &Option<usize>| extent.map_or("any".to_string(), |n| n.to_string());
+        if let Some(given) = given {
+            let fits = |(given, declared): (&usize, &Option<usize>)| declared.is_none_or(|n| n == *given);
+            if given.len() == item.len() && given.iter().zip(item).all(fits) {
+                return Some(given);
             }
-            let shape = Value::Array(shape.to_vec());
-            let message =
-                format!("the input `{input}` was given the shape {bound:?}, it is {} with the batch", excerpt(&shape));
-            self.problem(path, Problem::shape(message));
+            let declared: Vec<String> = item.iter().map(extent).collect();
+            let declared = declared.join(", ");
+            let message = format!("the input `{name}` was given the shape {given:?}, it is [{declared}]");
+            self.problem(&path, Problem::shape(message));
             return None;
         }
-        let mut item = Vec::new();
-        for (axis, extent) in given.into_iter().enumerate() {
-            match extent.map(|e| e.as_u64().and_then(|e| usize::try_from(e).ok())) {
-                Some(Some(extent)) => item.push(extent),
-                Some(None) => {
-                    let shape = Value::Array(shape.to_vec());
-                    self.malformed(path, format!("the input `{input}` has the shape {}", excerpt(&shape)));
-                    return None;
-                }
-                None => {
-                    let message = format!("the input `{input}` leaves the extent of axis {} open", axis + 1);
-                    let fixed = |extent: &Value| extent.as_u64().map_or("100".to_string(), |n| n.to_string());
-                    let item: Vec<String> = shape.iter().skip(1).map(fixed).collect();
-                    let help = format!(
-                        "give the shape of an item, such as `.shape({input:?}, [{}])`, or to the command `--shape {}={}`",
-                        item.join(", "),
-                        input.escape_debug(),
-                        item.join(",")
-                    );
-                    self.problem(path, Problem::shape(message).help(help));
-                    return None;
-                }
-            }
+        if let Some(axis) = item.iter().position(Option::is_none) {
+            let message = format!("the input `{name}` leaves the extent of axis {} open", axis + 1);
+            let example: Vec<String> = item.iter().map(|n| n.unwrap_or(100).to_string()).collect();
+            let help = format!(
+                "give the shape of an item, such as `.shape({name:?}, [{}])`, or to the command `--shape {}={}`",
+                example.join(", "),
+                name.escape_debug(),
+                example.join(",")
+            );
+            self.problem(&path, Problem::shape(message).help(help));
+            return None;
         }
-        Some(item)
+        item.iter().copied().collect()
     }
 }
 
-/// The extents behind the batch.
-fn extents(shape: &Value) -> Option<Vec<Option<usize>>> {
+/// The extents behind the batch, none for those that are open; nothing for what is no shape.
+pub(super) fn extents(shape: &Value) -> Option<Vec<Option<usize>>> {
     let (_, item) = shape.as_array()?.split_first()?;
-    Some(item.iter().map(|extent| extent.as_u64().and_then(|extent| usize::try_from(extent).ok())).collect())
+    let extent = |extent: &Value| match extent {
+        Value::Null => Some(None),
+        number => Some(Some(usize::try_from(number.as_u64()?).ok()?)),
+    };
+    item.iter().map(extent).collect()
 }
 
 /// The layers of tensors by their history, in lists or objects of them. The text that this was parsed from bounds how

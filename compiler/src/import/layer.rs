@@ -1,38 +1,20 @@
 //! One layer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde::de::Error as _;
 use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Value, json};
 
+use super::model::is_model;
 use super::{Reader, join};
 use crate::diag::Problem;
 use crate::ir::SourceLine;
-use crate::model::config::{self, Object};
+use crate::limit::Limit;
+use crate::model::AnyLayer;
+use crate::model::config::{self, Config, Object};
 use crate::model::registry::{self, LAYERS};
-use crate::model::{AnyLayer, IntoLayer, Model};
-
-/// A layer that has been read. A model is kept as one, since it may take its input from its first use.
-pub(super) enum Made {
-    Layer(AnyLayer),
-    Model(Model),
-}
-
-impl Made {
-    pub fn layer(&self) -> AnyLayer {
-        match self {
-            Made::Layer(layer) => layer.clone(),
-            Made::Model(model) => model.into_layer(),
-        }
-    }
-}
-
-/// Whether a class is made of layers.
-pub(super) fn is_model(class: &str) -> bool {
-    matches!(class, "Sequential" | "Functional" | "Model")
-}
 
 /// The name of a layer in its description.
 pub(super) fn name_of<'v>(value: &'v Value, object: &'v Object) -> &'v str {
@@ -41,14 +23,26 @@ pub(super) fn name_of<'v>(value: &'v Value, object: &'v Object) -> &'v str {
 }
 
 impl Reader<'_> {
-    /// A layer from its serialised object.
-    pub(super) fn layer(&mut self, object: &Object, name: &str, path: &str) -> Option<Made> {
+    /// A layer from its serialised object. Keras numbers the layers that several models share, and describes them in each.
+    pub(super) fn layer(&mut self, value: &Value, object: &Object, name: &str, path: &str) -> Option<AnyLayer> {
+        let number = value.get("shared_object_id").and_then(Value::as_u64);
+        if let Some(layer) = number.and_then(|number| self.shared.get(&number)) {
+            return Some(layer.clone());
+        }
+        let layer = self.new_layer(object, name, path)?;
+        number.and_then(|number| self.shared.insert(number, layer.clone()));
+        Some(layer)
+    }
+
+    fn new_layer(&mut self, object: &Object, name: &str, path: &str) -> Option<AnyLayer> {
         let path = join(path, if name.is_empty() { &object.class } else { name });
         if is_model(&object.class) {
-            let model = Model::at(name.to_string(), self.source.clone());
-            let before = self.problems.len();
-            self.model(&model, object, &path);
-            return (self.problems.len() == before).then_some(Made::Model(model));
+            return self.nested(object, name, &path);
+        }
+        if let Some((what, limit)) = left_out(&object.config) {
+            let message = format!("{} {what} is not supported", object.class);
+            self.problem(&path, Problem::value(message).limit(limit));
+            return None;
         }
         let penalty = object.config.get("activity_regularizer").cloned().unwrap_or_default();
         let penalty = serde_json::from_value(penalty).unwrap_or_else(|why| {
@@ -61,7 +55,7 @@ impl Reader<'_> {
                 layer.set_name(name);
                 layer.set_activity_regularizer(penalty);
                 layer.set_trainable(object.config.get("trainable") != Some(&Value::Bool(false)));
-                Some(Made::Layer(layer))
+                Some(layer)
             }
             Err(problems) => {
                 problems.into_iter().for_each(|p| self.problem(&path, p));
@@ -71,16 +65,29 @@ impl Reader<'_> {
     }
 }
 
+/// What a layer's arguments ask for that is left out, in words.
+fn left_out(config: &Config) -> Option<(&'static str, Limit)> {
+    if config.get("lora_rank").is_some_and(|rank| !rank.is_null()) {
+        return Some(("with LoRA", Limit::Lora));
+    }
+    let dtype = config.get("dtype")?;
+    let policy = dtype.get("class_name").and_then(Value::as_str).unwrap_or_default();
+    let quantized = policy != "DTypePolicy" && policy.ends_with("DTypePolicy") && policy != "DTypePolicyMap";
+    let named = dtype.as_str().is_some_and(|name| name.contains("_from_"));
+    (quantized || named).then_some(("with a quantized kernel", Limit::QuantizedLayers))
+}
+
 /// Layers inside layers: a wrapper's argument is the serialised object of what it wraps.
 impl<'de> Deserialize<'de> for AnyLayer {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<AnyLayer, D::Error> {
         let value = Value::deserialize(deserializer)?;
         let object = Object::parse(&value).map_err(D::Error::custom)?;
         let source = SourceLine::file("layer");
-        let mut reader = Reader { source, shapes: &BTreeMap::new(), problems: Vec::new() };
-        let made = reader.layer(&object, name_of(&value, &object), "");
+        let (shapes, shared) = (BTreeMap::new(), HashMap::new());
+        let mut reader = Reader { source, shapes: &shapes, shared, problems: Vec::new() };
+        let layer = reader.layer(&value, &object, name_of(&value, &object), "");
         let messages: Vec<String> = reader.problems.into_iter().map(|p| p.message).collect();
-        made.map(|made| made.layer()).ok_or_else(|| D::Error::custom(messages.join("; ")))
+        layer.ok_or_else(|| D::Error::custom(messages.join("; ")))
     }
 }
 

@@ -6,6 +6,7 @@
 //! ```text
 //! KerasModel::parse     text -> JSON, of bounded depth
 //!   Reader::layer       one layer, by the registry            layer.rs
+//!   Reader::nested      a model as a layer                    model.rs
 //!   Reader::sequential  a chain of layers                     sequential.rs
 //!   Reader::functional  layers, and who is applied to what    functional/
 //!   Operation           what lies between layers: `x + y`     operations/
@@ -30,6 +31,7 @@ mod inputs;
 mod layer;
 #[cfg(feature = "keras")]
 mod legacy;
+mod model;
 mod older;
 mod operations;
 #[cfg(feature = "keras")]
@@ -42,7 +44,7 @@ mod vocabulary;
 #[cfg(feature = "keras")]
 mod weights;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde_json::Value;
 
@@ -59,7 +61,7 @@ pub use weights::load_weights;
 use crate::diag::{Code, Diagnostic, Diagnostics, Problem};
 use crate::ir::{DType, SourceLine};
 use crate::model::config::{Config, Object, excerpt};
-use crate::model::{DEFAULT_MAX_BATCH, Model};
+use crate::model::{AnyLayer, DEFAULT_MAX_BATCH, Model};
 
 /// A model as Keras describes it.
 ///
@@ -103,7 +105,7 @@ impl KerasModel {
     pub(crate) fn from_value(value: &Value, source: SourceLine) -> Result<KerasModel, Diagnostics> {
         let failed = |why: String| malformed("", why, &source);
         let object = Object::parse(value).map_err(failed)?;
-        if !layer::is_model(&object.class) {
+        if !model::is_model(&object.class) {
             let why = format!("{} is no class of models", excerpt(&object.class.as_str().into()));
             let problem = Problem::new(Code::Import, why).help(
                 "models are read that are layers applied to tensors: `keras.Sequential` and `keras.Model(inputs, outputs)`",
@@ -156,6 +158,31 @@ impl KerasModel {
         self.read(self.compile.as_ref(), source)
     }
 
+    /// Leaves out how the model is trained, as Keras's `compile=False` does.
+    pub fn without_training(mut self) -> KerasModel {
+        self.compile = None;
+        self
+    }
+
+    /// The model as far as it can be run: where nothing but its training cannot be honoured - a loss that is Python code, no
+    /// optimizer - it is the model without training, and [`Model::untrained`] says why.
+    #[track_caller]
+    pub fn build_to_run(&self) -> Result<Model, Diagnostics> {
+        let why = match self.build() {
+            Ok(model) => match model.check() {
+                Ok(()) => return Ok(model),
+                Err(why) => why,
+            },
+            Err(why) => why,
+        };
+        if self.compile.is_none() {
+            return Err(why);
+        }
+        let model = self.clone().without_training().build()?;
+        model.net.borrow_mut().untrained = why.list;
+        Ok(model)
+    }
+
     /// The model, trained as another compile configuration says.
     #[track_caller]
     pub fn build_with(&self, compile: &Value) -> Result<Model, Diagnostics> {
@@ -167,10 +194,10 @@ impl KerasModel {
     }
 
     fn read(&self, compile: Option<&Value>, source: SourceLine) -> Result<Model, Diagnostics> {
-        let mut reader = Reader { source, shapes: &self.shapes, problems: Vec::new() };
+        let mut reader = Reader { source, shapes: &self.shapes, shared: HashMap::new(), problems: Vec::new() };
         let model = Model::at(self.name.clone(), reader.source.clone());
         model.max_batch(self.max_batch);
-        reader.model(&model, &self.object, "");
+        reader.outermost(&model, &self.object);
         if let Some(compile) = compile {
             reader.compile(&model, compile);
         }
@@ -199,6 +226,8 @@ struct Reader<'a> {
     source: SourceLine,
     /// Shapes of inputs of the outermost model.
     shapes: &'a BTreeMap<String, Vec<usize>>,
+    /// The layers that several models share, by the numbers that Keras gives them.
+    shared: HashMap<u64, AnyLayer>,
     problems: Vec<Diagnostic>,
 }
 
@@ -210,17 +239,6 @@ impl Reader<'_> {
     /// Reports something that the description itself gets wrong.
     fn malformed(&mut self, path: &str, why: impl Into<String>) {
         self.problem(path, Problem::new(Code::Import, why));
-    }
-
-    /// Fills a model from its description.
-    fn model(&mut self, model: &Model, object: &Object, path: &str) {
-        if object.config.get("trainable") == Some(&Value::Bool(false)) {
-            model.trainable(false);
-        }
-        match object.class.as_str() {
-            "Sequential" => self.sequential(model, &object.config, path),
-            _ => self.functional(model, &object.config, path),
-        }
     }
 
     /// The layers that a model lists: what is written of each, and the object that it is.

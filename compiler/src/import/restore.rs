@@ -200,8 +200,10 @@ impl Reading<'_> {
                 _ => return false,
             },
         };
-        // An optimizer that never took a step has no more than the number of steps and the learning rate.
-        if paths.len() <= 2 && paths.len() < state.len() {
+        // An optimizer that never took a step has no more than the number of steps and the learning rate, and one inside
+        // another has them twice.
+        let fresh = if matches!(state.first(), Some(Kept { role: Role::Placeholder, .. })) { 4 } else { 2 };
+        if paths.len() <= fresh && paths.len() < state.len() {
             return false;
         }
         if into.param("optimizer/iterations").is_err() {

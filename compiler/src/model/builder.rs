@@ -8,12 +8,14 @@ use super::call::{CallCx, Masked};
 use super::check;
 use super::compile::{Compiled, Losses, Metrics, TargetDecl, Tracked};
 use super::entry::{Entry, EntrySpec};
-use super::graph::{Call, LayerGraph, Output, Port, Role};
+use super::graph::{Call, LayerGraph, MaskedType, Port, Role};
 use super::layer::{AnyLayer, BuildCx, Core, IntoLayer, LayerDef, snake_case};
 use super::lower;
 use super::metric::Metric;
 use super::optimizer::Optimizer;
-use super::sequential::Chain;
+use super::output::{self, Output, Place};
+use super::sequential::{self, Chain};
+use super::store::RESERVED;
 use super::tensor::{self, Tensor};
 use crate::diag::{Code, Diagnostic, Diagnostics, Problem};
 use crate::ir::{DType, Module, NodeId, Shape, SourceLine, TensorType};
@@ -33,6 +35,8 @@ pub(crate) struct Net {
     pub tracked: Vec<Tracked>,
     pub entries: Vec<EntrySpec>,
     pub problems: Vec<Diagnostic>,
+    /// Why there is no training, where a description asks for one that cannot be honoured.
+    pub untrained: Vec<Diagnostic>,
     /// Whether mistakes of this model have moved into a model that uses it.
     pub broken: bool,
     pub chain: Chain,
@@ -47,9 +51,6 @@ pub const DEFAULT_MAX_BATCH: usize = 128;
 const MAX_BATCH: usize = 1 << 20;
 /// Elements of the largest item of an input.
 const MAX_ITEM: usize = 1 << 30;
-/// First components of storage names that belong to the compiler.
-const RESERVED: [&str; 3] = ["metrics", "optimizer", "random"];
-
 impl Net {
     pub fn new(name: String, source: SourceLine) -> Net {
         let core = Core::new();
@@ -66,6 +67,7 @@ impl Net {
             tracked: Vec::new(),
             entries: Vec::new(),
             problems: Vec::new(),
+            untrained: Vec::new(),
             broken: false,
             chain: Chain::default(),
             taken: HashMap::new(),
@@ -117,7 +119,8 @@ impl Net {
     }
 }
 
-/// Names are parts of paths: not empty, without separators and control characters, and not the compiler's own.
+/// Names are parts of paths: not empty, without separators and control characters. Storage under the name of an entry point
+/// is its own, so that entry points cannot have the compiler's own names.
 pub(crate) fn check_name(what: &str, name: &str) -> Result<(), Problem> {
     let article = if what.starts_with(['i', 'o', 'e']) { "an" } else { "a" };
     let fail = |why: &str| {
@@ -130,7 +133,7 @@ pub(crate) fn check_name(what: &str, name: &str) -> Result<(), Problem> {
     if name.contains(|c: char| c == '/' || c.is_control()) {
         return fail("`/` and control characters separate paths and lines");
     }
-    if RESERVED.contains(&name) {
+    if what == "entry point" && RESERVED.contains(&name) {
         return fail("the compiler keeps its own storage under this name");
     }
     Ok(())
@@ -205,6 +208,11 @@ impl Model {
         Model { net: Rc::new(RefCell::new(Net::new(name, source))) }
     }
 
+    /// An empty model that is the same layer as others with this identity.
+    pub(crate) fn with_core(name: String, source: SourceLine, core: Rc<Core>) -> Model {
+        Model { net: Rc::new(RefCell::new(Net { core, ..Net::new(name, source) })) }
+    }
+
     pub fn name(&self) -> String {
         self.net.borrow().graph.name.clone()
     }
@@ -275,10 +283,18 @@ impl Model {
         Tensor { net: self.net.clone(), port }
     }
 
-    /// Makes a tensor an output, named after the layer that produces it.
+    /// Makes a tensor an output, named after the layer that produces it: `lstm`. Further results of one layer are
+    /// numbered: `lstm_1`.
     #[track_caller]
     pub fn output(&self, x: &Tensor) -> &Model {
-        let name = x.name().unwrap_or_default();
+        let mut name = x.name().unwrap_or_default();
+        {
+            let net = self.net.borrow();
+            let outputs = &net.graph.outputs;
+            if !outputs.iter().any(|o| Some(o.port) == x.port) {
+                name = output::free(&name, |name| outputs.iter().any(|o| o.name == name));
+            }
+        }
         self.add_output(name, x, SourceLine::caller())
     }
 
@@ -290,6 +306,12 @@ impl Model {
 
     /// Makes a tensor an output on behalf of a line.
     pub(crate) fn add_output(&self, name: String, x: &Tensor, source: SourceLine) -> &Model {
+        let place = Place::listed(name.clone(), self.net.borrow().graph.outputs.len());
+        self.place_output(name, place, x, source)
+    }
+
+    /// Makes a tensor an output at a place of Keras's.
+    pub(crate) fn place_output(&self, name: String, place: Place, x: &Tensor, source: SourceLine) -> &Model {
         if !tensor::adopt(&self.net, x, "an output", &source) {
             return self;
         }
@@ -304,7 +326,7 @@ impl Model {
             let first = first.source.clone();
             net.problems.push(Diagnostic::new(problem, name, Some(source)).related("first declared", Some(first)));
         } else {
-            net.graph.outputs.push(Output { name, port, source });
+            net.graph.outputs.push(Output { name, port, place, source });
         }
         drop(net);
         self
@@ -515,6 +537,17 @@ impl Model {
         Ref::map(self.net.borrow(), |net| net.problems.as_slice())
     }
 
+    /// Why the model cannot be trained, where it was read from a description that asks for it; see
+    /// [`KerasModel::build_to_run`](crate::import::KerasModel::build_to_run).
+    pub fn untrained(&self) -> Ref<'_, [Diagnostic]> {
+        Ref::map(self.net.borrow(), |net| net.untrained.as_slice())
+    }
+
+    /// Everything that keeps the model from being compiled.
+    pub(crate) fn check(&self) -> Result<(), Diagnostics> {
+        lower::checked(&self.net.borrow()).map(drop)
+    }
+
     /// The model as tensor graphs over its storage: `init`, `predict`, with [`Model::compile`] also `train_step` and
     /// `evaluate_step`, and the entry points of [`Model::entry`]; or everything that is wrong with it.
     pub fn lower(&self) -> Result<Module, Diagnostics> {
@@ -578,8 +611,31 @@ impl LayerDef for SubModel {
         Some(self)
     }
 
+    /// Keras converts what a model is applied to.
+    fn operands(&self, given: &[TensorType]) -> Vec<DType> {
+        let inputs = self.graph.inputs.iter().map(|&index| self.graph.call(index).results[0].ty.dtype);
+        let given = given.iter().map(|ty| ty.dtype);
+        let inputs: Vec<DType> = inputs.collect();
+        given.enumerate().map(|(i, dtype)| inputs.get(i).copied().unwrap_or(dtype)).collect()
+    }
+
+    /// A chain that waited for its input gets it from its first use.
+    fn settle(&self, given: &[MaskedType], _: &AnyLayer) -> Option<Rc<dyn LayerDef>> {
+        let waits = !self.net.borrow().chain.waiting.is_empty();
+        let [given] = given else { return None };
+        let source = self.net.borrow().source.clone();
+        waits.then(|| {
+            sequential::start(&self.net, &given.ty, source);
+            Model { net: self.net.clone() }.into_layer().def
+        })
+    }
+
     fn build(&self, cx: &mut BuildCx<'_>) -> Result<(), Problem> {
         let name = &self.graph.name;
+        if let Some(mistake) = self.net.borrow().problems.first() {
+            let Diagnostic { code, message, help, limit, .. } = mistake.clone();
+            return Err(Problem { code, message: format!("in the model `{name}`: {message}"), help, limit });
+        }
         if self.graph.outputs.is_empty() {
             return Err(Problem::new(Code::Missing, format!("the model `{name}` has no output"))
                 .help("declare one before applying the model: `m.output(&x)`"));

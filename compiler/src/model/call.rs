@@ -391,6 +391,9 @@ impl<'a> CallCx<'a> {
     fn called(&mut self, frame: Frame, def: &dyn LayerDef, inputs: &[Masked]) -> Called {
         let (nodes, masks): (Vec<NodeId>, Vec<Option<NodeId>>) = inputs.iter().map(|i| (i.node, i.mask)).unzip();
         let (results, frame) = self.inside(Frame { masks, ..frame }, |cx| {
+            let types: Vec<TensorType> = nodes.iter().map(|&node| cx.graph.ty(node).clone()).collect();
+            let operands = nodes.iter().zip(def.operands(&types));
+            let nodes: Vec<NodeId> = operands.map(|(&node, dtype)| cx.graph.cast(node, dtype)).collect();
             let results = def.call(cx, &nodes);
             let penalty = cx.take_activity_regularizer();
             results.iter().for_each(|&result| cx.penalize_activity(penalty, result));

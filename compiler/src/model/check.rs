@@ -81,7 +81,8 @@ fn completeness(net: &Net, report: &mut Report<'_>) {
         return;
     }
     let needed = net.graph.needed(&wanted);
-    for &index in net.graph.inputs.iter().filter(|i| !needed.contains(i)) {
+    let unused = net.graph.inputs.iter().filter(|i| !needed.contains(i) && !net.graph.keeps_inputs);
+    for &index in unused {
         let call = net.graph.call(index);
         let problem = Problem::new(Code::Unused, format!("no result depends on the input `{}`", call.input_name()))
             .help("use it or remove it");
@@ -116,7 +117,7 @@ fn entries(net: &Net, report: &mut Report<'_>) {
 /// The parameters that training may change at or below some paths, in order.
 pub(crate) fn selected(store: &Store, layers: &[String]) -> Vec<StorageId> {
     let below = |name: &str, path: &str| name.strip_prefix(path).is_some_and(|rest| rest.starts_with('/'));
-    let chosen = |id: &StorageId| layers.iter().any(|path| below(&store.cell(*id).name, path));
+    let chosen = |id: &StorageId| layers.iter().any(|path| below(&store.place(*id), path));
     store.trainable().into_iter().filter(chosen).collect()
 }
 

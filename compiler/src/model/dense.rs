@@ -5,10 +5,10 @@ use serde::{Deserialize, Serialize};
 use super::CallCx;
 use super::activation::Activation;
 use super::affine::KernelAndBias;
-use super::layer::{BuildCx, Layer, LayerDef};
+use super::layer::{BuildCx, Layer, LayerDef, floats};
 use super::setters::{has, setters};
 use crate::diag::Problem;
-use crate::ir::NodeId;
+use crate::ir::{DType, NodeId, TensorType};
 
 /// `activation(x . kernel + bias)` along the last axis: items `[..., n]` become `[..., units]`.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -49,6 +49,10 @@ impl LayerDef for Dense {
 
     fn supports_masking(&self) -> bool {
         true
+    }
+
+    fn operands(&self, given: &[TensorType]) -> Vec<DType> {
+        floats(given)
     }
 
     fn build(&self, cx: &mut BuildCx<'_>) -> Result<(), Problem> {

@@ -5,10 +5,10 @@ use serde::{Deserialize, Serialize};
 use super::CallCx;
 use super::activation::Activation;
 use super::affine::KernelAndBias;
-use super::layer::{BuildCx, Layer, LayerDef};
+use super::layer::{BuildCx, Layer, LayerDef, floats};
 use super::setters::{has, setters};
 use crate::diag::Problem;
-use crate::ir::NodeId;
+use crate::ir::{DType, NodeId, TensorType};
 
 /// `activation(einsum(equation, x, kernel) + bias)`: the equation names the axes of the input, the kernel and the result
 /// by letters, and an ellipsis stands for any number of axes.
@@ -257,6 +257,10 @@ impl EinsumDense {
 impl LayerDef for EinsumDense {
     fn kind(&self) -> &'static str {
         "EinsumDense"
+    }
+
+    fn operands(&self, given: &[TensorType]) -> Vec<DType> {
+        floats(given)
     }
 
     fn build(&self, cx: &mut BuildCx<'_>) -> Result<(), Problem> {

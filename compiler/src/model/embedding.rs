@@ -64,7 +64,7 @@ impl LayerDef for Embedding {
     fn build(&self, cx: &mut BuildCx<'_>) -> Result<(), Problem> {
         cx.positive("input_dim", self.input_dim)?;
         cx.positive("output_dim", self.output_dim)?;
-        if matches!(cx.input().dtype, DType::Bool | DType::F64) {
+        if cx.input().dtype == DType::F64 {
             let message = format!("Embedding takes integers, its input is {}", cx.input());
             return Err(Problem::new(Code::DType, message).help("declare the input as I32"));
         }

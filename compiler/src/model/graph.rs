@@ -9,6 +9,7 @@ use petgraph::graph::{DiGraph, NodeIndex};
 use petgraph::visit::{Dfs, EdgeRef, Reversed};
 
 use super::layer::AnyLayer;
+use super::output::Output;
 use crate::ir::{Shape, SourceLine, TensorType};
 
 /// A tensor of a layer graph: one result of one call.
@@ -83,14 +84,6 @@ pub struct Edge {
     pub operand: usize,
 }
 
-/// A named result of a model.
-#[derive(Clone, PartialEq, Debug)]
-pub struct Output {
-    pub name: String,
-    pub port: Port,
-    pub source: SourceLine,
-}
-
 /// The layers of a model.
 #[derive(Clone, Debug, Default)]
 pub struct LayerGraph {
@@ -106,6 +99,8 @@ pub struct LayerGraph {
     pub rows: Option<usize>,
     /// Whether it is a chain: Keras's `Sequential`.
     pub chain: bool,
+    /// Whether entry points of the whole model take every input, also those that no result depends on.
+    pub keeps_inputs: bool,
 }
 
 /// The calls that lie on a cycle cannot be ordered.

@@ -53,6 +53,13 @@ pub trait LayerDef: fmt::Debug + Any {
         None
     }
 
+    /// The definition for some inputs, where it depends on them what is inside: a model that leaves sizes open. `layer` is the
+    /// layer with this definition.
+    #[doc(hidden)]
+    fn settle(&self, _given: &[MaskedType], _layer: &AnyLayer) -> Option<Rc<dyn LayerDef>> {
+        None
+    }
+
     /// How Keras's layer is called with the inputs.
     fn call_form(&self) -> CallForm {
         match *self.arity().end() {
@@ -97,6 +104,12 @@ pub trait LayerDef: fmt::Debug + Any {
         None
     }
 
+    /// The element types that it computes with where its inputs have some: as Keras does, most layers take whole numbers and
+    /// booleans as floats. [`LayerDef::build`] and [`LayerDef::call`] see inputs of these types.
+    fn operands(&self, given: &[TensorType]) -> Vec<DType> {
+        given.iter().map(|ty| ty.dtype).collect()
+    }
+
     /// Checks arguments and input types, and declares the weights for them. Everything that a user can get wrong is
     /// a [`Problem`] here; [`LayerDef::call`] may rely on it.
     fn build(&self, cx: &mut BuildCx<'_>) -> Result<(), Problem>;
@@ -104,6 +117,35 @@ pub trait LayerDef: fmt::Debug + Any {
     /// Adds the layer's computation to the graph that `cx` derefs to and returns its results. Inputs have the
     /// types that [`LayerDef::build`] saw.
     fn call(&self, cx: &mut CallCx<'_>, inputs: &[NodeId]) -> Vec<NodeId>;
+}
+
+/// The element types of a layer that computes with floats: whole numbers become floats; booleans too, unless they are a mask
+/// behind query, value and key.
+pub(crate) fn floats(given: &[TensorType]) -> Vec<DType> {
+    let float = |(i, ty): (usize, &TensorType)| match ty.dtype {
+        DType::I32 | DType::U32 | DType::U8 => DType::F32,
+        DType::Bool if i == 0 => DType::F32,
+        other => other,
+    };
+    given.iter().enumerate().map(float).collect()
+}
+
+/// The element types of a layer that joins its inputs: the type that has room for all of them, as Keras finds it.
+pub(crate) fn promoted(given: &[TensorType]) -> Vec<DType> {
+    let order = [DType::Bool, DType::U8, DType::U32, DType::I32, DType::F32, DType::F64];
+    let rank = |ty: &TensorType| order.iter().position(|dtype| *dtype == ty.dtype).unwrap_or(0);
+    let widest = given.iter().map(rank).max().unwrap_or(0);
+    vec![order[widest]; given.len()]
+}
+
+/// Inputs as a layer takes them: see [`LayerDef::operands`].
+fn taken(def: &dyn LayerDef, inputs: &[MaskedType]) -> Vec<MaskedType> {
+    let types: Vec<TensorType> = inputs.iter().map(|input| input.ty.clone()).collect();
+    let cast = |(input, dtype): (&MaskedType, DType)| {
+        let ty = TensorType::new(dtype, input.ty.shape.clone());
+        MaskedType { ty, ..input.clone() }
+    };
+    inputs.iter().zip(def.operands(&types)).map(cast).collect()
 }
 
 /// How a layer of Keras takes its inputs.
@@ -418,6 +460,7 @@ impl AnyLayer {
             };
             return Err(Problem::new(Code::Arity, format!("{kind} takes {wanted}, got {}", inputs.len())));
         }
+        let inputs = taken(&*self.def, inputs);
         let (types, masks): (Vec<TensorType>, Vec<_>) = inputs.iter().map(|i| (i.ty.clone(), i.mask.clone())).unzip();
         let mut cx = BuildCx { kind, inputs: &types, masks: &masks, weights: Vec::new() };
         self.def.build(&mut cx)?;

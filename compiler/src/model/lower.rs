@@ -21,20 +21,25 @@ pub(crate) const OPTIMIZER: &str = "optimizer";
 /// The path of the cells of metrics.
 const METRICS: &str = "metrics/";
 
-/// Lowers a model, or returns everything that is wrong with it.
-pub(crate) fn lower(net: &Net) -> Result<Module, Diagnostics> {
+/// The objectives of a model and the cells of its weights, or everything that is wrong with it.
+pub(crate) fn checked(net: &Net) -> Result<(Vec<Objective>, Store), Diagnostics> {
     let mut problems = net.problems.clone();
     let objectives = check::check(net, &mut problems);
-    let fail = |list: Vec<Diagnostic>| Diagnostics { model: net.graph.name.clone(), list };
-    if !problems.is_empty() {
-        return Err(fail(problems));
-    }
     let mut store = Store::default();
-    declare(net, &mut store);
-    check::trainable(net, &store, &mut Report(&mut problems));
-    if !problems.is_empty() {
-        return Err(fail(problems));
+    if problems.is_empty() {
+        declare(net, &mut store);
+        check::trainable(net, &store, &mut Report(&mut problems));
     }
+    match problems.is_empty() {
+        true => Ok((objectives, store)),
+        false => Err(Diagnostics { model: net.graph.name.clone(), list: problems }),
+    }
+}
+
+/// Lowers a model, or returns everything that is wrong with it.
+pub(crate) fn lower(net: &Net) -> Result<Module, Diagnostics> {
+    let (objectives, mut store) = checked(net)?;
+    let fail = |list: Vec<Diagnostic>| Diagnostics { model: net.graph.name.clone(), list };
     let mut entries = Vec::new();
     if !net.graph.outputs.is_empty() {
         entries.push(predict(net, &mut store));
@@ -88,7 +93,7 @@ fn declare(net: &Net, store: &mut Store) {
 fn declare_inputs(net: &Net, g: &mut Graph, wanted: &[Port]) -> HashMap<Port, Masked> {
     let needed = net.graph.needed(wanted);
     let mut nodes = HashMap::new();
-    for &index in net.graph.inputs.iter().filter(|i| needed.contains(i)) {
+    for &index in net.graph.inputs.iter().filter(|i| net.graph.keeps_inputs || needed.contains(i)) {
         let call = net.graph.call(index);
         let site = Site { path: call.name.clone(), source: Some(call.source.clone()), derived: Vec::new() };
         enter(g, site);
@@ -202,7 +207,10 @@ fn step(
         if let Some((loss, weight)) = &objective.loss {
             enter(g, site(format!("{}/loss", objective.name), source));
             let mean = loss_of(g, loss.as_ref(), batch.target, batch.output, batch.by);
-            reports.push((format!("{}_loss", objective.name), mean));
+            // Of outputs that have one name in Keras, its history has the last one.
+            let name = format!("{}_loss", objective.place.loss_series());
+            reports.retain(|(other, _)| *other != name);
+            reports.push((name, mean));
             terms.push(if *weight == 1.0 { mean } else { g.mul_s(mean, *weight) });
         }
     }

@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use serde::{Deserialize, Serialize};
 
 use super::CallCx;
-use super::layer::{BuildCx, Layer, LayerDef, resolve_axis};
+use super::layer::{BuildCx, Layer, LayerDef, floats, promoted, resolve_axis};
 use super::setters::setters;
 use crate::diag::Problem;
 use crate::ir::{DType, Dim, Graph, NodeId, Shape, TensorType};
@@ -129,7 +129,7 @@ fn extreme(cx: &mut CallCx<'_>, terms: &[Term], f: fn(&mut Graph, NodeId, NodeId
 }
 
 macro_rules! merging {
-    ($($(#[doc = $doc:literal])+ $name:ident $kind:literal $arity:expr, $masked:literal, $merge:expr;)+) => { $(
+    ($($(#[doc = $doc:literal])+ $name:ident $kind:literal $arity:expr, $masked:literal, $whole:literal, $merge:expr;)+) => { $(
         $(#[doc = $doc])+
         #[derive(Clone, Copy, PartialEq, Debug, Default, Serialize, Deserialize)]
         pub struct $name;
@@ -143,8 +143,17 @@ macro_rules! merging {
                 $arity
             }
 
+            fn operands(&self, given: &[TensorType]) -> Vec<DType> {
+                match $whole {
+                    true => promoted(given),
+                    false => floats(given),
+                }
+            }
+
             fn build(&self, cx: &mut BuildCx<'_>) -> Result<(), Problem> {
-                cx.float()?;
+                if cx.input().dtype != DType::I32 || !$whole {
+                    cx.float()?;
+                }
                 item_shape(self.kind(), cx.inputs())?;
                 check_masks(cx, $kind, $masked)
             }
@@ -174,21 +183,21 @@ const MANY: RangeInclusive<usize> = 2..=usize::MAX;
 
 merging! {
     /// The sum of its inputs. Items of lower rank get axes of 1 after the batch; axes of 1 stretch.
-    Add "Add" MANY, false, |cx, terms| fold(cx, terms, Graph::add);
+    Add "Add" MANY, false, true, |cx, terms| fold(cx, terms, Graph::add);
     /// Its first input less the second.
-    Subtract "Subtract" 2..=2, false, |cx, terms| fold(cx, terms, Graph::sub);
+    Subtract "Subtract" 2..=2, false, true, |cx, terms| fold(cx, terms, Graph::sub);
     /// The product of its inputs. What a mask leaves out counts as 1, or as 0 where all masks leave it out.
-    Multiply "Multiply" MANY, true, product;
+    Multiply "Multiply" MANY, true, true, product;
     /// The mean of its inputs.
-    Average "Average" MANY, false, |cx, terms| {
+    Average "Average" MANY, false, false, |cx, terms| {
         let sum = fold(cx, terms, Graph::add);
         let count = cx.lit_like(sum, terms.len() as f64);
         cx.div(sum, count)
     };
     /// The largest of its inputs, element by element, of those that their masks do not leave out.
-    Maximum "Maximum" MANY, true, |cx, terms| extreme(cx, terms, Graph::max);
+    Maximum "Maximum" MANY, true, true, |cx, terms| extreme(cx, terms, Graph::max);
     /// The smallest of its inputs, element by element, of those that their masks do not leave out.
-    Minimum "Minimum" MANY, true, |cx, terms| extreme(cx, terms, Graph::min);
+    Minimum "Minimum" MANY, true, true, |cx, terms| extreme(cx, terms, Graph::min);
 }
 
 /// Joins its inputs along an axis, by default the last.
@@ -224,6 +233,10 @@ impl LayerDef for Concatenate {
 
     fn arity(&self) -> RangeInclusive<usize> {
         2..=usize::MAX
+    }
+
+    fn operands(&self, given: &[TensorType]) -> Vec<DType> {
+        promoted(given)
     }
 
     fn build(&self, cx: &mut BuildCx<'_>) -> Result<(), Problem> {

@@ -45,6 +45,7 @@ mod objective;
 pub(crate) mod ops;
 pub(crate) mod optimizer;
 mod orthogonal;
+pub(crate) mod output;
 mod pool;
 pub mod prelude;
 mod preprocessing;
@@ -106,8 +107,8 @@ pub use norm::{
     SpectralNormalization, UnitNormalization,
 };
 pub use optimizer::{
-    Adadelta, Adafactor, Adagrad, Adam, AdamW, Adamax, Ftrl, Lamb, Lion, Muon, Nadam, Optimizer, Options, Parameter,
-    RMSprop, SGD, ScheduleFreeAdamW, Slot, StepCx, Update,
+    Adadelta, Adafactor, Adagrad, Adam, AdamW, Adamax, Ftrl, Lamb, Lion, LossScale, LossScaleOptimizer, Muon, Nadam,
+    Optimizer, Options, Parameter, RMSprop, SGD, ScheduleFreeAdamW, Slot, StepCx, Update,
 };
 pub use pool::{
     AveragePooling1D, AveragePooling2D, AveragePooling3D, GlobalAveragePooling1D, GlobalAveragePooling2D,

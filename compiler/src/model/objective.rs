@@ -6,10 +6,10 @@ use std::rc::Rc;
 use super::builder::Net;
 use super::check::Report;
 use super::compile::{Compiled, For, Metrics, OutputMetric, WeightedLoss};
-use super::graph::Output;
 use super::loss::Loss;
 use super::metric::Metric;
 use super::optimizer::options;
+use super::output::{Output, Place};
 use crate::diag::{Code, Problem, count};
 use crate::ir::{Dim, SourceLine, TensorType};
 
@@ -18,6 +18,8 @@ pub(crate) struct Objective {
     /// Index and name of the output.
     pub output: usize,
     pub name: String,
+    /// What the history calls it by.
+    pub place: Place,
     /// The entry points' argument for the target.
     pub target_name: String,
     pub target: TensorType,
@@ -64,7 +66,8 @@ fn name_metrics(net: &Net, list: &mut [Objective], report: &mut Report<'_>, sour
     let mut taken = HashSet::from(["loss".to_string()]);
     for weighted in [false, true] {
         for objective in list.iter_mut() {
-            let named = |name: String| if single { name } else { format!("{}_{name}", objective.name) };
+            let named =
+                |name: String| if single { name } else { format!("{}_{name}", objective.place.metric_series()) };
             for metric in objective.metrics.iter_mut().filter(|m| m.weighted == weighted) {
                 let plain = metric.metric.name();
                 let other = named(if weighted { format!("weighted_{plain}") } else { plain.clone() });
@@ -131,7 +134,7 @@ fn objective(
     output: &Output,
     report: &mut Report<'_>,
 ) -> Option<Objective> {
-    let Output { name, port, .. } = output;
+    let Output { name, port, place, .. } = output;
     let source = &compiled.source;
     let fitting: Vec<&WeightedLoss> = compiled.losses.list.iter().filter(|l| l.output.is(index, name)).collect();
     if fitting.len() > 1 {
@@ -186,16 +189,16 @@ fn objective(
             report.0.push(net.explain(problem, name.clone(), declared.source.clone(), &[*port]));
         }
     }
-    let weight = declared.map(|d| (format!("{name}_weight"), d.ty.clone()));
-    let target_name = format!("{name}_target");
-    let taken = [Some(&target_name), weight.as_ref().map(|(name, _)| name)];
-    for argument in taken.into_iter().flatten() {
-        if net.graph.inputs.iter().any(|&i| net.graph.call(i).input_name() == *argument) {
-            let what = if *argument == target_name { "a target" } else { "sample weights" };
-            let problem = Problem::new(Code::Name, format!("`{argument}` names an input and {what}"))
-                .help("rename the input: targets and weights are named after their outputs");
-            report.problem(problem, argument, source);
+    // Arguments are named after their outputs; an input that is called so keeps its name.
+    let taken = |name: &str| net.graph.inputs.iter().any(|&i| net.graph.call(i).input_name() == name);
+    let argument = |suffix: &str| {
+        let mut argument = format!("{name}{suffix}");
+        while taken(&argument) {
+            argument.push('_');
         }
-    }
-    Some(Objective { output: index, name: name.clone(), target_name, target, weight, loss, metrics })
+        argument
+    };
+    let weight = declared.map(|d| (argument("_weight"), d.ty.clone()));
+    let (target_name, place) = (argument("_target"), place.clone());
+    Some(Objective { output: index, name: name.clone(), place, target_name, target, weight, loss, metrics })
 }

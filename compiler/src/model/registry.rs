@@ -25,19 +25,28 @@ pub struct Class<T: ?Sized> {
     pub write: fn(&T) -> Option<Value>,
 }
 
-/// `Name` is a class whose serde form is its arguments; `Name with Form` one that is converted from and to that form.
+/// `Name` is a class whose serde form is its arguments; `Name with Form` one that is converted from and to that form;
+/// `Name called "Class"` one that Keras has under another name.
 macro_rules! classes {
-    ($($(#[doc = $doc:literal])+ $table:ident: $kind:ident = { $($class:ident $(with $form:ident)?),+ $(,)? })+) => { $(
+    ($($(#[doc = $doc:literal])+ $table:ident: $kind:ident = {
+        $($class:ident $(with $form:ident)? $(called $name:literal)?),+ $(,)?
+    })+) => { $(
         $(#[doc = $doc])+
-        pub const $table: &[Class<dyn $kind>] = &[$(class!($kind, $class $(, $form)?)),+];
+        pub const $table: &[Class<dyn $kind>] = &[$(class!($kind, $class $(, $form)? $(, $name)?)),+];
     )+ };
 }
 
 macro_rules! class {
     ($kind:ident, $class:ident) => {
+        class!($kind, $class, { stringify!($class) })
+    };
+    ($kind:ident, $class:ident, $name:literal) => {
+        class!($kind, $class, { $name })
+    };
+    ($kind:ident, $class:ident, { $name:expr }) => {
         Class {
-            name: stringify!($class),
-            read: |arguments| Ok(Rc::new(config::read::<$class>(stringify!($class), arguments)?)),
+            name: $name,
+            read: |arguments| Ok(Rc::new(config::read::<$class>($name, arguments)?)),
             write: |def| (def as &dyn Any).downcast_ref::<$class>().map(config::write),
         }
     };
@@ -183,6 +192,7 @@ classes! {
     /// Metrics.
     METRICS: Metric = {
         AUC,
+        ExactAccuracy called "Accuracy",
         BinaryAccuracy,
         BinaryCrossentropy,
         BinaryIoU,
@@ -235,6 +245,7 @@ classes! {
         Ftrl,
         Lamb,
         Lion,
+        LossScaleOptimizer,
         Muon,
         Nadam,
         RMSprop,

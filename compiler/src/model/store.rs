@@ -29,6 +29,10 @@ pub(crate) struct Store {
     named: HashMap<String, StorageId>,
 }
 
+/// First components of storage names that belong to the compiler. A layer that is called like one has an underscore
+/// behind its name in the names of its cells: `optimizer_/kernel`.
+pub(crate) const RESERVED: [&str; 3] = ["metrics", "optimizer", "random"];
+
 /// The name of the cell that holds the seed of every random draw.
 pub(crate) const SEED: &str = "random/seed";
 /// The name of the cell that counts the calls that drew random numbers.
@@ -56,7 +60,7 @@ impl Store {
             return id;
         }
         let cell = Storage {
-            name: format!("{path}/{}", weight.name),
+            name: self.cell_name(path, &weight.name),
             ty: weight.ty(),
             kind: weight.kind,
             trainable: trainable && weight.kind == StorageKind::Param,
@@ -66,6 +70,31 @@ impl Store {
         self.owned.insert((layer, weight.name.clone()), id);
         self.weights.insert(id, weight.clone());
         id
+    }
+
+    /// The name of a new cell at a path: no other cell has it, and none of the compiler's own ever will.
+    fn cell_name(&self, path: &str, weight: &str) -> String {
+        let (head, rest) = match path.split_once('/') {
+            Some((head, rest)) => (head, format!("/{rest}")),
+            None => (path, String::new()),
+        };
+        let mut head = head.to_string();
+        loop {
+            let name = format!("{head}{rest}/{weight}");
+            if !RESERVED.contains(&head.as_str()) && !self.named.contains_key(&name) {
+                return name;
+            }
+            head.push('_');
+        }
+    }
+
+    /// Where users find a weight: the path of its layer and the name of the weight there.
+    pub fn place(&self, id: StorageId) -> String {
+        let cell = self.cell(id);
+        match self.weights.get(&id) {
+            Some(weight) => format!("{}/{}", cell.site.path, weight.name),
+            None => cell.name.clone(),
+        }
     }
 
     /// The cell of a layer's weight, if it was declared.

@@ -3,12 +3,11 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use super::builder::{Model, Net, batch_type};
+use super::builder::{Net, batch_type};
 use super::call::{self, Inferred};
 use super::graph::{Call, Encoded, MaskedType, Port, Role};
-use super::layer::{AnyLayer, IntoLayer};
+use super::layer::AnyLayer;
 use super::preprocessing::TextDef;
-use super::sequential;
 use crate::diag::{Code, Diagnostic, InputNote, Problem};
 use crate::ir::{SourceLine, TensorType};
 
@@ -70,8 +69,8 @@ pub(crate) fn apply(layer: &AnyLayer, xs: &[&Tensor]) -> Vec<Tensor> {
 
 /// [`apply`] on behalf of another line.
 pub(crate) fn apply_at(layer: &AnyLayer, xs: &[&Tensor], source: SourceLine) -> Vec<Tensor> {
-    let started = start(layer, xs, &source);
-    let layer = started.as_ref().unwrap_or(layer);
+    let settled = settle(layer, xs);
+    let layer = settled.as_ref().unwrap_or(layer);
     let count = layer.def.results();
     let Some(first) = xs.first() else {
         // Without an operand there is no model to record the mistake in, so it waits in one of its own until the
@@ -165,15 +164,12 @@ fn encode(layer: &AnyLayer, def: &dyn TextDef, net: &Rc<RefCell<Net>>, text: Por
     Tensor { net: net.clone(), port: Some(Port { call, output: 0 }) }
 }
 
-/// The layer of a sequential model that waited for its input and gets it now.
-fn start(layer: &AnyLayer, xs: &[&Tensor], source: &SourceLine) -> Option<AnyLayer> {
-    let net = &layer.def.submodel()?.net;
-    let ty = match xs {
-        [x] if !net.borrow().chain.waiting.is_empty() => x.ty()?,
-        _ => return None,
-    };
-    sequential::start(net, &ty, source.clone());
-    Some(Model { net: net.clone() }.into_layer())
+/// The layer for what it is applied to, where it depends on that.
+fn settle(layer: &AnyLayer, xs: &[&Tensor]) -> Option<AnyLayer> {
+    let ty = |x: &&Tensor| Some(x.net.borrow().graph.masked_type(x.port?).clone());
+    let given: Vec<MaskedType> = xs.iter().map(ty).collect::<Option<_>>()?;
+    let def = layer.def.settle(&given, layer)?;
+    Some(AnyLayer { def, core: layer.core.clone() })
 }
 
 /// Whether a layer can be part of a model at all: not if it is a model with mistakes of its own, which move here, or

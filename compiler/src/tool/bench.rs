@@ -11,7 +11,7 @@ use super::diagram;
 use super::mistake::{at, runtime};
 use super::progress::Progress;
 use super::running::{Run, Running};
-use super::source::{Shapes, Source};
+use super::source::{Purpose, Shapes, Source};
 use crate::backend::cranelift::TargetCpu;
 use crate::build::internal;
 use crate::compile::Compiled;
@@ -63,7 +63,8 @@ pub struct Measured {
 pub fn bench(what: &Bench, kernels: bool, progress: Progress) -> Result<(Measured, Option<Profile>), Diagnostics> {
     let source = Source::open(&what.model)?;
     let stage = progress.stage("compiling");
-    let described = source.describe(&what.shapes, Some(what.batch))?;
+    let described = source.describe(&what.shapes, Some(what.batch), Purpose::Run)?;
+    described.explain_untrained(progress);
     let mut running = source.start(&described, &[], &what.run)?;
     let module = described.lower().map_err(|d| at(&what.model, d))?;
     drop(stage);
@@ -138,7 +139,7 @@ impl Call {
     fn new(model: &bakelite::Model, compiled: &Compiled, entry: &str, batch: usize) -> Option<Call> {
         let graph = compiled.module.entry(entry)?;
         let classes = |input: &InputDecl| {
-            let output = input.name.strip_suffix("_target")?;
+            let output = input.name.trim_end_matches('_').strip_suffix("_target")?;
             let predict = compiled.module.entry("predict")?;
             let output = predict.outputs.iter().find(|o| o.name == output)?;
             predict.ty(output.node).shape.last()?.as_fixed()

@@ -11,6 +11,7 @@ use super::npz::{Array, Npz};
 use super::source::{Described, Shapes};
 use crate::diag::{Code, Diagnostic, Diagnostics, Problem};
 use crate::import::OpenInput;
+use crate::ir::graph::InputDecl;
 use crate::ir::{self, Module, TensorType};
 
 /// What an array is for.
@@ -221,6 +222,18 @@ impl Columns {
         }))
     }
 
+    /// The argument that a column is for. Where an input of the model is called like a target, the target has underscores
+    /// behind its name.
+    fn argument<'m>(&self, column: &Column, arguments: &'m [InputDecl]) -> Option<&'m InputDecl> {
+        let name = format!("{}{}", column.name, column.role.suffix());
+        if column.role == Role::Input {
+            return arguments.iter().find(|input| input.name == name);
+        }
+        let own = |input: &&InputDecl| self.0.iter().any(|c| c.role == Role::Input && c.name == input.name);
+        let fitting = arguments.iter().filter(|input| input.name.trim_end_matches('_') == name && !own(input));
+        fitting.max_by_key(|input| input.name.len())
+    }
+
     /// Reads what an entry point takes. Each column must fit its argument; the rows are as many in all of them.
     pub fn values(
         &self,
@@ -232,8 +245,7 @@ impl Columns {
         let mut fitting = Vec::new();
         let arguments = module.entry(entry).map_or(&[][..], |entry| &entry.inputs);
         for column in &self.0 {
-            let argument = format!("{}{}", column.name, column.role.suffix());
-            match arguments.iter().find(|input| input.name == argument) {
+            match self.argument(column, arguments) {
                 Some(input) => match fits(column, &input.ty) {
                     Ok(()) => fitting.push((column, &input.ty)),
                     Err(problem) => problems.push(Diagnostic::new(problem, "", Some(npz.source()))),

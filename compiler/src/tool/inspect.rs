@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use super::mistake::{at, wrong};
-use super::source::{Shapes, Source};
+use super::progress::Progress;
+use super::source::{Purpose, Shapes, Source};
 use crate::backend::{BackendError, cuda};
 use crate::build::{failed, internal};
 use crate::compile::{Compiled, Options, compile};
@@ -36,8 +37,9 @@ pub fn inspect(
     stage: Stage,
     entry: Option<&str>,
     level: Option<&str>,
+    progress: Progress,
 ) -> Result<String, Diagnostics> {
-    let mut module = read(model, shapes)?;
+    let mut module = read(model, shapes, progress)?;
     let name = module.name.clone();
     if let Some(entry) = entry {
         let known: Vec<String> = module.entries.iter().map(|e| format!("`{}`", e.name)).collect();
@@ -73,12 +75,13 @@ pub fn inspect(
 }
 
 /// The build report of a model.
-pub fn report(model: &Path, shapes: &Shapes) -> Result<Report, Diagnostics> {
-    Ok(compiled(read(model, shapes)?)?.report())
+pub fn report(model: &Path, shapes: &Shapes, progress: Progress) -> Result<Report, Diagnostics> {
+    Ok(compiled(read(model, shapes, progress)?)?.report())
 }
 
-fn read(model: &Path, shapes: &Shapes) -> Result<Module, Diagnostics> {
-    let described = Source::open(model)?.describe(shapes, None)?;
+fn read(model: &Path, shapes: &Shapes, progress: Progress) -> Result<Module, Diagnostics> {
+    let described = Source::open(model)?.describe(shapes, None, Purpose::Run)?;
+    described.explain_untrained(progress);
     described.lower().map_err(|d| at(model, d))
 }
 

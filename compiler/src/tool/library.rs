@@ -9,7 +9,7 @@ use super::data;
 use super::mistake::at;
 use super::npz::Npz;
 use super::running::Run;
-use super::source::{Shapes, Source};
+use super::source::{Purpose, Shapes, Source};
 use crate::backend::cranelift::TargetCpu;
 use crate::diag::{Code, Diagnostics, Problem};
 use crate::import::OpenInput;
@@ -51,7 +51,15 @@ pub fn library(what: &Library) -> Result<BuiltLibrary, Diagnostics> {
     if let Some((x, _)) = &vectors {
         data::bind(x, &inputs, &mut shapes);
     }
-    let described = source.describe(&shapes, what.max_batch)?;
+    let trains = |entries: &Vec<String>| entries.iter().any(|e| !matches!(e.as_str(), "init" | "predict"));
+    let purpose = if what.entries.as_ref().is_none_or(trains) { Purpose::Train } else { Purpose::Predict };
+    let described = source.describe(&shapes, what.max_batch, purpose).map_err(|mut why| {
+        let runs = purpose == Purpose::Train && source.describe(&shapes, what.max_batch, Purpose::Predict).is_ok();
+        if let (true, Some(last)) = (runs, why.list.last_mut()) {
+            last.help = Some("`--entry predict` compiles the model without its training".into());
+        }
+        why
+    })?;
     let module = described.lower().map_err(|d| at(&what.model, d))?;
     let parity = vectors.as_mut().map(|(x, y)| parity(x, y, &inputs, &module)).transpose()?;
     source.with_weights(&described, &what.run, |weights| {

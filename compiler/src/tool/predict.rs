@@ -7,7 +7,7 @@ use super::mistake::{runtime, wrong};
 use super::npz::{self, Npz};
 use super::progress::Progress;
 use super::running::{Run, Running};
-use super::source::{Shapes, Source};
+use super::source::{Purpose, Shapes, Source};
 use crate::diag::{Code, Diagnostics, Problem};
 
 /// What to predict.
@@ -33,7 +33,7 @@ pub fn predict(what: &Predict, progress: Progress) -> Result<usize, Diagnostics>
     let mut shapes = what.shapes.clone();
     data::bind(&input, &inputs, &mut shapes);
     let batch = what.batch.min(columns.rows().max(1));
-    let described = source.describe(&shapes, Some(batch))?;
+    let described = source.describe(&shapes, Some(batch), Purpose::Predict)?;
     let stage = progress.stage("compiling");
     let mut running = source.start(&described, &["predict"], &what.run)?;
     drop(stage);

@@ -16,6 +16,7 @@ use bakelite::Contents;
 use super::diagram::Diagram;
 use super::file;
 use super::mistake::{at, failed, runtime, wrong};
+use super::progress::Progress;
 use crate::diag::{Code, Diagnostic, Diagnostics, Problem};
 use crate::export::{check_keras, save_keras};
 use crate::import::{KerasFile, KerasModel, OpenInput};
@@ -45,6 +46,16 @@ pub(super) enum Form {
 /// Shapes of items by the names of inputs, for the dimensions that a file leaves open.
 pub type Shapes = BTreeMap<String, Vec<usize>>;
 
+/// What a model is to be used for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Purpose {
+    /// How it is trained does not matter.
+    Predict,
+    /// Training is part of it where it can be; [`Described::explain_untrained`] says where it cannot.
+    Run,
+    Train,
+}
+
 /// A model whose shapes are known.
 pub enum Described {
     Layers(Model),
@@ -55,6 +66,10 @@ impl Source {
     /// Reads a file. What it is, its first bytes say.
     pub fn open(path: impl AsRef<Path>) -> Result<Source, Diagnostics> {
         let path = path.as_ref();
+        if path.is_dir() {
+            let form = Form::Keras(Box::new(KerasFile::open(path)?));
+            return Ok(Source { path: path.to_path_buf(), form });
+        }
         let mut lead = Vec::new();
         let opened = File::open(path).and_then(|file| {
             file.take(8).read_to_end(&mut lead)?;
@@ -136,7 +151,7 @@ impl Source {
     }
 
     /// Binds open dimensions and the largest batch, where one is given.
-    pub fn describe(&self, shapes: &Shapes, batch: Option<usize>) -> Result<Described, Diagnostics> {
+    pub fn describe(&self, shapes: &Shapes, batch: Option<usize>, purpose: Purpose) -> Result<Described, Diagnostics> {
         let inputs = self.inputs();
         let known: Vec<&str> = inputs.iter().map(|input| input.name.as_str()).collect();
         let unknown = shapes.keys().filter(|name| !known.contains(&name.as_str()));
@@ -158,7 +173,12 @@ impl Source {
                 if let Some(batch) = batch {
                     model = model.max_batch(batch);
                 }
-                model.build().map(Described::Layers).map_err(|d| at(&self.path, d))
+                let built = match purpose {
+                    Purpose::Predict => model.without_training().build(),
+                    Purpose::Run => model.build_to_run(),
+                    Purpose::Train => model.build(),
+                };
+                built.map(Described::Layers).map_err(|d| at(&self.path, d))
             }
             Form::Graph(module) => {
                 let mut module = module.clone();
@@ -244,9 +264,26 @@ impl Described {
             Described::Layers(model) => model.targets().into_iter().map(|(output, _)| output).collect(),
             Described::Graph(module) => {
                 let inputs = module.entry("train_step").map_or(&[][..], |entry| &entry.inputs);
-                inputs.iter().filter_map(|i| i.name.strip_suffix("_target")).map(str::to_string).collect()
+                inputs
+                    .iter()
+                    .filter_map(|i| i.name.trim_end_matches('_').strip_suffix("_target"))
+                    .map(str::to_string)
+                    .collect()
             }
         }
+    }
+
+    /// Why the model has no training, where its file asks for it.
+    pub fn untrained(&self) -> Vec<String> {
+        match self {
+            Described::Layers(model) => model.untrained().iter().map(|why| why.message.clone()).collect(),
+            Described::Graph(_) => Vec::new(),
+        }
+    }
+
+    /// Says why the model has no training, where its file asks for it.
+    pub fn explain_untrained(&self, progress: Progress) {
+        self.untrained().iter().for_each(|why| progress.note(&format!("it cannot be trained: {why}")));
     }
 
     /// Fails for a model that says nothing about its training.

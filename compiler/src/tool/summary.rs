@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::diagram::{Diagram, flops, shape_text};
 use super::mistake::at;
-use super::source::{Described, Shapes, Source};
+use super::source::{Described, Purpose, Shapes, Source};
 use crate::diag::Diagnostics;
 use crate::ir::{Module, Storage, StorageKind};
 
@@ -54,12 +54,14 @@ pub struct Summary {
     pub train_flops: Option<f64>,
     /// Bytes of the results of all layers for one sample.
     pub activation_bytes: usize,
+    /// Why it cannot be trained, where its file asks for it.
+    pub untrained: Vec<String>,
 }
 
 /// Reads a model and sums it up.
 pub fn summary(model: &Path, shapes: &Shapes) -> Result<Summary, Diagnostics> {
     let source = Source::open(model)?;
-    let described = source.describe(shapes, None)?;
+    let described = source.describe(shapes, None, Purpose::Run)?;
     let module = described.lower().map_err(|d| at(model, d))?;
     Ok(Summary::new(&source, &described, &module))
 }
@@ -73,7 +75,7 @@ impl Summary {
         let total = |work: &BTreeMap<String, f64>| work.values().sum();
         let cells = |pick: &dyn Fn(&Storage) -> bool| module.storage.iter().filter(|c| pick(c)).map(size).sum();
         let weight = |cell: &Storage| cell.kind != StorageKind::Training;
-        let optimizer: Size = cells(&|cell| cell.name.starts_with("optimizer/"));
+        let optimizer: Size = cells(&|cell| !weight(cell) && cell.name.starts_with("optimizer/"));
         let rows = rows(&diagram, module, work.as_ref().unwrap_or(&BTreeMap::new()), source.is_sequential());
         let results = diagram.blocks.iter().filter(|block| !block.is_input()).flat_map(|block| &block.results);
         Summary {
@@ -85,6 +87,7 @@ impl Summary {
             predict_flops: work.as_ref().map(total),
             train_flops: train.as_ref().map(total),
             activation_bytes: results.map(|ty| ty.shape.count(1) * ty.dtype.size()).sum(),
+            untrained: described.untrained(),
             rows,
         }
     }
@@ -124,7 +127,12 @@ fn rows(diagram: &Diagram, module: &Module, work: &BTreeMap<String, f64>, sequen
         }
         let shapes: Vec<String> = block.results.iter().map(shape_text).collect();
         let prefix = format!("{}/", block.name);
-        let owned = |cell: &&Storage| cell.kind != StorageKind::Training && cell.name.starts_with(&prefix);
+        // Saved graphs have no sites of cells.
+        let place = |cell: &Storage| match cell.site.path.as_str() {
+            "" => cell.name.clone(),
+            path => format!("{path}/"),
+        };
+        let owned = |cell: &&Storage| cell.kind != StorageKind::Training && place(cell).starts_with(&prefix);
         let row = Row {
             name: block.name.clone(),
             class: block.class.clone(),
@@ -191,7 +199,8 @@ impl fmt::Display for Summary {
                 None => writeln!(f)?,
             }
         }
-        writeln!(f, " Layer outputs a sample: {}", readable(self.activation_bytes))
+        writeln!(f, " Layer outputs a sample: {}", readable(self.activation_bytes))?;
+        self.untrained.iter().try_for_each(|why| writeln!(f, " It cannot be trained: {why}"))
     }
 }
 

@@ -14,7 +14,7 @@ use super::mistake::runtime;
 use super::npz::Npz;
 use super::progress::{Progress, say};
 use super::running::{Run, Running};
-use super::source::{Described, Shapes, Source};
+use super::source::{Described, Purpose, Shapes, Source};
 use crate::diag::Diagnostics;
 
 /// The entry points that training and evaluation call; the names of outputs come from the prediction.
@@ -154,7 +154,7 @@ impl Steps {
         files.iter().for_each(|file| data::bind(file, &inputs, &mut shapes));
         let largest = files.iter().flat_map(|file| file.arrays()).filter_map(|array| array.shape().first()).max();
         let batch = batch.min(largest.copied().unwrap_or(1).max(1));
-        let described = source.describe(&shapes, Some(batch))?;
+        let described = source.describe(&shapes, Some(batch), Purpose::Train)?;
         described.check_compiled(source.path())?;
         let outputs = described.targets();
         let columns: Vec<Columns> =

@@ -7,4 +7,5 @@ mod models;
 mod npz;
 mod polite;
 mod run;
+mod untrained;
 mod work;

@@ -182,11 +182,14 @@ pub(super) enum Role {
 impl Role {
     const ALL: [Role; 3] = [Role::Input, Role::Target, Role::Weight];
 
-    /// The role of each input of an entry point. Targets and weights are named after their outputs.
+    /// The role of each input of an entry point. Targets and weights are named after their outputs; where an input of the
+    /// model is called so, the target has underscores behind it.
     pub fn of(entry: &Entry, predict: Option<&Entry>) -> Vec<Role> {
         let named = |port: &Port, role: Role| {
-            let output = role.suffix().and_then(|suffix| port.name.strip_suffix(suffix));
-            output.is_some_and(|output| predict.is_some_and(|p| p.outputs.iter().any(|o| o.name == output)))
+            let is_output = |name: &str| predict.is_some_and(|p| p.outputs.iter().any(|o| o.name == name));
+            let output = role.output(port).filter(|name| is_output(name));
+            let longer = |other: &Port| role.output(other) == output && other.name.len() > port.name.len();
+            output.is_some() && !entry.inputs.iter().any(longer)
         };
         let own = |port: &Port| predict.is_some_and(|p| p.inputs.iter().any(|i| i.name == port.name));
         let role = |port: &Port| match [Role::Target, Role::Weight].into_iter().find(|r| named(port, *r)) {
@@ -205,9 +208,14 @@ impl Role {
         }
     }
 
+    /// The output that an argument of this role is for, by its name.
+    fn output(self, port: &Port) -> Option<&str> {
+        port.name.trim_end_matches('_').strip_suffix(self.suffix()?)
+    }
+
     /// The name that users know an argument by: that of the input, or of the output that it is for.
     fn whose(self, port: &Port) -> &str {
-        self.suffix().and_then(|suffix| port.name.strip_suffix(suffix)).unwrap_or(&port.name)
+        self.output(port).unwrap_or(&port.name)
     }
 
     const fn name(self) -> &'static str {

@@ -18,7 +18,7 @@ use bakelite_compiler::tool::bench::{self, Bench};
 use bakelite_compiler::tool::library::{self, Library};
 use bakelite_compiler::tool::predict::{self, Predict};
 use bakelite_compiler::tool::progress::{Progress, say};
-use bakelite_compiler::tool::source::Source;
+use bakelite_compiler::tool::source::{Purpose, Source};
 use bakelite_compiler::tool::train::{self, Evaluate, Train};
 use bakelite_compiler::tool::{file, inspect, plot, summary};
 use clap::{CommandFactory, Parser};
@@ -57,7 +57,7 @@ fn run(command: Command, progress: Progress, code: &mut u8) -> Result<String, Di
         Command::Summary { model } => Ok(summary::summary(&model.path, &model.shapes())?.to_string()),
         Command::Plot { model, output } => {
             let source = Source::open(&model.path)?;
-            let diagram = source.diagram(&source.describe(&model.shapes(), None)?);
+            let diagram = source.diagram(&source.describe(&model.shapes(), None, Purpose::Predict)?);
             let picture = match output.extension().and_then(|e| e.to_str()) {
                 Some("svg") => plot::svg(&diagram),
                 Some("dot" | "gv") => diagram.dot(),
@@ -137,11 +137,11 @@ fn run(command: Command, progress: Progress, code: &mut u8) -> Result<String, Di
         }
         Command::Inspect { model, stage, entry, level } => {
             let _stage = progress.stage("compiling");
-            inspect::inspect(&model.path, &model.shapes(), stage.into(), entry.as_deref(), level.as_deref())
+            inspect::inspect(&model.path, &model.shapes(), stage.into(), entry.as_deref(), level.as_deref(), progress)
         }
         Command::Report { model, json } => {
             let _stage = progress.stage("compiling");
-            let report = inspect::report(&model.path, &model.shapes())?;
+            let report = inspect::report(&model.path, &model.shapes(), progress)?;
             Ok(if json { format!("{}\n", print::json(&report)) } else { report.to_string() })
         }
         Command::Completions { shell } => {

@@ -6,7 +6,6 @@ use super::call::Application;
 use super::history::History;
 use super::order::{Order, Place};
 use super::{Entry, Kind, Net};
-use crate::import::layer::Made;
 use crate::import::{Reader, join};
 use crate::model::{AnyLayer, Tensor, tensor};
 
@@ -74,7 +73,7 @@ impl Entry {
     /// The layer that an application is one of, with the flags of the call.
     fn layer(&self, call: &Application, node: usize) -> Result<AnyLayer, String> {
         let mut layer = match (&self.kind, &call.operation) {
-            (Kind::Layer(made) | Kind::Functional(made), _) => Made::layer(made),
+            (Kind::Layer(layer) | Kind::Functional(layer), _) => layer.clone(),
             (_, Some(operation)) => {
                 let layer = AnyLayer::from_def(operation.clone());
                 // Each call of an operation is a layer; the later ones are numbered.

@@ -6,11 +6,12 @@ use serde_json::Value;
 
 use super::history::{History, is_tensor};
 use crate::import::Reader;
+use crate::import::model::is_model;
 use crate::import::operations::Operation;
-use crate::model::config::excerpt;
+use crate::model::config::{Object, excerpt};
 
 /// What a layer is applied to.
-#[derive(Default)]
+#[derive(Clone, Default, Debug)]
 pub(super) struct Application {
     pub tensors: Vec<History>,
     /// The mask of the first of them, where the call names it.
@@ -22,14 +23,28 @@ pub(super) struct Application {
 }
 
 /// Arguments of calls that are tensors, in the order in which layers take them after the positional ones.
-const TENSOR_ARGUMENTS: &[&str] = &["value", "key", "initial_state", "attention_mask"];
+const TENSOR_ARGUMENTS: &[&str] =
+    &["inputs", "sequences", "sequence", "query", "value", "key", "initial_state", "attention_mask"];
 
 /// Arguments of calls that are true or false, which layers take themselves here.
 const FLAGS: &[&str] = &["use_causal_mask", "return_attention_scores"];
 
+/// The names of the inputs of a model that lists them; none for other layers, and for models that take a dict.
+pub(super) fn listed_inputs(object: &Object) -> Vec<String> {
+    match object.config.get("input_layers").filter(|_| is_model(&object.class)) {
+        Some(Value::Array(list)) if list.first().is_some_and(Value::is_string) => list[..1].iter().map(text).collect(),
+        Some(Value::Array(list)) => list.iter().filter_map(|end| end.get(0)).map(text).collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_string()
+}
+
 impl Reader<'_> {
-    /// Every application of a layer.
-    pub(super) fn calls(&mut self, value: &Value, path: &str) -> Vec<Application> {
+    /// Every application of a layer; `inputs` are the names that a dict of tensors is sorted by.
+    pub(super) fn calls(&mut self, value: &Value, inputs: Vec<String>, path: &str) -> Vec<Application> {
         let nodes = match value.get("inbound_nodes") {
             Some(Value::Array(nodes)) => nodes.as_slice(),
             _ => {
@@ -37,17 +52,24 @@ impl Reader<'_> {
                 &[]
             }
         };
-        nodes.iter().map(|node| self.call(node, path)).collect()
+        nodes.iter().map(|node| self.call(node, &inputs, path)).collect()
     }
 
     /// One application: the tensors among the positional arguments, then those with names.
-    fn call(&mut self, node: &Value, path: &str) -> Application {
+    fn call(&mut self, node: &Value, inputs: &[String], path: &str) -> Application {
         let mut call = Application::default();
         let (Some(args), Some(kwargs)) = (node.get("args"), node.get("kwargs").and_then(Value::as_object)) else {
             self.malformed(path, format!("{} is no call of a layer in the format of Keras 3", excerpt(node)));
             return call;
         };
-        self.tensors(args, path, &mut call.tensors);
+        match args.get(0).and_then(Value::as_object) {
+            Some(dict) if inputs.iter().any(|name| dict.contains_key(name)) => {
+                inputs.iter().filter_map(|name| dict.get(name)).for_each(|x| self.tensors(x, path, &mut call.tensors));
+                let rest = args.as_array().and_then(|args| args.get(1..)).unwrap_or_default();
+                rest.iter().for_each(|value| self.tensors(value, path, &mut call.tensors));
+            }
+            _ => self.tensors(args, path, &mut call.tensors),
+        }
         let others = kwargs.iter().filter(|(key, _)| *key != "mask" && !TENSOR_ARGUMENTS.contains(&key.as_str()));
         others.for_each(|(key, value)| self.plain_argument(key, value, path, &mut call));
         for value in TENSOR_ARGUMENTS.iter().filter_map(|key| kwargs.get(*key)) {
@@ -84,6 +106,12 @@ impl Reader<'_> {
                 Some(history) => tensors.push(history),
                 None => self.malformed(path, format!("{} is a tensor without history", excerpt(tensor))),
             },
+            // Keras flattens dicts by their keys.
+            Value::Object(items) if !items.contains_key("class_name") => {
+                let mut items: Vec<(&String, &Value)> = items.iter().collect();
+                items.sort_by_key(|(key, _)| *key);
+                items.into_iter().for_each(|(_, item)| self.tensors(item, path, tensors));
+            }
             other => self.malformed(path, format!("is called with {}, which is no tensor", excerpt(other))),
         }
     }

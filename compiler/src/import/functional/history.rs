@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use crate::import::Reader;
 use crate::model::config::{Config, excerpt};
+use crate::model::output::Step;
 
 /// A tensor as descriptions name it: `["layer", node, tensor]`.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -45,21 +46,40 @@ pub(super) fn is_tensor(value: &Value) -> bool {
     value.get("class_name").is_some_and(|class| class == "__keras_tensor__")
 }
 
-impl Reader<'_> {
-    /// `input_layers` or `output_layers`: one tensor, or a list or object of them.
-    pub(super) fn endpoints(&mut self, config: &Config, key: &str, path: &str) -> Vec<History> {
-        fn leaves<'v>(value: &'v Value, found: &mut Vec<&'v Value>) {
-            match value {
-                Value::Array(items) if items.first().is_none_or(|first| !first.is_string()) => {
-                    items.iter().for_each(|item| leaves(item, found));
-                }
-                Value::Object(items) => items.values().for_each(|item| leaves(item, found)),
-                leaf => found.push(leaf),
-            }
+/// A tensor that a model takes or gives, and where in the structure of them.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Endpoint {
+    pub history: History,
+    pub steps: Vec<Step>,
+}
+
+/// The leaves of `input_layers` or `output_layers` in the order in which Keras flattens them: dicts by their keys.
+fn leaves<'v>(value: &'v Value, steps: &mut Vec<Step>, found: &mut Vec<(&'v Value, Vec<Step>)>) {
+    let mut within = |step: Step, value: &'v Value| {
+        steps.push(step);
+        leaves(value, steps, found);
+        steps.pop();
+    };
+    match value {
+        Value::Array(items) if items.first().is_none_or(|first| !first.is_string()) => {
+            items.iter().enumerate().for_each(|(i, item)| within(Step::Index(i), item));
         }
+        Value::Object(items) => {
+            let mut items: Vec<(&String, &Value)> = items.iter().collect();
+            items.sort_by_key(|(key, _)| *key);
+            items.into_iter().for_each(|(key, item)| within(Step::Key(key.clone()), item));
+        }
+        leaf => found.push((leaf, steps.clone())),
+    }
+}
+
+impl Reader<'_> {
+    /// `input_layers` or `output_layers`: one tensor, or a list or dict of them.
+    pub(super) fn endpoints(&mut self, config: &Config, key: &str, path: &str) -> Vec<Endpoint> {
         let mut found = Vec::new();
-        config.get(key).into_iter().for_each(|value| leaves(value, &mut found));
-        let read: Option<Vec<History>> = found.into_iter().map(History::parse).collect();
+        config.get(key).into_iter().for_each(|value| leaves(value, &mut Vec::new(), &mut found));
+        let endpoint = |(leaf, steps)| Some(Endpoint { history: History::parse(leaf)?, steps });
+        let read: Option<Vec<Endpoint>> = found.into_iter().map(endpoint).collect();
         match read {
             Some(list) if !list.is_empty() => list,
             _ => {

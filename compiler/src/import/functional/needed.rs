@@ -5,7 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::history::History;
+use super::history::{Endpoint, History};
 use super::{Entry, Kind, Net};
 use crate::diag::{Code, Problem};
 use crate::import::{Reader, join};
@@ -14,7 +14,7 @@ use crate::limit::Limit;
 impl Reader<'_> {
     /// Keeps the calls of those operations that layers and outputs need, and of those that make masks where they are
     /// all known; the others are left out.
-    pub(super) fn choose(&mut self, net: &mut Net, outputs: &[History], path: &str) {
+    pub(super) fn choose(&mut self, net: &mut Net, outputs: &[Endpoint], path: &str) {
         let needed = net.needed(outputs);
         for (at, entry) in net.entries.iter_mut().enumerate() {
             let Kind::Operation { class, module } = &entry.kind else { continue };
@@ -48,12 +48,12 @@ impl Net {
     }
 
     /// The operations that outputs and layers build on.
-    fn needed(&self, outputs: &[History]) -> HashSet<usize> {
+    fn needed(&self, outputs: &[Endpoint]) -> HashSet<usize> {
         let unknown = self.unknown();
         let layers = || (0..self.entries.len()).filter(|&at| !self.entries[at].is_operation());
         let masks = layers().flat_map(|at| &self.entries[at].calls).filter_map(|call| self.place(call.mask.as_ref()?));
         let masks = masks.filter(|at| !unknown.contains(at));
-        let ends = outputs.iter().filter_map(|history| self.place(history));
+        let ends = outputs.iter().filter_map(|end| self.place(&end.history));
         let begin = layers().flat_map(|at| self.sources(at)).chain(ends).chain(masks);
         reach(begin.filter(|&at| self.entries[at].is_operation()), |at| {
             self.sources(at).filter(|&at| self.entries[at].is_operation()).collect()

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::call::Application;
 use super::history::{History, is_tensor};
-use crate::import::layer::is_model;
+use crate::import::model::is_model;
 use crate::import::operations::{self, Argument, Operation};
 use crate::model::config::Object;
 use crate::model::registry::{self, LAYERS};

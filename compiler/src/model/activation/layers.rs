@@ -6,12 +6,12 @@ use serde::{Deserialize, Serialize};
 
 use super::{Activation, above, clamp, leaky_relu};
 use crate::diag::{Code, Problem};
-use crate::ir::{DType, Graph, NodeId, ReduceFn};
+use crate::ir::{DType, Graph, NodeId, ReduceFn, TensorType};
 use crate::model::CallCx;
 use crate::model::axes::Axes;
 use crate::model::constraint::Constraint;
 use crate::model::initializer::Initializer;
-use crate::model::layer::{BuildCx, Layer, LayerDef};
+use crate::model::layer::{BuildCx, Layer, LayerDef, floats};
 use crate::model::merge::broadcast_shape;
 use crate::model::numbers::not_negative;
 use crate::model::regularizer::Regularizer;
@@ -121,6 +121,10 @@ impl LayerDef for LeakyReLU {
         true
     }
 
+    fn operands(&self, given: &[TensorType]) -> Vec<DType> {
+        floats(given)
+    }
+
     fn build(&self, cx: &mut BuildCx<'_>) -> Result<(), Problem> {
         not_negative("LeakyReLU", "negative_slope", self.negative_slope)?;
         cx.float()
@@ -165,6 +169,10 @@ impl LayerDef for ELU {
 
     fn supports_masking(&self) -> bool {
         true
+    }
+
+    fn operands(&self, given: &[TensorType]) -> Vec<DType> {
+        floats(given)
     }
 
     fn build(&self, cx: &mut BuildCx<'_>) -> Result<(), Problem> {
@@ -222,6 +230,10 @@ impl LayerDef for PReLU {
 
     fn supports_masking(&self) -> bool {
         true
+    }
+
+    fn operands(&self, given: &[TensorType]) -> Vec<DType> {
+        floats(given)
     }
 
     fn build(&self, cx: &mut BuildCx<'_>) -> Result<(), Problem> {
@@ -288,6 +300,10 @@ impl LayerDef for Softmax {
 
     fn supports_masking(&self) -> bool {
         true
+    }
+
+    fn operands(&self, given: &[TensorType]) -> Vec<DType> {
+        floats(given)
     }
 
     fn build(&self, cx: &mut BuildCx<'_>) -> Result<(), Problem> {

@@ -7,9 +7,9 @@ pub(crate) use layers::masked_softmax;
 pub use layers::{ELU, LeakyReLU, PReLU, ReLU, Softmax};
 
 use super::CallCx;
-use super::layer::{BuildCx, LayerDef};
+use super::layer::{BuildCx, LayerDef, floats};
 use crate::diag::Problem;
-use crate::ir::{Graph, NodeId};
+use crate::ir::{DType, Graph, NodeId, TensorType};
 
 /// An elementwise function, or one along the last axis. Give it to a layer, `Dense::new(10).activation(Relu)`,
 /// or apply it as one, `Relu.apply(&x)`.
@@ -282,6 +282,14 @@ impl LayerDef for Activation {
 
     fn supports_masking(&self) -> bool {
         true
+    }
+
+    /// Keras's `relu` and its like give whole numbers for whole numbers, which do not exist here.
+    fn operands(&self, given: &[TensorType]) -> Vec<DType> {
+        match self {
+            Activation::Linear | Activation::Relu | Activation::Relu6 => given.iter().map(|ty| ty.dtype).collect(),
+            _ => floats(given),
+        }
     }
 
     fn build(&self, cx: &mut BuildCx<'_>) -> Result<(), Problem> {

@@ -4,10 +4,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{AttentionArguments, all, attention_setters, causal};
 use crate::diag::{Code, Problem};
-use crate::ir::{Dim, NodeId, Shape};
+use crate::ir::{DType, Dim, NodeId, Shape, TensorType};
 use crate::model::CallCx;
 use crate::model::initializer::Initializer;
-use crate::model::layer::{BuildCx, Layer, LayerDef, Weight};
+use crate::model::layer::{BuildCx, Layer, LayerDef, Weight, floats};
 use crate::model::setters::setters;
 
 /// How [`Attention`] compares a query with a key.
@@ -158,6 +158,10 @@ impl LayerDef for Attention {
         2..=3
     }
 
+    fn operands(&self, given: &[TensorType]) -> Vec<DType> {
+        floats(given)
+    }
+
     fn build(&self, cx: &mut BuildCx<'_>) -> Result<(), Problem> {
         self.attention.check(self.kind())?;
         check(cx, self.kind())?;
@@ -209,6 +213,10 @@ impl LayerDef for AdditiveAttention {
 
     fn arity(&self) -> RangeInclusive<usize> {
         2..=3
+    }
+
+    fn operands(&self, given: &[TensorType]) -> Vec<DType> {
+        floats(given)
     }
 
     fn build(&self, cx: &mut BuildCx<'_>) -> Result<(), Problem> {

@@ -5,10 +5,10 @@ use serde::{Deserialize, Serialize};
 use super::attention_setters;
 use super::heads::{Extents, HeadArguments, Heads, Layout, Operands, features, projection_parts};
 use crate::diag::Problem;
-use crate::ir::NodeId;
+use crate::ir::{DType, NodeId, TensorType};
 use crate::model::CallCx;
 use crate::model::affine::KernelAndBias;
-use crate::model::layer::{BuildCx, CallForm, Layer, LayerDef};
+use crate::model::layer::{BuildCx, CallForm, Layer, LayerDef, floats};
 use crate::model::regularizer::Regularizer;
 use crate::model::saved::Part;
 use crate::model::setters::{Has, has, setters};
@@ -77,6 +77,10 @@ impl LayerDef for GroupQueryAttention {
 
     fn parts(&self) -> Vec<Part> {
         projection_parts(["_query_dense", "_key_dense", "_value_dense", "_output_dense"], self.heads.use_gate)
+    }
+
+    fn operands(&self, given: &[TensorType]) -> Vec<DType> {
+        floats(given)
     }
 
     fn build(&self, cx: &mut BuildCx<'_>) -> Result<(), Problem> {

@@ -5,11 +5,11 @@ use serde::{Deserialize, Serialize};
 use super::attention_setters;
 use super::heads::{Extents, HeadArguments, Heads, Layout, Operands, features, projection_parts};
 use crate::diag::{Code, Problem};
-use crate::ir::{NodeId, Shape};
+use crate::ir::{DType, NodeId, Shape, TensorType};
 use crate::model::CallCx;
 use crate::model::affine::KernelAndBias;
 use crate::model::axes::Axes;
-use crate::model::layer::{BuildCx, CallForm, Layer, LayerDef};
+use crate::model::layer::{BuildCx, CallForm, Layer, LayerDef, floats};
 use crate::model::regularizer::Regularizer;
 use crate::model::saved::Part;
 use crate::model::setters::{Has, has, setters};
@@ -137,6 +137,10 @@ impl LayerDef for MultiHeadAttention {
 
     fn parts(&self) -> Vec<Part> {
         projection_parts(["query_dense", "key_dense", "value_dense", "output_dense"], self.heads.use_gate)
+    }
+
+    fn operands(&self, given: &[TensorType]) -> Vec<DType> {
+        floats(given)
     }
 
     fn build(&self, cx: &mut BuildCx<'_>) -> Result<(), Problem> {

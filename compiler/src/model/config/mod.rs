@@ -131,6 +131,10 @@ const SHARED: &[(&str, Option<&str>)] = &[
     ("sparse", Some("false")),
     ("ragged", Some("false")),
     ("axis", Some("-1")),
+    // Of an optimizer around another one.
+    ("use_ema", Some("false")),
+    ("ema_momentum", None),
+    ("dynamic", Some("true")),
 ];
 
 /// Whether an argument that a class does not have can be passed over. Null says that something is not used.

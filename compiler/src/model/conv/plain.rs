@@ -4,11 +4,11 @@ use serde::{Deserialize, Serialize};
 
 use super::{ConvArguments, convolution};
 use crate::diag::Problem;
-use crate::ir::NodeId;
+use crate::ir::{DType, NodeId, TensorType};
 use crate::model::activation::Activation;
 use crate::model::affine::KernelAndBias;
 use crate::model::call::CallCx;
-use crate::model::layer::{BuildCx, Layer, LayerDef};
+use crate::model::layer::{BuildCx, Layer, LayerDef, floats};
 use crate::model::setters::{has, setters};
 use crate::model::window::{Extents, ranked};
 
@@ -68,6 +68,10 @@ impl<const N: usize> Layer<Conv<N>> {
 impl<const N: usize> LayerDef for Conv<N> {
     fn kind(&self) -> &'static str {
         ranked::<N>(["Conv1D", "Conv2D", "Conv3D"])
+    }
+
+    fn operands(&self, given: &[TensorType]) -> Vec<DType> {
+        floats(given)
     }
 
     fn build(&self, cx: &mut BuildCx<'_>) -> Result<(), Problem> {

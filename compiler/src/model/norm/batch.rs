@@ -3,10 +3,10 @@ use serde::{Deserialize, Serialize};
 use super::gamma_beta::GammaBeta;
 use super::{inverse_root, moments};
 use crate::diag::{Code, Problem};
-use crate::ir::{DType, NodeId, Shape};
+use crate::ir::{DType, NodeId, Shape, TensorType};
 use crate::model::CallCx;
 use crate::model::initializer::Initializer;
-use crate::model::layer::{BuildCx, Layer, LayerDef, Weight, resolve_axis};
+use crate::model::layer::{BuildCx, Layer, LayerDef, Weight, floats, resolve_axis};
 use crate::model::numbers::{fraction, positive};
 use crate::model::setters::{has, setters};
 
@@ -92,6 +92,10 @@ impl LayerDef for BatchNormalization {
 
     fn supports_masking(&self) -> bool {
         true
+    }
+
+    fn operands(&self, given: &[TensorType]) -> Vec<DType> {
+        floats(given)
     }
 
     fn build(&self, cx: &mut BuildCx<'_>) -> Result<(), Problem> {

@@ -13,6 +13,7 @@ mod adamw;
 mod ftrl;
 mod lamb;
 mod lion;
+mod loss_scale;
 mod muon;
 mod nadam;
 pub(crate) mod options;
@@ -36,6 +37,7 @@ pub use adamw::AdamW;
 pub use ftrl::Ftrl;
 pub use lamb::Lamb;
 pub use lion::Lion;
+pub use loss_scale::{LossScale, LossScaleOptimizer};
 pub use muon::Muon;
 pub use nadam::Nadam;
 pub use options::Options;
@@ -69,6 +71,11 @@ pub trait Optimizer: fmt::Debug + Any {
     /// Scalars that are kept once for all parameters, with their first values.
     fn scalars(&self) -> Vec<(&'static str, f64)> {
         Vec::new()
+    }
+
+    /// How the loss is scaled before its gradients are taken, if it is.
+    fn loss_scale(&self) -> Option<LossScale> {
+        None
     }
 
     /// The optimizer that this one points to.
@@ -122,6 +129,10 @@ macro_rules! pointers {
 
                 fn scalars(&self) -> Vec<(&'static str, f64)> {
                     (**self).scalars()
+                }
+
+                fn loss_scale(&self) -> Option<LossScale> {
+                    (**self).loss_scale()
                 }
 
                 fn pointed(&self) -> Option<&dyn Optimizer> {

@@ -32,7 +32,16 @@ pub(crate) fn state(optimizer: &dyn Optimizer, params: &[&Variable]) -> Vec<Kept
         ty: TensorType::scalar(dtype),
         role: Role::Cell(format!("{OPTIMIZER}/{name}"), start),
     };
-    let mut list = vec![scalar(DType::U32, "iterations", 0.0)];
+    let mut list = Vec::new();
+    if optimizer.loss_scale().is_some() {
+        // Keras has a number of steps and a learning rate for the outer optimizer too, which mean nothing.
+        list.push(Kept { ty: TensorType::scalar(DType::I32), role: Role::Placeholder });
+        list.push(scalar(DType::F32, "outer_learning_rate", 0.0));
+        list.push(scalar(DType::U32, "step_counter", 0.0));
+        let initial = optimizer.loss_scale().map_or(0.0, |scale| scale.initial);
+        list.push(scalar(DType::F32, "dynamic_scale", initial));
+    }
+    list.push(scalar(DType::U32, "iterations", 0.0));
     if let LearningRate::Constant(rate) = optimizer.learning_rate() {
         list.push(scalar(DType::F32, "learning_rate", *rate));
     }

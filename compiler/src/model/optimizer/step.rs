@@ -1,8 +1,9 @@
 //! One step of an optimizer over some parameters, in Keras's order: gradients are accumulated and clipped, weights
 //! decay, the rule changes them, averages follow, constraints are met.
 
-use super::{Optimizer, Options, Parameter, StepCx, Update};
+use super::{LossScale, Optimizer, Options, Parameter, StepCx, Update};
 use crate::grad;
+use crate::ir::graph::Assign;
 use crate::ir::{DType, Graph, NodeId, ReduceFn, Site, SourceLine, StorageId, TensorType};
 use crate::model::schedule::LearningRate;
 use crate::model::store::Store;
@@ -37,8 +38,56 @@ struct Accumulation {
 }
 
 impl Step<'_> {
-    /// Adds the step down the gradients of a loss.
+    /// Adds the step down the gradients of a loss, which is scaled first where the optimizer says so.
     pub fn add(&self, g: &mut Graph, store: &mut Store, loss: NodeId) -> Result<(), grad::GradError> {
+        let weights: Vec<NodeId> = self.params.iter().map(|&id| store.read(g, id)).collect();
+        let Some(LossScale { initial, growth_steps }) = self.optimizer.loss_scale() else {
+            let gradients = grad::gradients(g, loss, &weights)?;
+            self.apply(g, store, &weights, &gradients);
+            return Ok(());
+        };
+        let cell = |name: &str| format!("{}/{name}", self.prefix);
+        let steps_cell = store.training(&cell("step_counter"), TensorType::scalar(DType::U32), 0.0);
+        let scale_cell = store.training(&cell("dynamic_scale"), TensorType::scalar(DType::F32), initial);
+        self.enter(g, None);
+        let (steps, scale) = (store.read(g, steps_cell), store.read(g, scale_cell));
+        let scaled = g.mul(loss, scale);
+        let scaled = grad::gradients(g, scaled, &weights)?;
+        self.enter(g, None);
+        let finite = finite(g, &scaled);
+        let unscaled = |g: &mut Graph, gradient: NodeId| match g.splat(gradient) {
+            Some(0.0) => gradient,
+            _ => {
+                let scale = g.broadcast_like(scale, gradient);
+                g.div(gradient, scale)
+            }
+        };
+        let gradients: Vec<NodeId> = scaled.into_iter().map(|gradient| unscaled(g, gradient)).collect();
+        let before = g.assigns.len();
+        self.apply(g, store, &weights, &gradients);
+        self.enter(g, None);
+        // A step down gradients that are not finite is none.
+        for at in before..g.assigns.len() {
+            let Assign { target, node } = g.assigns[at];
+            let old = store.read(g, target);
+            g.assigns[at].node = choose(g, finite, node, old);
+        }
+        let last = g.lit_like(steps, f64::from(growth_steps - 1));
+        let grows = g.eq(steps, last);
+        let none = g.lit_like(steps, 0.0);
+        let next = g.add_s(steps, 1.0);
+        let counted = g.select(grows, none, next);
+        let counted = g.select(finite, counted, none);
+        let (doubled, halved) = (g.mul_s(scale, 2.0), g.mul_s(scale, 0.5));
+        let grown = g.select(grows, doubled, scale);
+        let changed = g.select(finite, grown, halved);
+        g.assign(steps_cell, counted);
+        g.assign(scale_cell, changed);
+        Ok(())
+    }
+
+    /// Adds the step down some gradients.
+    fn apply(&self, g: &mut Graph, store: &mut Store, weights: &[NodeId], gradients: &[NodeId]) {
         let Step { optimizer, params, .. } = self;
         let options = optimizer.options();
         let scalar = TensorType::scalar;
@@ -49,8 +98,6 @@ impl Step<'_> {
             }
             LearningRate::Schedule(_) => None,
         };
-        let weights: Vec<NodeId> = params.iter().map(|&id| store.read(g, id)).collect();
-        let gradients = grad::gradients(g, loss, &weights)?;
         self.enter(g, None);
         let count = store.read(g, iterations);
         let next = g.add_s(count, 1.0);
@@ -77,7 +124,7 @@ impl Step<'_> {
         };
         let mut list: Vec<Stepped> = params
             .iter()
-            .zip(weights.iter().zip(&gradients))
+            .zip(weights.iter().zip(gradients))
             .map(|(&id, (&old, &gradient))| Stepped {
                 id,
                 name: store.cell(id).name.clone(),
@@ -108,7 +155,6 @@ impl Step<'_> {
             }
         }
         g.assign(iterations, next);
-        Ok(())
     }
 
     /// New nodes belong to the optimizer's work on a parameter, or on all.
@@ -283,6 +329,24 @@ fn clip(g: &mut Graph, options: &Options, list: &mut [Stepped]) {
             *gradient = g.min_s(clipped, limit);
         }
     }
+}
+
+/// Whether all elements of some tensors are finite, a scalar.
+fn finite(g: &mut Graph, list: &[NodeId]) -> NodeId {
+    let each: Vec<NodeId> = list
+        .iter()
+        .map(|&x| {
+            let size = g.abs(x);
+            let largest = g.lit_like(size, f64::from(f32::MAX));
+            let finite = g.le(size, largest);
+            let finite = g.cast(finite, DType::F32);
+            let axes: Vec<usize> = (0..g.ty(finite).shape.rank()).collect();
+            g.reduce(ReduceFn::Min, finite, &axes)
+        })
+        .collect();
+    let all = each.into_iter().reduce(|a, b| g.min(a, b)).unwrap_or_else(|| g.scalar(DType::F32, 1.0));
+    let zero = g.lit_like(all, 0.0);
+    g.gt(all, zero)
 }
 
 /// The norm of all elements of some tensors.

@@ -8,10 +8,10 @@ use serde::{Deserialize, Serialize};
 use super::arguments::SequenceArguments;
 use super::run::{RecurrentDef, flip, refuse};
 use crate::diag::Problem;
-use crate::ir::NodeId;
+use crate::ir::{DType, NodeId, TensorType};
 use crate::model::call::{CallCx, Masked};
 use crate::model::graph::MaskedType;
-use crate::model::layer::{AnyLayer, BuildCx, CallForm, IntoLayer, Layer, LayerDef};
+use crate::model::layer::{AnyLayer, BuildCx, CallForm, IntoLayer, Layer, LayerDef, floats};
 use crate::model::regularizer::Regularizer;
 use crate::model::saved::Part;
 
@@ -153,6 +153,10 @@ impl LayerDef for Bidirectional {
             vec![part("forward_layer", forward), part("backward_layer", backward)]
         };
         self.directions.as_ref().map_or(Vec::new(), both)
+    }
+
+    fn operands(&self, given: &[TensorType]) -> Vec<DType> {
+        floats(given)
     }
 
     fn build(&self, cx: &mut BuildCx<'_>) -> Result<(), Problem> {

@@ -9,13 +9,13 @@ use super::arguments::{CellArguments, SequenceArguments};
 use super::cell::CellDef;
 use super::run::{Recurrence, RecurrentDef};
 use crate::diag::Problem;
-use crate::ir::NodeId;
+use crate::ir::{DType, NodeId, TensorType};
 use crate::model::activation::Activation;
 use crate::model::affine::KernelAndBias;
 use crate::model::call::CallCx;
 use crate::model::constraint::Constraint;
 use crate::model::initializer::Initializer;
-use crate::model::layer::{BuildCx, CallForm, Layer, LayerDef};
+use crate::model::layer::{BuildCx, CallForm, Layer, LayerDef, floats};
 use crate::model::regularizer::Regularizer;
 use crate::model::saved::Part;
 use crate::model::setters::{Has, setters};
@@ -76,6 +76,10 @@ impl<C: LayerCell> LayerDef for Recurrent<C> {
 
     fn parts(&self) -> Vec<Part> {
         self.recurrence().parts()
+    }
+
+    fn operands(&self, given: &[TensorType]) -> Vec<DType> {
+        floats(given)
     }
 
     fn build(&self, cx: &mut BuildCx<'_>) -> Result<(), Problem> {

@@ -9,9 +9,9 @@ use super::arguments::SequenceArguments;
 use super::cell::{AnyCell, IntoCell};
 use super::run::{Recurrence, RecurrentDef};
 use crate::diag::Problem;
-use crate::ir::NodeId;
+use crate::ir::{DType, NodeId, TensorType};
 use crate::model::call::CallCx;
-use crate::model::layer::{BuildCx, CallForm, Layer, LayerDef};
+use crate::model::layer::{BuildCx, CallForm, Layer, LayerDef, floats};
 use crate::model::saved::Part;
 use crate::model::setters::has;
 
@@ -86,6 +86,10 @@ impl LayerDef for RNN {
 
     fn parts(&self) -> Vec<Part> {
         self.recurrence().map_or(Vec::new(), |recurrence| recurrence.parts())
+    }
+
+    fn operands(&self, given: &[TensorType]) -> Vec<DType> {
+        floats(given)
     }
 
     fn build(&self, cx: &mut BuildCx<'_>) -> Result<(), Problem> {

@@ -1,5 +1,7 @@
 //! A layer applied to every step.
 
+use std::rc::Rc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::diag::Problem;
@@ -31,6 +33,11 @@ fn child(cx: &mut CallCx<'_>, layer: &AnyLayer, node: NodeId, mask: Option<NodeI
     cx.child_unpenalized(&layer.own_name(), layer, Masked { node, mask })
 }
 
+/// One step of a sequence.
+fn step_of(sequence: &TensorType) -> TensorType {
+    TensorType::new(sequence.dtype, sequence.shape.without(&[1]))
+}
+
 /// Whether a layer or one inside it keeps state.
 fn keeps_state(layer: &AnyLayer) -> bool {
     let inside = |model: &crate::model::SubModel| model.graph.layers().iter().any(|(_, layer)| keeps_state(layer));
@@ -50,6 +57,15 @@ impl LayerDef for TimeDistributed {
         self.layer.iter().map(|layer| Part::layer("layer", layer)).collect()
     }
 
+    fn settle(&self, given: &[MaskedType], _: &AnyLayer) -> Option<Rc<dyn LayerDef>> {
+        let (layer, [given]) = (self.layer.as_ref()?, given) else { return None };
+        if given.ty.shape.rank() < 2 {
+            return None;
+        }
+        let def = layer.def.settle(&[step_of(&given.ty).into()], layer)?;
+        Some(Rc::new(TimeDistributed { layer: Some(AnyLayer { def, core: layer.core.clone() }) }))
+    }
+
     fn build(&self, cx: &mut BuildCx<'_>) -> Result<(), Problem> {
         let Some(layer) = &self.layer else { return Err(Problem::value("TimeDistributed without a layer")) };
         let item = cx.any_item()?;
@@ -61,8 +77,7 @@ impl LayerDef for TimeDistributed {
             let kind = layer.definition().kind();
             return Err(Problem::value(format!("TimeDistributed takes a layer with one result, {kind} has several")));
         }
-        let input = cx.input();
-        let step = TensorType::new(input.dtype, input.shape.without(&[1]));
+        let step = step_of(cx.input());
         let mask = cx.mask(0).filter(|m| m.shape.rank() > 1);
         let mask = mask.map(|m| TensorType::new(m.dtype, m.shape.without(&[1])));
         layer.build(&[MaskedType { ty: step, mask }])
