@@ -4,7 +4,7 @@ use std::cell::{Ref, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use super::call::{CallCx, Masked};
+use super::call::CallCx;
 use super::check;
 use super::compile::{Compiled, Losses, Metrics, TargetDecl, Tracked};
 use super::entry::{Entry, EntrySpec};
@@ -14,6 +14,7 @@ use super::lower;
 use super::metric::Metric;
 use super::optimizer::Optimizer;
 use super::output::{self, Output, Place};
+use super::saved::Held;
 use super::sequential::{self, Chain};
 use super::store::RESERVED;
 use super::tensor::{self, Tensor};
@@ -562,17 +563,35 @@ fn set_trainable(graph: &LayerGraph, path: &str, trainable: bool) -> bool {
         None => (path, None),
     };
     let mut found = false;
-    for (name, layer) in graph.layers() {
-        if name != head {
-            continue;
-        }
-        match (rest, layer.def.submodel()) {
-            (None, _) => {
-                layer.core.trainable.set(trainable);
-                found = true;
-            }
-            (Some(rest), Some(inner)) => found |= set_trainable(&inner.graph, rest, trainable),
-            (Some(_), None) => {}
+    for (_, layer) in graph.layers().into_iter().filter(|(name, _)| *name == head) {
+        found |= set_trainable_in(layer, rest, trainable);
+    }
+    found
+}
+
+/// Sets the flag of a layer, or of what is at a path inside it: layers of a model, and what a wrapper wraps, by the
+/// names that their weights have.
+fn set_trainable_in(layer: &AnyLayer, path: Option<&str>, trainable: bool) -> bool {
+    let Some(path) = path else {
+        layer.set_trainable(trainable);
+        return true;
+    };
+    if let Some(inner) = layer.def.submodel() {
+        return set_trainable(&inner.graph, path, trainable);
+    }
+    let inside = layer.def.parts().into_iter().flat_map(|part| match part.held {
+        Held::Half(inner, _) | Held::Layer(inner) => vec![(inner.own_name(), inner)],
+        Held::Layers(list) => list,
+        Held::Scope(..) | Held::Weight(..) => Vec::new(),
+    });
+    let below = |name: &str| match path.strip_prefix(name)? {
+        "" => Some(None),
+        rest => rest.strip_prefix('/').map(Some),
+    };
+    let mut found = false;
+    for (name, inner) in inside {
+        if let Some(rest) = below(&name) {
+            found |= set_trainable_in(&inner, rest, trainable);
         }
     }
     found
@@ -659,7 +678,7 @@ impl LayerDef for SubModel {
 
     fn call(&self, cx: &mut CallCx<'_>, inputs: &[NodeId]) -> Vec<NodeId> {
         let ports = self.graph.inputs.iter().map(|&call| Port { call, output: 0 });
-        let masked = inputs.iter().enumerate().map(|(i, &node)| Masked { node, mask: cx.mask(i) });
+        let masked = inputs.iter().enumerate().map(|(i, &node)| cx.masked_input(i, node));
         let inputs = ports.zip(masked).collect();
         let outputs = self.graph.outputs.iter().map(|o| o.port);
         let wanted: Vec<Port> = outputs.chain(self.graph.losses.iter().copied()).collect();

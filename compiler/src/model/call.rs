@@ -37,11 +37,13 @@ pub struct CallCx<'a> {
 pub struct Masked {
     pub node: NodeId,
     pub mask: Option<NodeId>,
+    /// Whether the call that takes the tensor was given the mask as an argument; otherwise it travels with the tensor.
+    pub given: bool,
 }
 
 impl From<NodeId> for Masked {
     fn from(node: NodeId) -> Masked {
-        Masked { node, mask: None }
+        Masked { node, mask: None, given: false }
     }
 }
 
@@ -57,10 +59,10 @@ struct Frame {
     source: Option<SourceLine>,
     /// The seed of its draws, if it has one of its own.
     seed: Option<u64>,
-    /// The masks of its inputs.
-    masks: Vec<Option<NodeId>>,
-    /// The masks that it gave its results itself.
-    chosen: HashMap<usize, Option<NodeId>>,
+    /// Its inputs.
+    inputs: Vec<Masked>,
+    /// The masks that it gave its results itself, and whether the next call is given them.
+    chosen: HashMap<usize, (Option<NodeId>, bool)>,
     /// See [`CallCx::use_up_masks`].
     uses_up: bool,
     /// The penalty on its results.
@@ -98,7 +100,7 @@ impl<'a> CallCx<'a> {
             trainable: true,
             source: None,
             seed: None,
-            masks: Vec::new(),
+            inputs: Vec::new(),
             chosen: HashMap::new(),
             uses_up: false,
             penalty: None,
@@ -129,7 +131,20 @@ impl<'a> CallCx<'a> {
 
     /// The mask of an input, if it has one.
     pub fn mask(&self, input: usize) -> Option<NodeId> {
-        self.frame.masks.get(input).copied().flatten()
+        self.frame.inputs.get(input)?.mask
+    }
+
+    /// The mask of an input, if this call was given it as an argument ([`Tensor::with_mask`]); none that only travels with
+    /// the tensor.
+    ///
+    /// [`Tensor::with_mask`]: super::tensor::Tensor::with_mask
+    pub fn given_mask(&self, input: usize) -> Option<NodeId> {
+        self.frame.inputs.get(input).filter(|input| input.given)?.mask
+    }
+
+    /// An input with its mask, as a call inside the layer takes it.
+    pub(crate) fn masked_input(&self, input: usize, node: NodeId) -> Masked {
+        Masked { node, mask: self.mask(input), given: false }
     }
 
     /// Gives a result a mask, or none, whatever [`LayerDef::supports_masking`](super::layer::LayerDef) says.
@@ -139,7 +154,12 @@ impl<'a> CallCx<'a> {
         {
             self.fault(format!("gives a result a mask of {ty}"))
         }
-        self.frame.chosen.insert(result, mask);
+        self.frame.chosen.insert(result, (mask, false));
+    }
+
+    /// Gives a result a mask that counts as an argument of the calls that take the result.
+    pub(crate) fn give_mask(&mut self, result: usize, mask: NodeId) {
+        self.frame.chosen.insert(result, (Some(mask), true));
     }
 
     /// Takes the masks of the inputs from them, so that layers that are called with the same tensors later see none.
@@ -323,7 +343,9 @@ impl<'a> CallCx<'a> {
     fn frame_of(&mut self, name: &str, source: Option<SourceLine>, layer: &AnyLayer) -> Frame {
         let path = self.below(name);
         let trainable = self.frame.trainable && layer.core.trainable.get();
+        let frozen = layer.frozen();
         for weight in layer.weights() {
+            let trainable = trainable && !frozen.iter().any(|part| weight.name.starts_with(part));
             self.store.weight(layer.core.id, &path, &source, trainable, &weight);
         }
         let penalty = layer.activity_regularizer();
@@ -336,7 +358,7 @@ impl<'a> CallCx<'a> {
             trainable,
             source,
             seed: None,
-            masks: Vec::new(),
+            inputs: Vec::new(),
             chosen: HashMap::new(),
             uses_up: false,
             penalty,
@@ -346,8 +368,8 @@ impl<'a> CallCx<'a> {
     /// The frame of a part of the layer that is being called.
     fn frame_of_part(&self, name: &str, kind: &'static str) -> Frame {
         let (path, prefix) = (self.below(name), format!("{}{name}/", self.frame.prefix));
-        let (masks, chosen) = (Vec::new(), HashMap::new());
-        Frame { path, kind, prefix, masks, chosen, uses_up: false, penalty: None, ..self.frame.clone() }
+        let (inputs, chosen) = (Vec::new(), HashMap::new());
+        Frame { path, kind, prefix, inputs, chosen, uses_up: false, penalty: None, ..self.frame.clone() }
     }
 
     fn below(&self, name: &str) -> String {
@@ -376,10 +398,11 @@ impl<'a> CallCx<'a> {
         self.inside(frame, run).0
     }
 
-    /// Calls a definition as a part of the layer.
-    pub(crate) fn part(&mut self, name: &str, def: &dyn LayerDef, inputs: &[Masked]) -> Vec<Masked> {
-        let frame = self.frame_of_part(name, def.kind());
-        self.called(frame, def, inputs).results
+    /// Calls a layer whose weights are a part of this one's, which begins with its name.
+    pub(crate) fn half(&mut self, half: &AnyLayer, inputs: &[Masked]) -> Vec<Masked> {
+        let frame = self.frame_of_part(&half.own_name(), half.def.kind());
+        let trainable = frame.trainable && half.is_trainable();
+        self.called(Frame { trainable, ..frame }, &*half.def, inputs).results
     }
 
     /// Something that is done as another layer, whose weights get paths below this layer's.
@@ -389,8 +412,8 @@ impl<'a> CallCx<'a> {
     }
 
     fn called(&mut self, frame: Frame, def: &dyn LayerDef, inputs: &[Masked]) -> Called {
-        let (nodes, masks): (Vec<NodeId>, Vec<Option<NodeId>>) = inputs.iter().map(|i| (i.node, i.mask)).unzip();
-        let (results, frame) = self.inside(Frame { masks, ..frame }, |cx| {
+        let nodes: Vec<NodeId> = inputs.iter().map(|input| input.node).collect();
+        let (results, frame) = self.inside(Frame { inputs: inputs.to_vec(), ..frame }, |cx| {
             let types: Vec<TensorType> = nodes.iter().map(|&node| cx.graph.ty(node).clone()).collect();
             let operands = nodes.iter().zip(def.operands(&types));
             let nodes: Vec<NodeId> = operands.map(|(&node, dtype)| cx.graph.cast(node, dtype)).collect();
@@ -399,11 +422,14 @@ impl<'a> CallCx<'a> {
             results.iter().for_each(|&result| cx.penalize_activity(penalty, result));
             results
         });
-        let Frame { masks, chosen, uses_up, .. } = frame;
+        let Frame { inputs, chosen, uses_up, .. } = frame;
         let passes = def.supports_masking();
-        let passed = |i: usize| if passes { masks.get(i).copied().flatten() } else { None };
-        let mask = |i: usize| chosen.get(&i).copied().unwrap_or_else(|| passed(i));
-        let results = results.into_iter().enumerate().map(|(i, node)| Masked { node, mask: mask(i) }).collect();
+        let passed = |i: usize| if passes { inputs.get(i).and_then(|input| input.mask) } else { None };
+        let masked = |(i, node)| {
+            let (mask, given) = chosen.get(&i).copied().unwrap_or_else(|| (passed(i), false));
+            Masked { node, mask, given }
+        };
+        let results = results.into_iter().enumerate().map(masked).collect();
         Called { results, uses_up }
     }
 
@@ -416,7 +442,9 @@ impl<'a> CallCx<'a> {
             let tensors: Vec<Masked> = args.iter().map(|port| values[port]).collect();
             let called = self.enter(name, Some(source.clone()), layer, &tensors);
             if called.uses_up {
-                args.iter().for_each(|port| values.insert(*port, values[port].node.into()).map_or((), drop));
+                for port in args.iter().flat_map(|port| layers.unmasked(*port)) {
+                    values.insert(port, values[&port].node.into());
+                }
             }
             for (output, result) in called.results.into_iter().enumerate() {
                 values.insert(Port { call: index, output }, result);
@@ -468,12 +496,13 @@ pub(crate) fn infer(layer: &AnyLayer, inputs: &[MaskedType]) -> Result<Inferred,
             .map(|(i, input)| Masked {
                 node: declare(format!("x{i}"), &input.ty),
                 mask: input.mask.as_ref().map(|ty| declare(format!("mask{i}"), ty)),
+                given: input.given,
             })
             .collect();
         let mut cx = CallCx::new(&mut graph, &mut store, training);
         let Called { results, uses_up } = cx.enter("probe", None, layer, &nodes);
         let ty = |node| graph.ty(node).clone();
-        let results = results.iter().map(|r| MaskedType { ty: ty(r.node), mask: r.mask.map(ty) }).collect();
+        let results = results.iter().map(|r| MaskedType { ty: ty(r.node), mask: r.mask.map(ty), given: r.given }).collect();
         Inferred { results, uses_up }
     };
     let quiet = |training| {

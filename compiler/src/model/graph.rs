@@ -24,11 +24,13 @@ pub struct Port {
 pub struct MaskedType {
     pub ty: TensorType,
     pub mask: Option<TensorType>,
+    /// Whether the mask is an argument of the calls that take the tensor.
+    pub given: bool,
 }
 
 impl From<TensorType> for MaskedType {
     fn from(ty: TensorType) -> MaskedType {
-        MaskedType { ty, mask: None }
+        MaskedType { ty, mask: None, given: false }
     }
 }
 
@@ -163,6 +165,17 @@ impl LayerGraph {
     /// Gives a tensor a mask of a type, or takes its mask.
     pub fn set_mask(&mut self, port: Port, mask: Option<TensorType>) {
         self.graph[port.call].results[port.output].mask = mask;
+    }
+
+    /// A tensor, and where a call was only given a mask for it, the tensor without: what loses its mask together.
+    pub fn unmasked(&self, port: Port) -> Vec<Port> {
+        let mut ports = vec![port];
+        while let Call { role: Role::Layer(layer), args, .. } = &self.graph[ports[ports.len() - 1].call]
+            && layer.def.kind() == super::mask::GIVEN
+        {
+            ports.extend(args.first());
+        }
+        ports
     }
 
     /// Every call after those that it depends on: as they were added, where that is such an order.

@@ -88,10 +88,7 @@ impl LayerDef for Lambda {
     }
 
     fn build(&self, cx: &mut BuildCx<'_>) -> Result<(), Problem> {
-        let inputs = cx.inputs().iter().enumerate();
-        let inputs: Vec<MaskedType> =
-            inputs.map(|(i, ty)| MaskedType { ty: ty.clone(), mask: cx.mask(i).cloned() }).collect();
-        match has_weights(&self.trace(&inputs)?.graph) {
+        match has_weights(&self.trace(&cx.masked_inputs())?.graph) {
             false => Ok(()),
             true => Err(Problem::new(Code::Layer, "a Lambda applies layers with weights, which it cannot own")
                 .help("make a Model of them and apply it as a layer")),
@@ -102,6 +99,7 @@ impl LayerDef for Lambda {
         let masked = |(i, &x): (usize, &NodeId)| MaskedType {
             ty: cx.ty(x).clone(),
             mask: cx.mask(i).map(|mask| cx.ty(mask).clone()),
+            given: false,
         };
         let inputs: Vec<MaskedType> = x.iter().enumerate().map(masked).collect();
         match self.trace(&inputs) {

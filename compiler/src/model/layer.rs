@@ -20,7 +20,7 @@ use super::constraint::Constraint;
 use super::graph::MaskedType;
 use super::initializer::Initializer;
 use super::regularizer::Regularizer;
-use super::saved::Part;
+use super::saved::{Held, Part};
 use super::tensor::Tensor;
 use crate::diag::{Code, Problem, count};
 use crate::ir::{DType, NodeId, Shape, StorageKind, TensorType};
@@ -223,7 +223,7 @@ const MAX_WEIGHT: usize = 1 << 28;
 pub struct BuildCx<'a> {
     kind: &'static str,
     inputs: &'a [TensorType],
-    masks: &'a [Option<TensorType>],
+    masks: &'a [(Option<TensorType>, bool)],
     weights: Vec<Weight>,
 }
 
@@ -245,7 +245,18 @@ impl BuildCx<'_> {
 
     /// The type of an input's mask, if it has one.
     pub fn mask(&self, input: usize) -> Option<&TensorType> {
-        self.masks.get(input)?.as_ref()
+        self.masks.get(input)?.0.as_ref()
+    }
+
+    /// The type of an input's mask, if the call was given it: see [`CallCx::given_mask`].
+    pub fn given_mask(&self, input: usize) -> Option<&TensorType> {
+        self.masks.get(input).filter(|(_, given)| *given)?.0.as_ref()
+    }
+
+    /// The types of all inputs with their masks, as a call inside the layer takes them.
+    pub(crate) fn masked_inputs(&self) -> Vec<MaskedType> {
+        let masked = |(i, ty): (usize, &TensorType)| MaskedType { ty: ty.clone(), mask: self.mask(i).cloned(), given: false };
+        self.inputs.iter().enumerate().map(masked).collect()
     }
 
     /// Declares a weight.
@@ -286,7 +297,7 @@ impl BuildCx<'_> {
         inputs: &[MaskedType],
         build: impl FnOnce(&mut BuildCx<'_>) -> Result<(), Problem>,
     ) -> Result<(), Problem> {
-        let (types, masks): (Vec<TensorType>, Vec<_>) = inputs.iter().map(|i| (i.ty.clone(), i.mask.clone())).unzip();
+        let (types, masks) = apart(inputs);
         let mut part = BuildCx { kind, inputs: &types, masks: &masks, weights: Vec::new() };
         build(&mut part)?;
         let named = |w: Weight| Weight { name: format!("{name}/{}", w.name), ..w };
@@ -353,6 +364,11 @@ impl BuildCx<'_> {
     }
 }
 
+/// Types, and masks with whether the call was given them.
+fn apart(inputs: &[MaskedType]) -> (Vec<TensorType>, Vec<(Option<TensorType>, bool)>) {
+    inputs.iter().map(|input| (input.ty.clone(), (input.mask.clone(), input.given))).unzip()
+}
+
 /// See [`BuildCx::axis`].
 pub(crate) fn resolve_axis(kind: &str, axis: isize, shape: &Shape) -> Result<usize, Problem> {
     let rank = shape.rank() as isize;
@@ -408,6 +424,15 @@ impl AnyLayer {
         AnyLayer { def, core: Rc::new(Core::new()) }
     }
 
+    /// A layer with a definition and weights of its own, and with this one's name, flag and penalty.
+    pub(crate) fn twin(&self, def: Rc<dyn LayerDef>) -> AnyLayer {
+        let layer = AnyLayer::from_def(def);
+        layer.set_name(&self.name().unwrap_or_default());
+        layer.set_trainable(self.is_trainable());
+        layer.set_activity_regularizer(self.activity_regularizer());
+        layer
+    }
+
     pub(crate) fn definition(&self) -> &dyn LayerDef {
         &*self.def
     }
@@ -432,6 +457,23 @@ impl AnyLayer {
 
     pub(crate) fn set_trainable(&self, trainable: bool) {
         self.core.trainable.set(trainable);
+    }
+
+    /// What the names of those of its weights begin with that belong to a frozen part of it.
+    pub(crate) fn frozen(&self) -> Vec<String> {
+        fn walk(parts: &[Part], prefix: &str, frozen: &mut Vec<String>) {
+            for part in parts {
+                match &part.held {
+                    Held::Half(half, _) if !half.is_trainable() => frozen.push(format!("{prefix}{}/", half.own_name())),
+                    Held::Half(half, parts) => walk(parts, &format!("{prefix}{}/", half.own_name()), frozen),
+                    Held::Scope(name, parts) => walk(parts, &format!("{prefix}{name}/"), frozen),
+                    Held::Layer(_) | Held::Layers(_) | Held::Weight(..) => {}
+                }
+            }
+        }
+        let mut frozen = Vec::new();
+        walk(&self.def.parts(), "", &mut frozen);
+        frozen
     }
 
     /// The penalty on its results, if it has one.
@@ -461,7 +503,7 @@ impl AnyLayer {
             return Err(Problem::new(Code::Arity, format!("{kind} takes {wanted}, got {}", inputs.len())));
         }
         let inputs = taken(&*self.def, inputs);
-        let (types, masks): (Vec<TensorType>, Vec<_>) = inputs.iter().map(|i| (i.ty.clone(), i.mask.clone())).unzip();
+        let (types, masks) = apart(&inputs);
         let mut cx = BuildCx { kind, inputs: &types, masks: &masks, weights: Vec::new() };
         self.def.build(&mut cx)?;
         self.core.used.set(true);

@@ -197,7 +197,7 @@ fn step(
         .iter()
         .zip(targets.into_iter().zip(weights))
         .map(|(objective, (target, weight))| {
-            let Masked { node: output, mask } = outputs[objective.output];
+            let Masked { node: output, mask, .. } = outputs[objective.output];
             Batch { target, output, by: Weighting { weight, mask } }
         })
         .collect();

@@ -3,6 +3,10 @@
 //! A mask travels with its tensor through the layer graph. [`Masking`] and [`Embedding`](super::Embedding) make
 //! masks, layers that work step by step pass them on, recurrent layers, attention, pooling over time, losses and
 //! metrics leave the masked steps out. Where a layer does not know masks the mask ends, silently, as in Keras.
+//!
+//! A call can also be *given* a mask, with [`Tensor::with_mask`] or by the argument `mask` of a call in a file. It takes
+//! the place of the one that travels. The two differ in one thing: a recurrent layer that is called with initial states
+//! does not look at a mask that only travels; its results have it all the same.
 
 use std::ops::RangeInclusive;
 
@@ -67,13 +71,16 @@ pub(crate) fn any(g: &mut Graph, x: NodeId, axes: &[usize]) -> NodeId {
     g.reduce(ReduceFn::Max, x, axes)
 }
 
+/// The kind of the layer behind [`Tensor::with_mask`].
+pub(crate) const GIVEN: &str = "Mask";
+
 /// Gives its first input the second one as mask.
 #[derive(Clone, Copy, Debug)]
 struct Attach;
 
 impl LayerDef for Attach {
     fn kind(&self) -> &'static str {
-        "Mask"
+        GIVEN
     }
 
     fn arity(&self) -> RangeInclusive<usize> {
@@ -95,7 +102,7 @@ impl LayerDef for Attach {
 
     fn call(&self, cx: &mut CallCx<'_>, x: &[NodeId]) -> Vec<NodeId> {
         let mask = cx.cast(x[1], DType::Bool);
-        cx.set_mask(0, Some(mask));
+        cx.give_mask(0, mask);
         vec![x[0]]
     }
 }

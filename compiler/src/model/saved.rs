@@ -31,8 +31,11 @@ pub struct Part {
 pub(crate) enum Held {
     /// A part of the layer: its weights are those whose names begin with this and a slash. It has parts itself.
     Scope(String, Vec<Part>),
+    /// The same, of a part that is a layer of Keras's with a flag of its own: whether training changes it.
+    Half(AnyLayer, Vec<Part>),
     Layer(AnyLayer),
-    Layers(Vec<AnyLayer>),
+    /// Layers by the names that their weights have here.
+    Layers(Vec<(String, AnyLayer)>),
     /// A weight of a layer inside, by its name there: Keras saves it with both.
     Weight(AnyLayer, String),
 }
@@ -53,14 +56,16 @@ impl Part {
         Part { attribute, held: Held::Weight(layer.clone(), name.into()) }
     }
 
-    /// A list of such layers.
-    pub fn layers<'l>(attribute: &'static str, layers: impl IntoIterator<Item = &'l AnyLayer>) -> Part {
-        Part { attribute, held: Held::Layers(layers.into_iter().cloned().collect()) }
+    /// A list of such layers, by the names that their weights have in the layer.
+    pub fn layers<'l>(attribute: &'static str, layers: impl IntoIterator<Item = (&'l str, &'l AnyLayer)>) -> Part {
+        let layers = layers.into_iter().map(|(name, layer)| (name.to_string(), layer.clone()));
+        Part { attribute, held: Held::Layers(layers.collect()) }
     }
 
-    /// A part with parts.
-    pub(crate) fn nested(attribute: &'static str, name: impl Into<String>, parts: Vec<Part>) -> Part {
-        Part { attribute, held: Held::Scope(name.into(), parts) }
+    /// A part with parts, which stands for a layer: weights have the layer's name, and its flag says whether training
+    /// changes them.
+    pub(crate) fn half(attribute: &'static str, layer: &AnyLayer, parts: Vec<Part>) -> Part {
+        Part { attribute, held: Held::Half(layer.clone(), parts) }
     }
 }
 
@@ -182,7 +187,8 @@ impl Walk<'_> {
             .iter()
             .filter_map(|part| match &part.held {
                 Held::Scope(name, _) => Some(format!("{prefix}{name}/")),
-                _ => None,
+                Held::Half(half, _) => Some(format!("{prefix}{}/", half.own_name())),
+                Held::Layer(_) | Held::Layers(_) | Held::Weight(..) => None,
             })
             .collect();
         let own = |name: &String| name.starts_with(prefix) && !scopes.iter().any(|scope| name.starts_with(scope));
@@ -211,11 +217,16 @@ impl Walk<'_> {
                     let (name, prefix) = (below(scope), format!("{prefix}{scope}/"));
                     self.object(layer, &prefix, parts, Place { path: &path, name: &name, ..at });
                 }
+                Held::Half(half, parts) => {
+                    let scope = half.own_name();
+                    let (name, prefix) = (below(&scope), format!("{prefix}{scope}/"));
+                    self.object(layer, &prefix, parts, Place { path: &path, name: &name, ..at });
+                }
                 Held::Weight(..) => {}
                 Held::Layer(inner) => self.layer(inner, Place { path: &path, name: &below(part.attribute), ..at }),
                 Held::Layers(list) => {
                     let mut numbers = Numbers::default();
-                    for inner in list {
+                    for (_, inner) in list {
                         let number = numbers.next(class_of(inner));
                         let path = format!("{path}/{number}");
                         self.layer(inner, Place { path: &path, name: &below(&number), ..at });

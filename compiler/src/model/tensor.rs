@@ -113,7 +113,8 @@ pub(crate) fn apply_at(layer: &AnyLayer, xs: &[&Tensor], source: SourceLine) -> 
         Ok(Inferred { results, uses_up }) => {
             let mut graph = std::cell::RefMut::map(net.borrow_mut(), |net| &mut net.graph);
             if uses_up {
-                args.iter().for_each(|&port| graph.set_mask(port, None));
+                let ports: Vec<Port> = args.iter().flat_map(|&port| graph.unmasked(port)).collect();
+                ports.into_iter().for_each(|port| graph.set_mask(port, None));
             }
             let call = graph.add(Call { role: Role::Layer(layer.clone()), name, source, args, results });
             drop(graph);

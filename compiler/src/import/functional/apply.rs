@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use super::call::Application;
-use super::history::History;
 use super::order::{Order, Place};
 use super::{Entry, Kind, Net};
 use crate::import::{Reader, join};
@@ -38,8 +37,7 @@ impl Reader<'_> {
         for (at, entry) in net.entries.iter().enumerate() {
             for (node, call) in entry.calls.iter().enumerate() {
                 let mut after = BTreeSet::new();
-                let mask = call.mask.iter().filter(|mask| net.origin(mask) != Origin::LeftOut);
-                for history in call.tensors.iter().chain(mask) {
+                for history in call.tensors.iter().chain(call.masks.iter().map(|(_, mask)| mask)) {
                     match net.index.get(&history.layer) {
                         Some(&from) if history.node < net.entries[from].results.len() => {
                             let there = net.entries[from].results[history.node].is_some();
@@ -61,8 +59,10 @@ impl Reader<'_> {
         let layer = entry.layer(call, node)?;
         let tensors: Option<Vec<Tensor>> = call.tensors.iter().map(|history| net.tensor(history).cloned()).collect();
         let mut tensors = tensors.ok_or("is applied to a tensor that does not exist")?;
-        if let (Some(mask), Some(first)) = (&call.mask, tensors.first_mut()) {
-            net.attach(mask, first)?;
+        for (of, mask) in &call.masks {
+            let mask = net.tensor(mask).ok_or("is called with a mask that does not exist")?;
+            let x = tensors.get_mut(*of).ok_or("is called with more masks than tensors")?;
+            *x = x.with_mask(mask);
         }
         let tensors: Vec<&Tensor> = tensors.iter().collect();
         Ok(tensor::apply_at(&layer, &tensors, self.source.clone()))
@@ -87,41 +87,5 @@ impl Entry {
             layer.def = called.ok_or_else(|| format!("is called with {flag}, which it does not take"))?;
         }
         Ok(layer)
-    }
-}
-
-/// What makes a tensor.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Origin {
-    /// A layer or an input, or nothing at all.
-    Layer,
-    Operation,
-    /// An operation that is not made.
-    LeftOut,
-}
-
-impl Net {
-    fn origin(&self, history: &History) -> Origin {
-        match self.find(history) {
-            Some(entry) if entry.is_operation() && entry.calls.is_empty() => Origin::LeftOut,
-            Some(entry) if entry.is_operation() => Origin::Operation,
-            _ => Origin::Layer,
-        }
-    }
-
-    /// Gives a tensor the mask that a call names for it.
-    fn attach(&self, mask: &History, x: &mut Tensor) -> Result<(), String> {
-        match self.origin(mask) {
-            // It has come with the tensor.
-            Origin::Operation | Origin::LeftOut if x.is_masked() => Ok(()),
-            // A poisoned tensor has been reported.
-            Origin::LeftOut if x.port.is_none() => Ok(()),
-            Origin::LeftOut => Err("is called with a mask that is computed in a way that is not supported".into()),
-            Origin::Operation | Origin::Layer => {
-                let mask = self.tensor(mask).ok_or("is called with a mask that does not exist")?;
-                *x = x.with_mask(mask);
-                Ok(())
-            }
-        }
     }
 }

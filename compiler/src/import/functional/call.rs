@@ -14,8 +14,8 @@ use crate::model::config::{Object, excerpt};
 #[derive(Clone, Default, Debug)]
 pub(super) struct Application {
     pub tensors: Vec<History>,
-    /// The mask of the first of them, where the call names it.
-    pub mask: Option<History>,
+    /// The masks that the call is given, each with the number of the tensor that it is the mask of.
+    pub masks: Vec<(usize, History)>,
     /// Flags of this call that are not false.
     pub flags: Vec<String>,
     /// The operation with the other arguments of this call, where it is one that is known.
@@ -25,6 +25,9 @@ pub(super) struct Application {
 /// Arguments of calls that are tensors, in the order in which layers take them after the positional ones.
 const TENSOR_ARGUMENTS: &[&str] =
     &["inputs", "sequences", "sequence", "query", "value", "key", "initial_state", "attention_mask"];
+
+/// Arguments of attention's calls that are masks, with the numbers of the tensors that they are the masks of.
+const MASK_ARGUMENTS: &[(&str, usize)] = &[("value_mask", 1), ("key_mask", 2)];
 
 /// Arguments of calls that are true or false, which layers take themselves here.
 const FLAGS: &[&str] = &["use_causal_mask", "return_attention_scores"];
@@ -70,16 +73,21 @@ impl Reader<'_> {
             }
             _ => self.tensors(args, path, &mut call.tensors),
         }
-        let others = kwargs.iter().filter(|(key, _)| *key != "mask" && !TENSOR_ARGUMENTS.contains(&key.as_str()));
+        let mask = |key: &str| key == "mask" || MASK_ARGUMENTS.iter().any(|(name, _)| *name == key);
+        let others = kwargs.iter().filter(|(key, _)| !mask(key) && !TENSOR_ARGUMENTS.contains(&key.as_str()));
         others.for_each(|(key, value)| self.plain_argument(key, value, path, &mut call));
         for value in TENSOR_ARGUMENTS.iter().filter_map(|key| kwargs.get(*key)) {
             self.tensors(value, path, &mut call.tensors);
         }
         if let Some(value) = kwargs.get("mask") {
-            let mut masks = Vec::new();
-            self.tensors(value, path, &mut masks);
-            // Layers that join tensors get a list of masks, which travel with the tensors.
-            call.mask = masks.pop().filter(|_| masks.is_empty());
+            self.masks(value, 0, path, &mut call);
+        }
+        for (key, of) in MASK_ARGUMENTS {
+            match kwargs.get(*key).filter(|value| !value.is_null()) {
+                Some(value) if *of < call.tensors.len() => self.masks(value, *of, path, &mut call),
+                Some(_) => self.malformed(path, format!("is called with {key} and without the tensor that it masks")),
+                None => {}
+            }
         }
         if call.tensors.is_empty() && self.problems.is_empty() {
             self.malformed(path, "is applied to no tensor");
@@ -94,6 +102,19 @@ impl Reader<'_> {
             call.flags.extend((*value == Value::Bool(true)).then(|| key.to_string()));
         } else if !value.is_null() && key != "training" {
             self.malformed(path, format!("is called with {key} {}, which is not supported", excerpt(value)));
+        }
+    }
+
+    /// The masks in an argument: one of a tensor, or a list with those of several, in which null stands for none.
+    fn masks(&mut self, value: &Value, of: usize, path: &str, call: &mut Application) {
+        let each: Vec<&Value> = match value {
+            Value::Array(items) => items.iter().collect(),
+            one => vec![one],
+        };
+        for (i, value) in each.into_iter().enumerate() {
+            let mut found = Vec::new();
+            self.tensors(value, path, &mut found);
+            call.masks.extend(found.into_iter().map(|mask| (of + i, mask)));
         }
     }
 

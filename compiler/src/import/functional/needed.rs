@@ -1,9 +1,9 @@
 //! Which operations become layers.
 //!
-//! Masks that layers make for each other are in a description as operations (`x != 0`), and as arguments of calls. Here
-//! they travel with their tensors, so that most of those operations are not needed, known or not.
+//! A description lists every operation that Keras met, those too whose results nothing takes. The others are needed: as
+//! tensors, or as masks that calls are given.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use super::history::{Endpoint, History};
 use super::{Entry, Kind, Net};
@@ -12,8 +12,7 @@ use crate::import::{Reader, join};
 use crate::limit::Limit;
 
 impl Reader<'_> {
-    /// Keeps the calls of those operations that layers and outputs need, and of those that make masks where they are
-    /// all known; the others are left out.
+    /// Keeps the calls of those operations that layers and outputs need; the others are left out, known or not.
     pub(super) fn choose(&mut self, net: &mut Net, outputs: &[Endpoint], path: &str) {
         let needed = net.needed(outputs);
         for (at, entry) in net.entries.iter_mut().enumerate() {
@@ -49,26 +48,14 @@ impl Net {
 
     /// The operations that outputs and layers build on.
     fn needed(&self, outputs: &[Endpoint]) -> HashSet<usize> {
-        let unknown = self.unknown();
         let layers = || (0..self.entries.len()).filter(|&at| !self.entries[at].is_operation());
-        let masks = layers().flat_map(|at| &self.entries[at].calls).filter_map(|call| self.place(call.mask.as_ref()?));
-        let masks = masks.filter(|at| !unknown.contains(at));
+        let calls = layers().flat_map(|at| &self.entries[at].calls);
+        let masks = calls.flat_map(|call| &call.masks).filter_map(|(_, mask)| self.place(mask));
         let ends = outputs.iter().filter_map(|end| self.place(&end.history));
         let begin = layers().flat_map(|at| self.sources(at)).chain(ends).chain(masks);
         reach(begin.filter(|&at| self.entries[at].is_operation()), |at| {
             self.sources(at).filter(|&at| self.entries[at].is_operation()).collect()
         })
-    }
-
-    /// The operations that cannot be made, and those that build on them.
-    fn unknown(&self) -> HashSet<usize> {
-        let operations = || (0..self.entries.len()).filter(|&at| self.entries[at].is_operation());
-        let mut users: HashMap<usize, Vec<usize>> = HashMap::new();
-        for at in operations() {
-            self.sources(at).for_each(|from| users.entry(from).or_default().push(at));
-        }
-        let begin = operations().filter(|&at| !self.entries[at].is_known());
-        reach(begin, |at| users.remove(&at).unwrap_or_default())
     }
 }
 

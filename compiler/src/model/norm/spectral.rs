@@ -7,7 +7,6 @@ use crate::diag::Problem;
 use crate::ir::{NodeId, ReduceFn, Shape};
 use crate::model::CallCx;
 use crate::model::call::Masked;
-use crate::model::graph::MaskedType;
 use crate::model::initializer::Initializer;
 use crate::model::layer::{AnyLayer, BuildCx, IntoLayer, Layer, LayerDef, Weight};
 use crate::model::saved::Part;
@@ -77,9 +76,7 @@ impl LayerDef for SpectralNormalization {
     fn build(&self, cx: &mut BuildCx<'_>) -> Result<(), Problem> {
         let Some(layer) = &self.layer else { return Err(Problem::value("SpectralNormalization without a layer")) };
         cx.positive("power_iterations", self.power_iterations)?;
-        let masked = |(i, ty): (usize, &_)| MaskedType { ty: Clone::clone(ty), mask: cx.mask(i).cloned() };
-        let inputs: Vec<MaskedType> = cx.inputs().iter().enumerate().map(masked).collect();
-        layer.build(&inputs)?;
+        layer.build(&cx.masked_inputs())?;
         let features = kernel(layer).and_then(|weight| weight.shape.last().copied());
         let Some(features) = features else {
             let kind = layer.definition().kind();
@@ -91,7 +88,7 @@ impl LayerDef for SpectralNormalization {
 
     fn call(&self, cx: &mut CallCx<'_>, x: &[NodeId]) -> Vec<NodeId> {
         let Some(layer) = &self.layer else { return x.to_vec() };
-        let inputs: Vec<Masked> = x.iter().enumerate().map(|(i, &node)| Masked { node, mask: cx.mask(i) }).collect();
+        let inputs: Vec<Masked> = x.iter().enumerate().map(|(i, &node)| cx.masked_input(i, node)).collect();
         let name = layer.own_name();
         let nodes = |results: Vec<Masked>| results.into_iter().map(|result| result.node).collect();
         let Some(weight) = kernel(layer).map(|w| w.name).filter(|_| cx.training()) else {

@@ -6,13 +6,12 @@ use std::rc::Rc;
 use serde::{Deserialize, Serialize};
 
 use super::arguments::SequenceArguments;
-use super::run::{RecurrentDef, flip, refuse};
+use super::run::{RecurrentDef, flip, mask_of_sequence, refuse};
 use crate::diag::Problem;
 use crate::ir::{DType, NodeId, TensorType};
 use crate::model::call::{CallCx, Masked};
 use crate::model::graph::MaskedType;
 use crate::model::layer::{AnyLayer, BuildCx, CallForm, IntoLayer, Layer, LayerDef, floats};
-use crate::model::regularizer::Regularizer;
 use crate::model::saved::Part;
 
 /// How the outputs of the two directions become one.
@@ -53,20 +52,27 @@ impl Default for BidirectionalArguments {
 
 #[derive(Clone, Debug)]
 struct Direction {
-    name: String,
     def: Rc<dyn RecurrentDef>,
-    /// The penalty on its results.
-    penalty: Option<Regularizer>,
+    /// The definition as a layer: its name, its penalty, and whether training changes it. Its weights are the wrapper's.
+    layer: AnyLayer,
 }
 
 impl Direction {
     /// A copy of a layer. As in Keras, masked steps put out zeros where all steps are returned.
-    fn of(layer: &AnyLayer, name: String, turn: bool) -> Option<Direction> {
+    fn of(layer: &AnyLayer, name: &str, turn: bool) -> Option<Direction> {
         let recurrent = layer.definition().recurrent()?;
         let mut sequence = recurrent.sequence();
         sequence.zero_output_for_mask = sequence.return_sequences;
         sequence.go_backwards ^= turn;
-        Some(Direction { name, def: recurrent.running(sequence), penalty: layer.activity_regularizer() })
+        let def = recurrent.running(sequence);
+        let twin = layer.twin(def.clone());
+        twin.set_name(name);
+        Some(Direction { def, layer: twin })
+    }
+
+    /// What its weights' names begin with.
+    fn name(&self) -> String {
+        self.layer.own_name()
     }
 }
 
@@ -75,10 +81,10 @@ impl From<BidirectionalArguments> for Bidirectional {
         let directions = arguments.layer.as_ref().and_then(|layer| {
             let name = layer.own_name();
             let plain = |prefix| name.strip_prefix(prefix).unwrap_or(&name);
-            let forward = Direction::of(layer, format!("forward_{}", plain("forward_")), false)?;
+            let forward = Direction::of(layer, &format!("forward_{}", plain("forward_")), false)?;
             let backward = match &arguments.backward_layer {
-                Some(layer) => Direction::of(layer, layer.own_name(), false)?,
-                None => Direction::of(layer, format!("backward_{}", plain("backward_")), true)?,
+                Some(layer) => Direction::of(layer, &layer.own_name(), false)?,
+                None => Direction::of(layer, &format!("backward_{}", plain("backward_")), true)?,
             };
             Some([forward, backward])
         });
@@ -88,7 +94,16 @@ impl From<BidirectionalArguments> for Bidirectional {
 
 impl From<Bidirectional> for BidirectionalArguments {
     fn from(bidirectional: Bidirectional) -> BidirectionalArguments {
-        bidirectional.arguments
+        // Keras writes both halves as they are.
+        let halves = bidirectional.directions.map(|halves| halves.map(|half| half.layer));
+        match halves {
+            Some([forward, backward]) => BidirectionalArguments {
+                layer: Some(forward),
+                backward_layer: Some(backward),
+                ..bidirectional.arguments
+            },
+            None => bidirectional.arguments,
+        }
     }
 }
 
@@ -117,14 +132,14 @@ impl Layer<Bidirectional> {
     /// How the outputs become one; `None` keeps both.
     pub fn merge_mode(self, merge_mode: impl Into<Option<MergeMode>>) -> Layer<Bidirectional> {
         let merge_mode = merge_mode.into();
-        self.with(|d| d.arguments.merge_mode = merge_mode)
+        self.with(|d| *d = BidirectionalArguments { merge_mode, ..d.clone().into() }.into())
     }
 
     /// The layer that goes the other way, in place of a copy of the first. It takes its steps in the other order and
     /// returns as much.
     pub fn backward_layer(self, layer: impl IntoLayer) -> Layer<Bidirectional> {
         let layer = layer.into_layer();
-        self.with(|d| *d = BidirectionalArguments { backward_layer: Some(layer), ..d.arguments.clone() }.into())
+        self.with(|d| *d = BidirectionalArguments { backward_layer: Some(layer), ..d.clone().into() }.into())
     }
 }
 
@@ -148,7 +163,7 @@ impl LayerDef for Bidirectional {
     }
 
     fn parts(&self) -> Vec<Part> {
-        let part = |attribute, d: &Direction| Part::nested(attribute, d.name.clone(), d.def.parts());
+        let part = |attribute, d: &Direction| Part::half(attribute, &d.layer, d.def.parts());
         let both = |[forward, backward]: &[Direction; 2]| {
             vec![part("forward_layer", forward), part("backward_layer", backward)]
         };
@@ -177,26 +192,23 @@ impl LayerDef for Bidirectional {
                 format!("has {} and {} states in its directions, got {given} initial ones", states[0], states[1]);
             return Err(refuse(cx.kind(), message, "give the forward layer's states, then the backward layer's"));
         }
-        let inputs: Vec<MaskedType> = cx
-            .inputs()
-            .iter()
-            .enumerate()
-            .map(|(i, ty)| MaskedType { ty: ty.clone(), mask: cx.mask(i).cloned() })
-            .collect();
-        for (Direction { name, def, .. }, backward) in [(first, false), (second, true)] {
-            cx.scope(name, def.kind(), &self.part(&inputs, backward), |cx| def.build(cx))?;
+        let mut inputs: Vec<MaskedType> = cx.inputs().iter().cloned().map(MaskedType::from).collect();
+        inputs[0].mask = if given == 0 { cx.mask(0) } else { cx.given_mask(0) }.cloned();
+        inputs[0].given = true;
+        for (half, backward) in [(first, false), (second, true)] {
+            cx.scope(&half.name(), half.def.kind(), &self.part(&inputs, backward), |cx| half.def.build(cx))?;
         }
         Ok(())
     }
 
     fn call(&self, cx: &mut CallCx<'_>, inputs: &[NodeId]) -> Vec<NodeId> {
         let Some([first, second]) = &self.directions else { return Vec::new() };
-        let inputs: Vec<Masked> =
-            inputs.iter().enumerate().map(|(i, &node)| Masked { node, mask: cx.mask(i) }).collect();
+        let mut inputs: Vec<Masked> = inputs.iter().map(|&node| node.into()).collect();
+        inputs[0] = Masked { mask: mask_of_sequence(cx, inputs.len()), given: true, ..inputs[0] };
         let sequences = first.def.sequence().return_sequences;
         let mut run = |direction: &Direction, backward: bool| {
-            let results = cx.part(&direction.name, &*direction.def, &self.part(&inputs, backward));
-            results.iter().for_each(|result| cx.penalize_activity(direction.penalty, result.node));
+            let results = cx.half(&direction.layer, &self.part(&inputs, backward));
+            results.iter().for_each(|result| cx.penalize_activity(direction.layer.activity_regularizer(), result.node));
             results
         };
         let (forward, backward) = (run(first, false), run(second, true));
@@ -216,7 +228,8 @@ impl LayerDef for Bidirectional {
             }
         };
         if sequences {
-            (0..results.len()).for_each(|i| cx.set_mask(i, inputs[0].mask));
+            let mask = cx.mask(0);
+            (0..results.len()).for_each(|i| cx.set_mask(i, mask));
         }
         results.extend(forward[1..].iter().chain(&backward[1..]).map(|state| state.node));
         results

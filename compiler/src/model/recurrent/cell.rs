@@ -119,7 +119,7 @@ impl AnyCell {
     /// A cell of the same kind with weights of its own.
     pub(super) fn copy(&self) -> AnyCell {
         let cell = self.cell.copied().unwrap_or_else(|| self.cell.clone());
-        AnyCell { layer: AnyLayer::from_def(cell.clone()), cell, name: self.name.clone() }
+        AnyCell { layer: self.layer.twin(cell.clone()), cell, name: self.name.clone() }
     }
 }
 

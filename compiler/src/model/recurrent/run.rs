@@ -52,7 +52,8 @@ impl Recurrence<'_> {
         }
         let states = self.cell.states(&item[1..]);
         check_states(cx, &item[1..], &states)?;
-        if let Some(mask) = cx.mask(0)
+        let mask = if cx.inputs().len() == 1 { cx.mask(0) } else { cx.given_mask(0) };
+        if let Some(mask) = mask
             && mask.shape != Shape::batched(&item[..1])
         {
             let message = format!("{} needs a mask [batch, steps], got {}", cx.kind(), mask.shape);
@@ -104,7 +105,7 @@ impl Recurrence<'_> {
             given => given.to_vec(),
         };
         let count = states.len();
-        let mask = cx.mask(0);
+        let mask = mask_of_sequence(cx, inputs.len());
         let (masks, projected) = self.as_cell(cx, |cx| {
             let masks = self.cell.masks(cx, &step);
             let projected = self.cell.project_all(cx, x, &masks);
@@ -161,7 +162,8 @@ impl Recurrence<'_> {
         let output = match looped.stacked.first() {
             Some(&all) => {
                 let all = if sequence.go_backwards { flip(cx, all, 0) } else { all };
-                cx.set_mask(0, mask);
+                let travelling = cx.mask(0);
+                cx.set_mask(0, travelling);
                 swap_steps(cx, all)
             }
             None => looped.carries[last],
@@ -202,6 +204,12 @@ impl Recurrence<'_> {
         let next = cx.select(replaced, new, cell);
         cx.update(name, next);
     }
+}
+
+/// The mask that a recurrent layer called with a number of tensors looks at: with initial states behind the sequence,
+/// Keras hands it none but what the call was given.
+pub(super) fn mask_of_sequence(cx: &CallCx<'_>, tensors: usize) -> Option<NodeId> {
+    if tensors == 1 { cx.mask(0) } else { cx.given_mask(0) }
 }
 
 fn state_name(i: usize) -> String {

@@ -96,7 +96,7 @@ impl LayerDef for StackedRNNCells {
     }
 
     fn parts(&self) -> Vec<Part> {
-        vec![Part::layers("cells", self.cells.iter().map(|cell| &cell.layer))]
+        vec![Part::layers("cells", self.cells.iter().map(|cell| (cell.name.as_str(), &cell.layer)))]
     }
 
     fn build(&self, cx: &mut BuildCx<'_>) -> Result<(), Problem> {
