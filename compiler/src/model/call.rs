@@ -502,7 +502,8 @@ pub(crate) fn infer(layer: &AnyLayer, inputs: &[MaskedType]) -> Result<Inferred,
         let mut cx = CallCx::new(&mut graph, &mut store, training);
         let Called { results, uses_up } = cx.enter("probe", None, layer, &nodes);
         let ty = |node| graph.ty(node).clone();
-        let results = results.iter().map(|r| MaskedType { ty: ty(r.node), mask: r.mask.map(ty), given: r.given }).collect();
+        let results =
+            results.iter().map(|r| MaskedType { ty: ty(r.node), mask: r.mask.map(ty), given: r.given }).collect();
         Inferred { results, uses_up }
     };
     let quiet = |training| {

@@ -255,7 +255,8 @@ impl BuildCx<'_> {
 
     /// The types of all inputs with their masks, as a call inside the layer takes them.
     pub(crate) fn masked_inputs(&self) -> Vec<MaskedType> {
-        let masked = |(i, ty): (usize, &TensorType)| MaskedType { ty: ty.clone(), mask: self.mask(i).cloned(), given: false };
+        let masked =
+            |(i, ty): (usize, &TensorType)| MaskedType { ty: ty.clone(), mask: self.mask(i).cloned(), given: false };
         self.inputs.iter().enumerate().map(masked).collect()
     }
 
