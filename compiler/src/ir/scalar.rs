@@ -299,6 +299,80 @@ unary_table! {
             let (s, c) = (e.unary(UnaryFn::Sin, x), e.unary(UnaryFn::Cos, x));
             e.div(s, c)
         }), domain: (-1.4, 1.4) }
+    /// The angle of a tangent.
+    Atan "atan" { takes: Float, gives: Same, eval: f64::atan, int: None,
+        grad: Some(|e, x, _, d| { let q = e.mul(x, x); let s = e.offset(q, 1.0); e.div(d, s) }), cuda: "atan({0})",
+        lower: Expand(|e, x| {
+            // The angles of slopes above 1 and above tan(pi / 8) are told by those of smaller ones (Cephes, atanf).
+            use std::f64::consts::{FRAC_PI_2, FRAC_PI_4};
+            let (zero, one) = (e.lit(x, 0.0), e.lit(x, 1.0));
+            let size = e.unary(UnaryFn::Abs, x);
+            let steep = e.binary(BinaryFn::Gt, size, one);
+            let inverse = e.div(one, size);
+            let slope = e.select(steep, inverse, size);
+            let bound = e.lit(x, 0.414_213_562);
+            let middle = e.binary(BinaryFn::Gt, slope, bound);
+            let (below, above) = (e.offset(slope, -1.0), e.offset(slope, 1.0));
+            let turned = e.div(below, above);
+            let u = e.select(middle, turned, slope);
+            let z = e.mul(u, u);
+            let mut p = e.lit(x, 8.053_744_495_38e-2);
+            for c in [-1.387_768_560_32e-1, 1.997_771_064_78e-1, -3.333_294_915_39e-1] {
+                let q = e.mul(p, z);
+                p = e.offset(q, c);
+            }
+            let q = e.mul(p, z);
+            let q = e.mul(q, u);
+            let small = e.add(u, q);
+            let more = e.offset(small, FRAC_PI_4);
+            let angle = e.select(middle, more, small);
+            let quarter = e.lit(x, FRAC_PI_2);
+            let other = e.sub(quarter, angle);
+            let angle = e.select(steep, other, angle);
+            let minus = e.neg(angle);
+            let negative = e.binary(BinaryFn::Lt, x, zero);
+            e.select(negative, minus, angle)
+        }), domain: (-4.0, 4.0) }
+    /// The number whose error function is `x`.
+    Erfinv "erfinv" { takes: Float, gives: Same, eval: erfinv, int: None,
+        grad: Some(|e, _, y, d| {
+            let q = e.mul(y, y);
+            let g = e.unary(UnaryFn::Exp, q);
+            let s = e.scale(g, 1.0 / std::f64::consts::FRAC_2_SQRT_PI);
+            e.mul(d, s)
+        }), cuda: "erfinv({0})",
+        lower: Expand(|e, x| {
+            // Two polynomials in -log(1 - x^2) (Giles, Approximating the erfinv function, 2010).
+            let (low, high) = (e.offset(x, 1.0), e.neg(x));
+            let high = e.offset(high, 1.0);
+            let product = e.mul(low, high);
+            let log = e.unary(UnaryFn::Log, product);
+            let w = e.neg(log);
+            let five = e.lit(x, 5.0);
+            let central = e.binary(BinaryFn::Lt, w, five);
+            let near = e.offset(w, -2.5);
+            let root = e.unary(UnaryFn::Sqrt, w);
+            let far = e.offset(root, -3.0);
+            let mut poly = |v: Val, c: &[f64]| {
+                let mut p = e.lit(v, c[0]);
+                for &c in &c[1..] {
+                    let q = e.mul(p, v);
+                    p = e.offset(q, c);
+                }
+                p
+            };
+            let p = poly(near, &ERFINV_CENTRE);
+            let q = poly(far, &ERFINV_TAIL);
+            let factor = e.select(central, p, q);
+            let y = e.mul(factor, x);
+            // At the ends the polynomial meets an infinity that it cannot take.
+            let size = e.unary(UnaryFn::Abs, x);
+            let one = e.lit(x, 1.0);
+            let end = e.binary(BinaryFn::Eq, size, one);
+            let infinity = e.lit(x, f64::INFINITY);
+            let signed = e.mul(x, infinity);
+            e.select(end, signed, y)
+        }), domain: (-0.95, 0.95) }
     /// `max(x, 0)`; its derivative at zero is zero. NaN stays NaN.
     Relu "relu" { takes: Float, gives: Same, eval: |x| if x < 0.0 { 0.0 } else { x }, int: None,
         grad: Some(|e, _, y, d| {
@@ -480,6 +554,31 @@ fn erf(x: f64) -> f64 {
     value.copysign(x)
 }
 
+/// Coefficients of [`UnaryFn::Erfinv`], for arguments in the middle and near the ends, from the highest power down.
+const ERFINV_CENTRE: [f64; 9] = [
+    2.81022636e-08, 3.43273939e-07, -3.5233877e-06, -4.39150654e-06, 0.00021858087, -0.00125372503, -0.00417768164,
+    0.246640727, 1.50140941,
+];
+const ERFINV_TAIL: [f64; 9] = [
+    -0.000200214257, 0.000100950558, 0.00134934322, -0.00367342844, 0.00573950773, -0.0076224613, 0.00943887047,
+    1.00167406, 2.83297682,
+];
+
+/// The inverse of [`erf`] in `f64`: a first guess, and Newton's steps.
+fn erfinv(x: f64) -> f64 {
+    if !(x.abs() < 1.0) {
+        return if x.abs() == 1.0 { x * f64::INFINITY } else { f64::NAN };
+    }
+    // Winitzki's approximation is right to three digits everywhere.
+    let (a, l) = (0.147, (1.0 - x * x).ln());
+    let b = std::f64::consts::FRAC_2_PI / a + l / 2.0;
+    let mut y = ((b * b - l / a).sqrt() - b).sqrt().copysign(x);
+    for _ in 0..4 {
+        y -= (erf(y) - x) / (std::f64::consts::FRAC_2_SQRT_PI * (-y * y).exp());
+    }
+    y
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -510,6 +609,7 @@ mod tests {
         ] {
             assert!((erf(x) - y).abs() < 1e-14, "erf({x}) = {}", erf(x));
             assert_eq!(erf(-x), -erf(x));
+            assert!((erfinv(y) - x).abs() < 1e-7 * x.exp().powf(x), "erfinv({y}) = {}", erfinv(y));
         }
     }
 }

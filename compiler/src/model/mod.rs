@@ -28,6 +28,7 @@ mod dropout;
 mod einsum;
 mod embedding;
 mod entry;
+pub(crate) mod functions;
 pub(crate) mod graph;
 mod initializer;
 mod lambda;
@@ -84,6 +85,7 @@ pub use initializer::{Distribution, Fan, Initializer};
 pub use lambda::Lambda;
 pub(crate) use layer::snake_case;
 pub use layer::{AnyLayer, Apply, BuildCx, CallForm, IntoLayer, Layer, LayerDef, Weight};
+pub(crate) use loss::binary_values;
 pub use loss::{
     BinaryCrossentropy, BinaryFocalCrossentropy, CTC, CategoricalCrossentropy, CategoricalFocalCrossentropy,
     CategoricalGeneralizedCrossEntropy, CategoricalHinge, CosineSimilarity, Dice, Hinge, Huber, KLDivergence, LogCosh,
@@ -102,6 +104,7 @@ pub use metric::{
     SummationMethod, TopKCategoricalAccuracy, TrueNegatives, TruePositives,
 };
 pub use noise::{GaussianDropout, GaussianNoise};
+pub(crate) use norm::unit;
 pub use norm::{
     BatchNormalization, GroupNormalization, LayerNormalization, RMSNormalization, RenormClipping,
     SpectralNormalization, UnitNormalization,

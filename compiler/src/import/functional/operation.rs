@@ -4,8 +4,10 @@ use serde_json::Value;
 
 use super::call::Application;
 use super::history::{History, is_tensor};
+use crate::import::dtype_called;
 use crate::import::model::is_model;
 use crate::import::operations::{self, Argument, Operation};
+use crate::ir::{Dim, Shape, TensorType};
 use crate::model::config::Object;
 use crate::model::registry::{self, LAYERS};
 
@@ -28,28 +30,49 @@ pub(super) fn calls(value: &Value, object: &Object) -> Vec<Application> {
 }
 
 fn call(node: &Value, object: &Object) -> Option<Application> {
-    let mut tensors = Vec::new();
+    let (mut tensors, mut types) = (Vec::new(), Vec::new());
     let positional = node.get("args").and_then(Value::as_array)?.iter();
-    let positional = positional.map(|value| argument(value, &mut tensors)).collect::<Option<Vec<_>>>()?;
+    let positional = positional.map(|value| argument(value, &mut tensors, &mut types)).collect::<Option<Vec<_>>>()?;
     let named = node.get("kwargs").and_then(Value::as_object)?.iter();
-    let named = named.map(|(name, value)| Some((name.clone(), argument(value, &mut tensors)?)));
+    let named = named.map(|(name, value)| Some((name.clone(), argument(value, &mut tensors, &mut types)?)));
     let named = named.collect::<Option<Vec<_>>>()?;
     let class = operations::find(&object.class).filter(|_| !tensors.is_empty());
     let count = tensors.len();
-    let operation = class.map(|class| Operation::new(class, object.config.clone(), positional, named, count));
+    let types: Option<Vec<TensorType>> = types.into_iter().collect();
+    let operation = class.map(|class| Operation::new(class, object.config.clone(), positional, named, count, types));
     Some(Application { tensors, operation, ..Application::default() })
 }
 
-/// An argument of an operation. The tensors in it join the list.
-fn argument(value: &Value, tensors: &mut Vec<History>) -> Option<Argument> {
+/// An argument of an operation. The tensors in it join the list, and what the description says of their types.
+fn argument(
+    value: &Value,
+    tensors: &mut Vec<History>,
+    types: &mut Vec<Option<TensorType>>,
+) -> Option<Argument> {
     Some(match value {
+        // A list of numbers stays as it is: it may be long.
+        Value::Array(items) if items.iter().all(|item| item.is_number() || item.is_boolean()) && !items.is_empty() => {
+            Argument::Plain(value.clone())
+        }
         Value::Array(items) => {
-            Argument::List(items.iter().map(|item| argument(item, tensors)).collect::<Option<Vec<_>>>()?)
+            Argument::List(items.iter().map(|item| argument(item, tensors, types)).collect::<Option<Vec<_>>>()?)
         }
         tensor if is_tensor(tensor) => {
             tensors.push(History::of_tensor(tensor)?);
+            types.push(declared(tensor));
             Argument::Tensor(tensors.len() - 1)
         }
         plain => Argument::Plain(plain.clone()),
     })
+}
+
+/// The type that a description says a tensor has, with the batch as the only open extent.
+fn declared(tensor: &Value) -> Option<TensorType> {
+    let shape = tensor.pointer("/config/shape")?.as_array()?;
+    let extent = |value: &Value| match value {
+        Value::Null => Some(Dim::BATCH),
+        value => Some(Dim::fixed(usize::try_from(value.as_u64()?).ok()?)),
+    };
+    let dtype = dtype_called(tensor.pointer("/config/dtype")?.as_str()?)?;
+    Some(TensorType::new(dtype, Shape(shape.iter().map(extent).collect::<Option<Vec<_>>>()?)))
 }

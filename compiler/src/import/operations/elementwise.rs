@@ -7,7 +7,7 @@ use crate::ir::scalar::{BinaryFn, UnaryFn};
 use crate::ir::{DType, Graph, NodeId, Op, TensorType};
 use crate::model::{Activation, merge};
 
-type Built = Result<Vec<NodeId>, String>;
+pub(super) type Built = Result<Vec<NodeId>, String>;
 
 pub(super) const CLASSES: &[Class] = &[
     ("Add", |c| c.arithmetic(BinaryFn::Add)),
@@ -100,17 +100,16 @@ pub(super) const CLASSES: &[Class] = &[
         c.activation(if approximate { Activation::GeluTanh } else { Activation::Gelu })
     }),
     ("Softmax", |c| {
-        let axis = c.value::<i64>(1, "axis")?.unwrap_or(-1);
-        let x = c.x()?;
-        let (x, axis) = (c.real(x), c.axis(axis, c.shape(x).rank())?);
-        Ok(vec![c.graph.softmax(x, axis)])
+        let x = c.real_x()?;
+        let axes = c.softmax_axes(x)?;
+        c.graph.softmax_over(x, &axes).map(|y| vec![y])
     }),
     ("LogSoftmax", |c| {
-        let axis = c.value::<i64>(1, "axis")?.unwrap_or(-1);
-        let x = c.x()?;
-        let (x, axis) = (c.real(x), c.axis(axis, c.shape(x).rank())?);
-        let (sum, shape) = (c.graph.log_sum_exp(x, axis), c.shape(x));
-        let sum = c.graph.unreduce(sum, &[axis], &shape);
+        let x = c.real_x()?;
+        let (axes, shape) = (c.softmax_axes(x)?, c.shape(x));
+        let flat = c.graph.joined(x, &axes)?;
+        let sum = c.graph.log_sum_exp(flat, c.shape(flat).rank() - 1);
+        let sum = c.graph.unreduce(sum, &axes, &shape);
         Ok(vec![c.graph.sub(x, sum)])
     }),
 ];
@@ -137,19 +136,23 @@ enum Operand {
 }
 
 impl Call<'_> {
-    fn operand(&self, (place, name): (usize, &str)) -> Result<Operand, String> {
-        match self.argument(place, name) {
+    fn operand(&mut self, (place, name): (usize, &str)) -> Result<Operand, String> {
+        let argument = self.argument(place, name);
+        match argument {
             Some(Argument::Plain(Value::Number(n))) => {
                 Ok(Operand::Number { value: n.as_f64().unwrap_or(f64::NAN), whole: !n.is_f64() })
             }
             Some(Argument::Plain(Value::Bool(b))) => Ok(Operand::Number { value: b as u8 as f64, whole: true }),
-            Some(Argument::Tensor(_)) => self.tensor(place, name).map(Operand::Tensor),
-            _ => Err(format!("`{name}` is neither a tensor nor a number")),
+            Some(argument) => match self.made(&argument)? {
+                Some(x) => Ok(Operand::Tensor(x)),
+                None => Err(format!("`{name}` is neither a tensor nor a number")),
+            },
+            None => Err(format!("`{name}` is missing")),
         }
     }
 
     /// Two operands in one type, a real one if that is asked for.
-    fn pair(&mut self, places: [(usize, &str); 2], real: bool) -> Result<[NodeId; 2], String> {
+    pub(super) fn pair(&mut self, places: [(usize, &str); 2], real: bool) -> Result<[NodeId; 2], String> {
         let [a, b] = [self.operand(places[0])?, self.operand(places[1])?];
         let own = |operand: &Operand, other: Option<DType>| match operand {
             Operand::Tensor(x) => self.graph.ty(*x).dtype,
@@ -166,8 +169,14 @@ impl Call<'_> {
         Ok([made(a), made(b)])
     }
 
+    /// Two tensors in the type in which they meet.
+    pub(super) fn met(&mut self, pair: [NodeId; 2]) -> [NodeId; 2] {
+        let meet = common(self.graph.ty(pair[0]).dtype, self.graph.ty(pair[1]).dtype);
+        pair.map(|x| self.graph.cast(x, meet))
+    }
+
     /// Tensors stretched to the shape that they have in common.
-    fn stretched<const N: usize>(&mut self, nodes: [NodeId; N]) -> Result<[NodeId; N], String> {
+    pub(super) fn stretched<const N: usize>(&mut self, nodes: [NodeId; N]) -> Result<[NodeId; N], String> {
         let mut shape = self.shape(nodes[0]);
         for &x in &nodes[1..] {
             let other = self.shape(x);
@@ -199,13 +208,13 @@ impl Call<'_> {
     }
 
     /// A function of numbers of any kind.
-    fn of_number(&mut self, f: UnaryFn) -> Built {
+    pub(super) fn of_number(&mut self, f: UnaryFn) -> Built {
         let x = self.x()?;
         let x = if self.graph.ty(x).dtype == DType::Bool { self.graph.cast(x, DType::I32) } else { x };
         Ok(vec![self.graph.push(Op::Unary(f), &[x])])
     }
 
-    fn of_real(&mut self, f: UnaryFn) -> Built {
+    pub(super) fn of_real(&mut self, f: UnaryFn) -> Built {
         let x = self.x()?;
         let x = self.real(x);
         Ok(vec![self.graph.push(Op::Unary(f), &[x])])
@@ -217,7 +226,20 @@ impl Call<'_> {
         Ok(vec![self.graph.mul_s(x[0], factor)])
     }
 
-    fn activation(&mut self, activation: Activation) -> Built {
+    /// The axes of a softmax, by default the last, in order.
+    fn softmax_axes(&self, x: NodeId) -> Result<Vec<usize>, String> {
+        let rank = self.shape(x).rank();
+        let axes: Vec<i64> = self.numbers(1, "axis")?.unwrap_or_else(|| vec![-1]);
+        let mut axes = axes.iter().map(|&axis| self.axis(axis, rank)).collect::<Result<Vec<_>, _>>()?;
+        axes.sort_unstable();
+        axes.dedup();
+        match axes.is_empty() {
+            true => Err("it is along no axis".into()),
+            false => Ok(axes),
+        }
+    }
+
+    pub(super) fn activation(&mut self, activation: Activation) -> Built {
         let x = self.x()?;
         let x = self.real(x);
         Ok(vec![activation.on(self.graph, x)])

@@ -7,19 +7,30 @@
 //! Element types meet as in Keras: numbers take the type of the tensor unless they are fractions, and functions of real
 //! numbers give `f32`.
 
+mod arrange;
+mod constants;
 mod elementwise;
+mod gather;
+mod images;
+mod neural;
+mod numbers;
+mod products;
+mod reductions;
 mod shapes;
+mod signals;
+mod sorting;
 
 use std::ops::RangeInclusive;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
 
 use serde_json::Value;
 
 use crate::diag::{Code, Problem};
-use crate::ir::{DType, Graph, NodeId, Shape, TensorType, TypeError};
+use crate::ir::{DType, Graph, NodeId, Shape, TensorType};
 use crate::model::config::{Config, excerpt};
+use crate::model::functions::express::attempt;
 use crate::model::{BuildCx, CallCx, LayerDef};
+use constants::Constant;
 
 /// What an operation is given in one place.
 #[derive(Clone, Debug)]
@@ -36,9 +47,28 @@ pub(super) type Build = fn(&mut Call<'_>) -> Result<Vec<NodeId>, String>;
 /// A class of operations: its name, and how it is built.
 pub(super) type Class = (&'static str, Build);
 
+const TABLES: &[&[Class]] = &[
+    arrange::CLASSES,
+    elementwise::CLASSES,
+    gather::CLASSES,
+    images::CLASSES,
+    neural::CLASSES,
+    numbers::CLASSES,
+    products::CLASSES,
+    reductions::CLASSES,
+    shapes::CLASSES,
+    signals::CLASSES,
+    sorting::CLASSES,
+];
+
 /// The class with a name.
 pub(super) fn find(name: &str) -> Option<Class> {
-    elementwise::CLASSES.iter().chain(shapes::CLASSES).find(|class| class.0 == name).copied()
+    classes().find(|class| class.0 == name)
+}
+
+/// Every class of operations.
+fn classes() -> impl Iterator<Item = Class> {
+    TABLES.iter().flat_map(|table| table.iter()).copied()
 }
 
 /// One call of an operation, as a layer.
@@ -61,16 +91,24 @@ impl std::fmt::Debug for Operation {
 }
 
 impl Operation {
-    /// The operation with the number of results that it has.
+    /// The operation with the number of results that it has for tensors of the types that the description says, if it
+    /// says them.
     pub fn new(
         class: Class,
         config: Config,
         positional: Vec<Argument>,
         named: Vec<(String, Argument)>,
         tensors: usize,
+        types: Option<Vec<TensorType>>,
     ) -> Rc<Operation> {
-        let results = if class.0 == "Split" { shapes::pieces(&config) } else { 1 };
-        Rc::new(Operation { class, config, positional, named, tensors, results })
+        let mut operation = Operation { class, config, positional, named, tensors, results: 1 };
+        let tried = types.and_then(|types| attempt(&types, |graph, x| operation.add_to(graph, x)).ok());
+        operation.results = match tried {
+            Some(results) => results.len(),
+            None if class.0 == "Split" => shapes::pieces(&operation.config),
+            None => 1,
+        };
+        Rc::new(operation)
     }
 
     fn add_to(&self, graph: &mut Graph, tensors: &[NodeId]) -> Result<Vec<NodeId>, String> {
@@ -93,17 +131,10 @@ impl LayerDef for Operation {
 
     /// Tries the operation on a graph of its own: what does not fit is a mistake of the description.
     fn build(&self, cx: &mut BuildCx<'_>) -> Result<(), Problem> {
-        let mut graph = Graph::probing("probe");
-        let nodes: Vec<NodeId> =
-            cx.inputs().iter().enumerate().map(|(i, ty)| graph.input(format!("x{i}"), ty.clone())).collect();
-        let attempt = catch_unwind(AssertUnwindSafe(|| self.add_to(&mut graph, &nodes)));
-        let why = match attempt {
-            Ok(Ok(_)) => return Ok(()),
-            Ok(Err(why)) => why,
-            Err(payload) => match payload.downcast::<TypeError>() {
-                Ok(error) => error.to_string(),
-                Err(panic) => resume_unwind(panic),
-            },
+        let why = match attempt(cx.inputs(), |graph, x| self.add_to(graph, x)) {
+            Ok(results) if results.len() == self.results => return Ok(()),
+            Ok(results) => format!("it gives {} tensors where the description has {}", results.len(), self.results),
+            Err(why) => why,
         };
         let types: Vec<String> = cx.inputs().iter().map(|ty| ty.to_string()).collect();
         Err(Problem::new(Code::Import, format!("the operation {} of {}: {why}", self.class.0, types.join(" and "))))
@@ -152,32 +183,73 @@ impl Call<'_> {
         Ok(self.value(place, name)?.unwrap_or(false))
     }
 
-    /// The tensor in a place.
-    fn tensor(&self, place: usize, name: &str) -> Result<NodeId, String> {
+    /// The tensor in a place, which may be a constant.
+    fn tensor(&mut self, place: usize, name: &str) -> Result<NodeId, String> {
         match self.argument(place, name) {
-            Some(Argument::Tensor(i)) if i < self.tensors.len() => Ok(self.tensors[i]),
-            _ => Err(format!("`{name}` is no tensor")),
+            Some(argument) => self.made(&argument)?.ok_or_else(|| format!("`{name}` is no tensor")),
+            None => Err(format!("`{name}` is missing")),
         }
     }
 
+    /// The tensor in a place, if there is one.
+    fn optional(&mut self, place: usize, name: &str) -> Result<Option<NodeId>, String> {
+        match self.argument(place, name) {
+            None | Some(Argument::Plain(Value::Null)) => Ok(None),
+            Some(_) => self.tensor(place, name).map(Some),
+        }
+    }
+
+    /// The tensor that an argument is, or the constant.
+    fn made(&mut self, argument: &Argument) -> Result<Option<NodeId>, String> {
+        if let Argument::Tensor(i) = argument {
+            return Ok(self.tensors.get(*i).copied());
+        }
+        let Some(value) = argument.plain() else { return Ok(None) };
+        let Some(constant) = Constant::read(&value)? else { return Ok(None) };
+        self.constant_node(&constant, constant.own_dtype()).map(Some)
+    }
+
     /// The first tensor.
-    fn x(&self) -> Result<NodeId, String> {
+    fn x(&mut self) -> Result<NodeId, String> {
         self.tensor(0, "x")
     }
 
+    /// The first tensor in a type of real numbers.
+    fn real_x(&mut self) -> Result<NodeId, String> {
+        let x = self.x()?;
+        Ok(self.real(x))
+    }
+
     /// A list of tensors.
-    fn list(&self, place: usize, name: &str) -> Result<Vec<NodeId>, String> {
-        let tensor = |argument: &Argument| match argument {
-            Argument::Tensor(i) => self.tensors.get(*i).copied(),
-            _ => None,
-        };
+    fn list(&mut self, place: usize, name: &str) -> Result<Vec<NodeId>, String> {
+        let wrong = || format!("`{name}` is no list of tensors");
         match self.argument(place, name) {
-            Some(Argument::List(list)) if !list.is_empty() => list
-                .iter()
-                .map(tensor)
-                .collect::<Option<Vec<_>>>()
-                .ok_or_else(|| format!("`{name}` is no list of tensors")),
-            _ => Err(format!("`{name}` is no list of tensors")),
+            Some(Argument::List(list)) if !list.is_empty() => {
+                list.iter().map(|argument| self.made(argument)?.ok_or_else(wrong)).collect()
+            }
+            _ => Err(wrong()),
+        }
+    }
+
+    /// An argument that is an axis, or its default.
+    fn axis_at(&self, place: usize, name: &str, default: i64, rank: usize) -> Result<usize, String> {
+        self.axis(self.value(place, name)?.unwrap_or(default), rank)
+    }
+
+    /// An argument that is a list of numbers, or one number.
+    fn numbers<T: serde::de::DeserializeOwned>(&self, place: usize, name: &str) -> Result<Option<Vec<T>>, String> {
+        match self.plain(place, name)? {
+            None => Ok(None),
+            Some(Value::Array(_)) => self.value(place, name),
+            Some(_) => Ok(self.value(place, name)?.map(|one| vec![one])),
+        }
+    }
+
+    /// Fails for a flag that is not supported.
+    fn without(&self, place: usize, name: &str) -> Result<(), String> {
+        match self.flag(place, name)? {
+            true => Err(format!("`{name}` is not supported")),
+            false => Ok(()),
         }
     }
 

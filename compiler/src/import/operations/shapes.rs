@@ -23,19 +23,6 @@ pub(super) const CLASSES: &[Class] = &[
     ("Amin", |c| c.reduction(Fold::Of(ReduceFn::Min))),
     ("Any", |c| c.reduction(Fold::Truth(ReduceFn::Max))),
     ("All", |c| c.reduction(Fold::Truth(ReduceFn::Min))),
-    ("Logsumexp", |c| {
-        let x = c.x()?;
-        let x = c.real(x);
-        let [axis] = c.axes(x)?[..] else { return Err("it is supported along one axis".into()) };
-        let y = c.graph.log_sum_exp(x, axis);
-        c.kept(x, y, &[axis])
-    }),
-    ("Argmax", |c| {
-        let x = c.x()?;
-        let [axis] = c.axes(x)?[..] else { return Err("it is supported along one axis".into()) };
-        let y = c.graph.argmax(x, axis);
-        c.kept(x, y, &[axis])
-    }),
     ("Reshape", |c| c.reshaped()),
     ("Transpose", |c| {
         let x = c.x()?;
@@ -110,28 +97,6 @@ pub(super) const CLASSES: &[Class] = &[
         }
         Ok(vec![c.graph.push(Op::Slice(places), &[x])])
     }),
-    ("Take", |c| {
-        let (x, indices) = (c.x()?, c.tensor(1, "indices")?);
-        let axis = c.value::<i64>(2, "axis")?.ok_or("it is supported along an axis")?;
-        let axis = c.axis(axis, c.shape(x).rank())?;
-        Ok(vec![c.graph.push(Op::Gather { axis, batch: 0 }, &[x, indices])])
-    }),
-    ("Matmul", |c| c.product()),
-    ("OneHot", |c| {
-        let x = c.x()?;
-        let classes: usize = c.value(1, "num_classes")?.ok_or("`num_classes` is missing")?;
-        if c.value::<i64>(2, "axis")?.unwrap_or(-1) != -1 {
-            return Err("it is supported along a new last axis".into());
-        }
-        let mut wide = c.shape(x);
-        let rank = wide.rank();
-        wide.0.push(Dim::fixed(classes));
-        let index = c.graph.cast(x, DType::I32);
-        let index = c.graph.unreduce(index, &[rank], &wide);
-        let class = c.graph.iota(rank, DType::I32, wide);
-        let hit = c.graph.eq(index, class);
-        Ok(vec![c.graph.cast(hit, DType::F32)])
-    }),
     ("ZerosLike", |c| c.x().map(|x| vec![filled(c.graph, x, 0.0)])),
     ("OnesLike", |c| c.x().map(|x| vec![filled(c.graph, x, 1.0)])),
 ];
@@ -160,7 +125,7 @@ enum Fold {
 
 impl Call<'_> {
     /// An argument that is one axis or several.
-    fn list_of_axes(&self, place: usize, name: &str) -> Result<Option<Vec<i64>>, String> {
+    pub(super) fn list_of_axes(&self, place: usize, name: &str) -> Result<Option<Vec<i64>>, String> {
         match self.plain(place, name)? {
             None => Ok(None),
             Some(Value::Array(_)) => self.value(place, name),
@@ -169,7 +134,7 @@ impl Call<'_> {
     }
 
     /// The argument `axis` of a reduction, in order and once each: all axes where there is none.
-    fn axes(&self, x: NodeId) -> Result<Vec<usize>, String> {
+    pub(super) fn axes(&self, x: NodeId) -> Result<Vec<usize>, String> {
         let rank = self.shape(x).rank();
         let Some(axes) = self.list_of_axes(1, "axis")? else { return Ok((0..rank).collect()) };
         let mut axes = axes.iter().map(|&a| self.axis(a, rank)).collect::<Result<Vec<_>, _>>()?;
@@ -179,7 +144,7 @@ impl Call<'_> {
     }
 
     /// A reduced tensor, with axes of 1 in the place of those that are gone where `keepdims` says so.
-    fn kept(&mut self, x: NodeId, y: NodeId, axes: &[usize]) -> Built {
+    pub(super) fn kept(&mut self, x: NodeId, y: NodeId, axes: &[usize]) -> Built {
         if !self.flag(2, "keepdims")? {
             return Ok(vec![y]);
         }
@@ -217,7 +182,7 @@ impl Call<'_> {
         self.kept(x, y, &axes)
     }
 
-    fn permuted(&mut self, x: NodeId, order: &[usize]) -> Built {
+    pub(super) fn permuted(&mut self, x: NodeId, order: &[usize]) -> Built {
         Ok(vec![self.graph.permute(x, order)])
     }
 
@@ -304,23 +269,6 @@ impl Call<'_> {
         });
         let y = self.graph.push(Op::Slice(places), &[x]);
         Ok(vec![self.graph.reshape(y, Shape(dims))])
-    }
-
-    /// The product of matrices, or of stacks of them.
-    fn product(&mut self) -> Built {
-        let (a, b) = (self.tensor(0, "x1")?, self.tensor(1, "x2")?);
-        let (a, b) = (self.real(a), self.real(b));
-        let (left, right) = (self.shape(a), self.shape(b));
-        if left.rank() == 0 || right.rank() == 0 {
-            return Err("a scalar is no matrix".into());
-        }
-        let (inner, outer) = (left.rank() - 1, right.rank().saturating_sub(2));
-        let stacks: Vec<(usize, usize)> = match (left.rank(), right.rank()) {
-            (_, 1 | 2) => Vec::new(),
-            (m, n) if m == n => (0..m - 2).map(|axis| (axis, axis)).collect(),
-            _ => return Err(format!("the product of {left} and {right} is not supported")),
-        };
-        Ok(vec![self.graph.contract(a, b, &stacks, &[(inner, outer)])])
     }
 }
 

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{ConvArguments, convolution};
 use crate::diag::Problem;
-use crate::ir::{Dim, NodeId, Shape};
+use crate::ir::{Dim, Graph, NodeId, Shape};
 use crate::model::activation::Activation;
 use crate::model::call::CallCx;
 use crate::model::constraint::Constraint;
@@ -228,12 +228,12 @@ impl<const N: usize> LayerDef for SeparableConv<N> {
 
 /// Contracts windows of channels-last items with a kernel `[window..., channels, depth_multiplier]`: as many groups as
 /// there are channels.
-fn each_channel(cx: &mut CallCx<'_>, windows: Windows<'_>, x: NodeId, kernel: NodeId) -> NodeId {
+pub(in crate::model) fn each_channel(g: &mut Graph, windows: Windows<'_>, x: NodeId, kernel: NodeId) -> NodeId {
     let rank = windows.size.len();
-    let mut dims = cx.ty(kernel).shape.0.clone();
+    let mut dims = g.ty(kernel).shape.0.clone();
     let channels = dims[rank].scale;
     dims[rank + 1] = Dim::fixed(channels * dims[rank + 1].scale);
     dims[rank] = Dim::ONE;
-    let kernel = cx.reshape(kernel, Shape(dims));
-    super::convolve(cx, windows, x, kernel, channels)
+    let kernel = g.reshape(kernel, Shape(dims));
+    super::convolve(g, windows, x, kernel, channels)
 }

@@ -4,13 +4,13 @@ use serde::{Deserialize, Serialize};
 
 use super::{ConvArguments, convolution};
 use crate::diag::Problem;
-use crate::ir::{Dim, NodeId, Op, Shape, SliceAxis, WindowAxis};
+use crate::ir::{Dim, Graph, NodeId, Op, Shape, SliceAxis, WindowAxis};
 use crate::model::activation::Activation;
 use crate::model::affine::KernelAndBias;
 use crate::model::call::CallCx;
 use crate::model::layer::{BuildCx, Layer, LayerDef};
 use crate::model::setters::{has, setters};
-use crate::model::window::{Extents, Padding, axis_name, check_size, ranked};
+use crate::model::window::{Extents, Padding, Windows, axis_name, check_size, ranked};
 
 /// The transpose of a convolution, as its gradient is: every element adds a multiple of the kernel to the result, at
 /// places that are `strides` apart. Items `[spatial..., channels]` become `[larger..., filters]`. The kernel is
@@ -55,9 +55,7 @@ impl<const N: usize> ConvTranspose<N> {
 
     /// What becomes of each spatial axis.
     fn results(&self, extents: &[usize]) -> Vec<Landing> {
-        let output_padding = |i: usize| self.output_padding.map(|p| p.0[i]);
-        let windows = self.conv.windows().axes(0).into_iter().zip(extents).enumerate();
-        windows.map(|(i, (w, &extent))| Landing::new(&w, extent, self.conv.padding, output_padding(i))).collect()
+        landings(self.conv.windows(), self.output_padding.as_ref().map(|p| &p.0[..]), extents)
     }
 }
 
@@ -142,21 +140,44 @@ impl<const N: usize> LayerDef for ConvTranspose<N> {
     fn call(&self, cx: &mut CallCx<'_>, x: &[NodeId]) -> Vec<NodeId> {
         let x = self.conv.data_format.to_last(cx, x[0]);
         let kernel = cx.weight("kernel");
-        // [batch, positions..., window..., filters]
-        let y = cx.contract(x, kernel, &[], &[(N + 1, N + 1)]);
-        let order: Vec<usize> = (0..N + 1).chain([2 * N + 1]).chain(N + 1..2 * N + 1).collect();
-        let y = cx.permute(y, &order);
-        let mut dims = cx.ty(y).shape.0[..N + 2].to_vec();
-        let extents: Vec<usize> = dims[1..=N].iter().map(|d| d.scale).collect();
-        let results = self.results(&extents);
-        let mut slice: Vec<SliceAxis> = dims.iter().map(|&count| SliceAxis { start: 0, step: 1, count }).collect();
-        for (axis, r) in results.iter().enumerate() {
-            dims[axis + 1] = Dim::fixed(r.extent);
-            slice[axis + 1] = SliceAxis { start: r.start, step: 1, count: Dim::fixed(r.count) };
-        }
-        let whole = results.iter().all(|r| r.count == r.extent);
-        let y = cx.push(Op::Fold { axes: self.conv.windows().axes(1), shape: Shape(dims) }, &[y]);
-        let y = if whole { y } else { cx.push(Op::Slice(slice), &[y]) };
+        let output_padding = self.output_padding.as_ref().map(|p| &p.0[..]);
+        let y = transposed(cx, self.conv.windows(), output_padding, x, kernel).unwrap_or_else(|why| cx.fault(why));
         vec![super::finish(cx, self.conv.data_format, y, &self.activation)]
     }
+}
+
+/// Adds a multiple of a kernel `[window..., filters, channels]` for every element of channels-last items. Fails where
+/// nothing is left of the result.
+pub(in crate::model) fn transposed(
+    g: &mut Graph,
+    windows: Windows<'_>,
+    output_padding: Option<&[usize]>,
+    x: NodeId,
+    kernel: NodeId,
+) -> Result<NodeId, String> {
+    let n = windows.size.len();
+    // [batch, positions..., window..., filters]
+    let y = g.contract(x, kernel, &[], &[(n + 1, n + 1)]);
+    let order: Vec<usize> = (0..n + 1).chain([2 * n + 1]).chain(n + 1..2 * n + 1).collect();
+    let y = g.permute(y, &order);
+    let mut dims = g.ty(y).shape.0[..n + 2].to_vec();
+    let extents: Vec<usize> = dims[1..=n].iter().map(|d| d.scale).collect();
+    let results = landings(windows, output_padding, &extents);
+    if results.iter().any(|r| r.count == 0) {
+        return Err("nothing is left of its result".into());
+    }
+    let mut slice: Vec<SliceAxis> = dims.iter().map(|&count| SliceAxis { start: 0, step: 1, count }).collect();
+    for (axis, r) in results.iter().enumerate() {
+        dims[axis + 1] = Dim::fixed(r.extent);
+        slice[axis + 1] = SliceAxis { start: r.start, step: 1, count: Dim::fixed(r.count) };
+    }
+    let whole = results.iter().all(|r| r.count == r.extent);
+    let y = g.push(Op::Fold { axes: windows.axes(1), shape: Shape(dims) }, &[y]);
+    Ok(if whole { y } else { g.push(Op::Slice(slice), &[y]) })
+}
+
+/// What becomes of each spatial axis.
+fn landings(windows: Windows<'_>, output_padding: Option<&[usize]>, extents: &[usize]) -> Vec<Landing> {
+    let axes = windows.axes(0).into_iter().zip(extents).enumerate();
+    axes.map(|(i, (w, &extent))| Landing::new(&w, extent, windows.padding, output_padding.map(|p| p[i]))).collect()
 }

@@ -70,13 +70,7 @@ impl Loss for BinaryCrossentropy {
     fn values(&self, g: &mut Graph, target: NodeId, output: NodeId) -> NodeId {
         let t = target_like(g, target, output);
         let t = smooth(g, t, self.label_smoothing, 2.0);
-        let values = if self.from_logits {
-            let all = g.softplus(output);
-            let hit = g.mul(t, output);
-            g.sub(all, hit)
-        } else {
-            binary(g, t, output)
-        };
+        let values = binary_values(g, t, output, self.from_logits);
         mean_over(g, values, self.axis)
     }
 }
@@ -405,6 +399,16 @@ fn mean_over(g: &mut Graph, values: NodeId, axis: isize) -> NodeId {
     let shape = g.ty(values).shape.clone();
     let axis = checked_axis(axis, &shape);
     if axis + 1 < shape.rank() { g.mean(values, &[axis]) } else { values }
+}
+
+/// The binary crossentropy of each element, on logits in its stable form.
+pub(crate) fn binary_values(g: &mut Graph, t: NodeId, output: NodeId, from_logits: bool) -> NodeId {
+    if !from_logits {
+        return binary(g, t, output);
+    }
+    let all = g.softplus(output);
+    let hit = g.mul(t, output);
+    g.sub(all, hit)
 }
 
 /// `-t log(p) - (1 - t) log(1 - p)`

@@ -115,15 +115,23 @@ impl<const N: usize> LayerDef for MaxPooling<N> {
 
     fn call(&self, cx: &mut CallCx<'_>, x: &[NodeId]) -> Vec<NodeId> {
         let pool = self.pool();
-        vec![pool.format.apply(cx, x[0], |cx, x| {
-            let windows = pool.windows.over(cx, x, f64::NEG_INFINITY);
-            let axes = window_axes(cx, windows);
-            let best = cx.reduce(ReduceFn::Max, windows, &axes);
-            // The gradient of the reduction would share among equal elements; that of the first one picks it.
-            let first = first_of_equals(cx, windows, best, &axes);
-            cx.gradient_of(best, first)
-        })]
+        vec![pool.format.apply(cx, x[0], |cx, x| largest(cx, pool.windows, x))]
     }
+}
+
+/// The largest element of each window of channels-last items.
+pub(in crate::model) fn largest(g: &mut Graph, pool: Windows<'_>, x: NodeId) -> NodeId {
+    let windows = pool.over(g, x, f64::NEG_INFINITY);
+    let axes = window_axes(g, windows);
+    largest_of(g, windows, &axes)
+}
+
+/// The largest element along axes, whose gradient goes to the first of equal ones.
+pub(in crate::model) fn largest_of(g: &mut Graph, windows: NodeId, axes: &[usize]) -> NodeId {
+    let best = g.reduce(ReduceFn::Max, windows, axes);
+    // The gradient of the reduction would share among equal elements; that of the first one picks it.
+    let first = first_of_equals(g, windows, best, axes);
+    g.gradient_of(best, first)
 }
 
 /// The first element of each window, in row-major order, that equals the given one, as a sum over the window in which
@@ -177,7 +185,8 @@ impl<const N: usize> LayerDef for AveragePooling<N> {
     }
 }
 
-fn mean(g: &mut Graph, pool: Windows<'_>, x: NodeId) -> NodeId {
+/// The mean of each window of channels-last items; padding does not count.
+pub(in crate::model) fn mean(g: &mut Graph, pool: Windows<'_>, x: NodeId) -> NodeId {
     let extents: Vec<usize> = g.ty(x).shape[1..=pool.size.len()].iter().map(|d| d.scale).collect();
     let windows = pool.over(g, x, 0.0);
     let axes = window_axes(g, windows);

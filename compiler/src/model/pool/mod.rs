@@ -8,3 +8,5 @@ pub use global::{
     GlobalMaxPooling3D,
 };
 pub use local::{AveragePooling1D, AveragePooling2D, AveragePooling3D, MaxPooling1D, MaxPooling2D, MaxPooling3D};
+
+pub(in crate::model) use local::{largest, largest_of, mean};

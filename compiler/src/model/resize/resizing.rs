@@ -92,23 +92,7 @@ impl LayerDef for Resizing {
     }
 
     fn call(&self, cx: &mut CallCx<'_>, x: &[NodeId]) -> Vec<NodeId> {
-        vec![self.data_format.apply(cx, x[0], |cx, x| {
-            let x = match (self.crop_to_aspect_ratio, self.pad_to_aspect_ratio) {
-                (true, _) => self.crop(cx, x),
-                (_, true) => self.pad(cx, x),
-                _ => x,
-            };
-            let dtype = cx.ty(x).dtype;
-            if self.interpolation == Interpolation::Nearest {
-                return self.resize(cx, x);
-            }
-            let x = cx.cast(x, DType::F32);
-            let mut y = self.resize(cx, x);
-            if dtype.is_int() {
-                y = cx.round(y);
-            }
-            cx.cast(y, dtype)
-        })]
+        vec![self.data_format.apply(cx, x[0], |cx, x| self.resized(cx, x))]
     }
 }
 
@@ -121,6 +105,25 @@ pub(crate) fn resize_to_fit(g: &mut Graph, x: NodeId, height: usize, width: usiz
 }
 
 impl Resizing {
+    /// Channels-last images of another size.
+    pub(crate) fn resized(&self, g: &mut Graph, x: NodeId) -> NodeId {
+        let x = match (self.crop_to_aspect_ratio, self.pad_to_aspect_ratio) {
+            (true, _) => self.crop(g, x),
+            (_, true) => self.pad(g, x),
+            _ => x,
+        };
+        let dtype = g.ty(x).dtype;
+        if self.interpolation == Interpolation::Nearest {
+            return self.resize(g, x);
+        }
+        let x = g.cast(x, DType::F32);
+        let mut y = self.resize(g, x);
+        if dtype.is_int() {
+            y = g.round(y);
+        }
+        g.cast(y, dtype)
+    }
+
     fn resize(&self, g: &mut Graph, x: NodeId) -> NodeId {
         let y = self.interpolation.axis(g, x, 1, self.height, self.antialias);
         self.interpolation.axis(g, y, 2, self.width, self.antialias)
