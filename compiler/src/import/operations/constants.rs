@@ -78,10 +78,6 @@ impl Constant {
         }
     }
 
-    pub fn is_number(&self) -> bool {
-        self.shape.is_empty() && self.dtype.is_none()
-    }
-
     /// Its elements as whole numbers.
     pub fn whole_numbers(&self) -> Option<Vec<i64>> {
         let whole = |x: &f64| (x.fract() == 0.0 && x.abs() < 2f64.powi(53)).then_some(*x as i64);

@@ -145,7 +145,8 @@ impl Call<'_> {
         if add {
             return self.graph.padded(x, &edges, PadMode::Constant(0.0)).map(|y| vec![y]);
         }
-        let places = self.shape(x).iter().zip(&edges).map(|(&extent, &(low, high))| {
+        let shape = self.shape(x);
+        let places = shape.iter().zip(&edges).map(|(&extent, &(low, high))| {
             let count = Dim { scale: extent.scale - low - high, ..extent };
             SliceAxis { start: low, step: 1, count }
         });

@@ -11,10 +11,6 @@ impl Graph {
         self.push(Op::Unary(UnaryFn::Atan), &[x])
     }
 
-    pub(crate) fn erfinv(&mut self, x: NodeId) -> NodeId {
-        self.push(Op::Unary(UnaryFn::Erfinv), &[x])
-    }
-
     /// `a / b`, both made of `x`: `f(1 - x, 1 + x)`.
     fn of_distances(&mut self, x: NodeId) -> (NodeId, NodeId) {
         (self.s_sub(1.0, x), self.add_s(x, 1.0))

@@ -15,7 +15,7 @@ use std::any::Any;
 use std::fmt;
 use std::rc::Rc;
 
-pub(crate) use crossentropy::sparse_labels;
+pub(crate) use crossentropy::{binary_values, sparse_labels};
 pub use crossentropy::{
     BinaryCrossentropy, BinaryFocalCrossentropy, CategoricalCrossentropy, CategoricalFocalCrossentropy,
     CategoricalGeneralizedCrossEntropy, SparseCategoricalCrossentropy,
