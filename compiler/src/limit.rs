@@ -30,14 +30,32 @@ limits! {
     Augmentation "augmentation",
     BoundingBoxes "bounding-boxes",
     CircleLoss "circle-loss",
+    ComplexNumbers "complex-numbers",
+    DataDependentShapes "data-dependent-shapes",
     ForeignLayers "foreign-layers",
+    GreatestDivisors "greatest-divisors",
     HardSigmoidOfKeras2 "hard-sigmoid-of-keras-2",
+    HashedCrossing "hashed-crossing",
+    LinearAlgebra "linear-algebra",
     Lora "lora",
+    MetricsOfValues "metrics-of-values",
     Operations "operations",
+    Pipelines "pipelines",
     PythonCode "python-code",
     QuantizedLayers "quantized-layers",
     SeveralOptimizers "several-optimizers",
+    ReversibleEmbedding "reversible-embedding",
+    Sorting "sorting",
     SparseAndRagged "sparse-and-ragged",
+    Spectra "spectra",
+    Warps "warps",
+}
+
+impl Limit {
+    /// Why something is refused, with the name of the entry, where no [`Problem`](crate::diag::Problem) is at hand.
+    pub(crate) fn says(self, why: impl fmt::Display) -> String {
+        format!("{why} (limits: {self})")
+    }
 }
 
 impl fmt::Display for Limit {
@@ -55,12 +73,16 @@ const LEFT_OUT: &[(&str, Limit)] = &[
     ("CutMix", Limit::Augmentation),
     ("Equalization", Limit::Augmentation),
     ("FlaxLayer", Limit::ForeignLayers),
+    ("HashedCrossing", Limit::HashedCrossing),
     ("JaxLayer", Limit::ForeignLayers),
     ("Lambda", Limit::PythonCode),
     ("MaxNumBoundingBoxes", Limit::BoundingBoxes),
+    ("Mean", Limit::MetricsOfValues),
+    ("MeanMetricWrapper", Limit::MetricsOfValues),
     ("MixUp", Limit::Augmentation),
     ("MultiOptimizer", Limit::SeveralOptimizers),
     ("OptimizerMap", Limit::SeveralOptimizers),
+    ("Pipeline", Limit::Pipelines),
     ("RandAugment", Limit::Augmentation),
     ("RandomColorDegeneration", Limit::Augmentation),
     ("RandomColorJitter", Limit::Augmentation),
@@ -75,13 +97,77 @@ const LEFT_OUT: &[(&str, Limit)] = &[
     ("RandomSaturation", Limit::Augmentation),
     ("RandomSharpness", Limit::Augmentation),
     ("RandomShear", Limit::Augmentation),
+    ("ReversibleEmbedding", Limit::ReversibleEmbedding),
     ("Solarization", Limit::Augmentation),
+    ("Sum", Limit::MetricsOfValues),
     ("TFSMLayer", Limit::ForeignLayers),
     ("TorchModuleWrapper", Limit::ForeignLayers),
 ];
 
+/// The operations of Keras that are not read, with the entry that says so.
+const OPERATIONS_LEFT_OUT: &[(&str, Limit)] = &[
+    ("AffineTransform", Limit::Warps),
+    ("Arange", Limit::DataDependentShapes),
+    ("AssociativeScan", Limit::PythonCode),
+    ("Bincount", Limit::DataDependentShapes),
+    ("CTCDecode", Limit::Operations),
+    ("CTCLoss", Limit::Operations),
+    ("Cholesky", Limit::LinearAlgebra),
+    ("CholeskyInverse", Limit::LinearAlgebra),
+    ("Cond", Limit::PythonCode),
+    ("Corrcoef", Limit::Operations),
+    ("Correlate", Limit::Operations),
+    ("Det", Limit::LinearAlgebra),
+    ("Eig", Limit::LinearAlgebra),
+    ("Eigh", Limit::LinearAlgebra),
+    ("ElasticTransform", Limit::Warps),
+    ("ForiLoop", Limit::PythonCode),
+    ("Gcd", Limit::GreatestDivisors),
+    ("I0", Limit::Operations),
+    ("Inv", Limit::LinearAlgebra),
+    ("JVP", Limit::PythonCode),
+    ("Lcm", Limit::GreatestDivisors),
+    ("Logdet", Limit::LinearAlgebra),
+    ("Lstsq", Limit::LinearAlgebra),
+    ("LuFactor", Limit::LinearAlgebra),
+    ("Map", Limit::PythonCode),
+    ("MapCoordinates", Limit::Warps),
+    ("MatrixRank", Limit::LinearAlgebra),
+    ("Nextafter", Limit::Operations),
+    ("Nonzero", Limit::DataDependentShapes),
+    ("PerspectiveTransform", Limit::Warps),
+    ("Pinv", Limit::LinearAlgebra),
+    ("Polar", Limit::ComplexNumbers),
+    ("Qr", Limit::LinearAlgebra),
+    ("SVD", Limit::LinearAlgebra),
+    ("ScaleAndTranslate", Limit::Warps),
+    ("Scan", Limit::PythonCode),
+    ("SegmentProd", Limit::Operations),
+    ("SegmentReduction", Limit::Operations),
+    ("Slogdet", Limit::LinearAlgebra),
+    ("Solve", Limit::LinearAlgebra),
+    ("SolveTriangular", Limit::LinearAlgebra),
+    ("Switch", Limit::PythonCode),
+    ("Unique", Limit::DataDependentShapes),
+    ("VectorizedMap", Limit::PythonCode),
+    ("View", Limit::Operations),
+    ("ViewAsComplex", Limit::ComplexNumbers),
+    ("ViewAsReal", Limit::ComplexNumbers),
+    ("WhileLoop", Limit::PythonCode),
+];
+
+/// The entry about an operation that is not read.
+pub fn of_operation(class: &str) -> Limit {
+    OPERATIONS_LEFT_OUT.iter().find(|(name, _)| *name == class).map_or(Limit::Operations, |(_, limit)| *limit)
+}
+
+/// Whether an operation is one of those that are left out by name.
+pub fn names_operation(class: &str) -> bool {
+    OPERATIONS_LEFT_OUT.iter().any(|(name, _)| *name == class)
+}
+
 /// The entry about a class of Keras, where it is left out.
-pub(crate) fn of_class(class: &str) -> Option<Limit> {
+pub fn of_class(class: &str) -> Option<Limit> {
     LEFT_OUT.iter().find(|(name, _)| *name == class).map(|(_, limit)| *limit)
 }
 

@@ -6,6 +6,8 @@ use std::fmt::Write;
 
 use bakelite_compiler::backend::cuda;
 use bakelite_compiler::compile::{Options, compile};
+use bakelite_compiler::import;
+use bakelite_compiler::limit;
 use bakelite_compiler::model::Activation;
 use bakelite_compiler::model::registry::{self, Class, LAYERS, LOSSES, METRICS, OPTIMIZERS};
 use bakelite_tests::fixture::{Case, Fixtures};
@@ -32,6 +34,40 @@ struct Proof {
 /// Proofs by section of the table and by name.
 type Proofs = BTreeMap<(&'static str, String), Proof>;
 
+/// The names that Keras makes public, by section: `fixtures/make_keras_names.py` writes them.
+fn public_names() -> BTreeMap<String, Vec<String>> {
+    let document: BTreeMap<String, Value> = serde_json::from_str(include_str!("../fixtures/keras_names.json")).unwrap();
+    let names = |value: &Value| Some(value.as_array()?.iter().filter_map(Value::as_str).map(String::from).collect());
+    document.iter().filter_map(|(section, value)| Some((section.clone(), names(value)?))).collect()
+}
+
+/// Whether a name of Keras is one of a section, under this or another name.
+fn is_there(section: &str, names: &[&str], name: &str) -> bool {
+    let found = match section {
+        "Layers" => registry::find(LAYERS, name).is_some(),
+        "Losses" => registry::find(LOSSES, name).is_some(),
+        "Metrics" => registry::find(METRICS, name).is_some(),
+        "Optimizers" => registry::find(OPTIMIZERS, name).is_some(),
+        "Activations" => serde_json::from_value::<Activation>(Value::from(name)).is_ok(),
+        _ => false,
+    };
+    found || names.contains(&name)
+}
+
+/// The names of Keras that a section lacks, each with the entry of the page of limits about it.
+fn missing(section: &str, names: &[&str], public: &[String]) -> Vec<String> {
+    let lacking = public.iter().filter(|name| !is_there(section, names, name));
+    let with_limit = |name: &String| {
+        let limit = match section {
+            "Operations" => limit::names_operation(name).then(|| limit::of_operation(name)),
+            _ => limit::of_class(name),
+        };
+        let limit = limit.unwrap_or_else(|| panic!("{section}: `{name}` is neither supported nor left out by name"));
+        format!("`{name}` ({limit})")
+    };
+    lacking.map(with_limit).collect()
+}
+
 /// The names in a section.
 fn sections() -> Vec<(&'static str, Vec<&'static str>)> {
     fn names<T: ?Sized>(table: &[Class<T>]) -> Vec<&'static str> {
@@ -54,6 +90,7 @@ fn sections() -> Vec<(&'static str, Vec<&'static str>)> {
         ("Initializers", argument("initializers")),
         ("Regularizers", argument("regularizers")),
         ("Constraints", argument("constraints")),
+        ("Operations", import::operation_names()),
     ]
 }
 
@@ -63,6 +100,8 @@ fn walk(value: &Value, key: &str, found: &mut Vec<(String, String)>) {
         Value::Array(items) => items.iter().for_each(|item| walk(item, key, found)),
         Value::Object(object) => {
             if let Some(Value::String(class)) = object.get("class_name") {
+                let module = object.get("module").and_then(Value::as_str).unwrap_or_default();
+                let key = if module.starts_with("keras.src.ops") { "operation" } else { key };
                 found.push((key.to_string(), class.clone()));
             }
             for (name, item) in object {
@@ -84,6 +123,7 @@ fn classes(case: &Case) -> BTreeSet<(&'static str, String)> {
     case.compile.iter().for_each(|compile| walk(compile, "compile", &mut found));
     let place = |(key, name): (String, String)| -> Option<(&'static str, String)> {
         Some(match key.as_str() {
+            "operation" => ("Operations", name),
             "loss" => ("Losses", named(LOSSES, &name)?),
             "metrics" => ("Metrics", named(METRICS, &name)?),
             "optimizer" => ("Optimizers", named(OPTIMIZERS, &name)?),
@@ -140,8 +180,9 @@ fn proofs(fixtures: &Fixtures) -> Proofs {
 
 fn table(proofs: &Proofs) -> String {
     let mut text = include_str!("support_head.md").to_string();
-    let none = Proof::default();
+    let (none, public) = (Proof::default(), public_names());
     for (section, names) in sections() {
+        let missing = missing(section, &names, public.get(section).map_or(&[][..], Vec::as_slice));
         let _ = write!(
             text,
             "\n## {section}\n\n| | forward | gradient | CPU | CUDA text |\n| --- | --- | --- | --- | --- |\n"
@@ -158,6 +199,9 @@ fn table(proofs: &Proofs) -> String {
             let (forward, gradient) = (tests(cases), tests(trained));
             let _ =
                 writeln!(text, "| `{name}` | {forward} | {gradient} | {} | {} |", mark(!cases.is_empty()), mark(*cuda));
+        }
+        if !missing.is_empty() {
+            let _ = writeln!(text, "\nLeft out: {}.", missing.join(", "));
         }
     }
     text

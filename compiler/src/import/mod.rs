@@ -292,6 +292,11 @@ fn dtype_called(name: &str) -> Option<DType> {
     }
 }
 
+/// The operations of `keras.ops` that files may have between layers, by the names of Keras's classes.
+pub fn operation_names() -> Vec<&'static str> {
+    operations::names()
+}
+
 /// A path one level deeper.
 pub(crate) fn join(path: &str, name: &str) -> String {
     if path.is_empty() { name.to_string() } else { format!("{path}/{name}") }

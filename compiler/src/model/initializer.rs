@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::orthogonal::orthogonal;
 use super::random::{self, Key};
 use super::regularizer::diagonal;
+use super::signal::{Scaling, Window, stft_kernel};
 use crate::diag::Problem;
 use crate::ir::{Dim, Graph, NodeId, Shape, TensorType};
 
@@ -46,6 +47,13 @@ pub enum Initializer {
     /// `gain` on the diagonal of a matrix.
     Identity {
         gain: f64,
+    },
+    /// The cosines of a Fourier transform of frames, or its negative sines, in a kernel `[frame, 1, frequencies]`.
+    STFT {
+        imaginary: bool,
+        window: Option<Window>,
+        scaling: Option<Scaling>,
+        periodic: bool,
     },
 }
 
@@ -161,6 +169,9 @@ impl Initializer {
             Initializer::Identity { .. } if shape.rank() != 2 => {
                 fail(&format!("takes matrices, this weight is {shape}"))
             }
+            Initializer::STFT { .. } if shape.rank() != 3 || shape[1] != Dim::ONE => {
+                fail(&format!("takes kernels of frames, one channel and frequencies, this weight is {shape}"))
+            }
             _ => Ok(()),
         }
     }
@@ -198,6 +209,11 @@ impl Initializer {
                 let diagonal = diagonal(g, shape);
                 let (one, zero) = (g.splat_of(gain, ty.clone()), g.splat_of(0.0, ty.clone()));
                 g.select(diagonal, one, zero)
+            }
+            Initializer::STFT { imaginary, window, scaling, periodic } => {
+                let extents = shape.as_fixed().unwrap_or_default();
+                let values = stft_kernel(&extents, imaginary, window, scaling, periodic);
+                g.dense(ty.clone(), values.into_iter().map(|x| x as f32 as f64))
             }
         }
     }

@@ -60,6 +60,7 @@ pub(crate) mod saved;
 mod schedule;
 mod sequential;
 mod setters;
+mod signal;
 mod store;
 pub(crate) mod tensor;
 mod window;
@@ -114,9 +115,10 @@ pub use optimizer::{
     Optimizer, Options, Parameter, RMSprop, SGD, ScheduleFreeAdamW, Slot, StepCx, Update,
 };
 pub use pool::{
-    AveragePooling1D, AveragePooling2D, AveragePooling3D, GlobalAveragePooling1D, GlobalAveragePooling2D,
-    GlobalAveragePooling3D, GlobalMaxPooling1D, GlobalMaxPooling2D, GlobalMaxPooling3D, MaxPooling1D, MaxPooling2D,
-    MaxPooling3D,
+    AdaptiveAveragePooling1D, AdaptiveAveragePooling2D, AdaptiveAveragePooling3D, AdaptiveMaxPooling1D,
+    AdaptiveMaxPooling2D, AdaptiveMaxPooling3D, AveragePooling1D, AveragePooling2D, AveragePooling3D,
+    GlobalAveragePooling1D, GlobalAveragePooling2D, GlobalAveragePooling3D, GlobalMaxPooling1D, GlobalMaxPooling2D,
+    GlobalMaxPooling3D, MaxPooling1D, MaxPooling2D, MaxPooling3D,
 };
 pub use preprocessing::{
     CategoryEncoding, CenterCrop, Discretization, Factor, FillMode, FlipMode, Hashing, IntegerLookup, Ngrams,
@@ -139,5 +141,6 @@ pub use schedule::{
     PolynomialDecay, Schedule,
 };
 pub use sequential::Sequential;
+pub use signal::{MelSpectrogram, STFTSpectrogram, Scaling, SpectrogramMode, Window};
 pub use tensor::Tensor;
 pub use window::{DataFormat, Extents, Padding};

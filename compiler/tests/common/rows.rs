@@ -19,6 +19,29 @@ fn some_mask(x: &Tensor) -> Tensor {
 
 #[rustfmt::skip]
 pub const ROWS: &[Row] = &[
+    Row("adaptive average pooling", &[&[7, 2]], &[3, 2], |x| AdaptiveAveragePooling1D::new(3).apply(&x[0])),
+    Row("adaptive average pooling even", &[&[2, 6, 4]], &[2, 3, 2], |x| {
+        AdaptiveAveragePooling2D::new((3, 2)).data_format(ChannelsFirst).apply(&x[0])
+    }),
+    Row("adaptive max pooling", &[&[5, 7, 2]], &[2, 3, 2], |x| AdaptiveMaxPooling2D::new((2, 3)).apply(&x[0])),
+    Row("adaptive max pooling of volumes", &[&[3, 4, 2, 2]], &[2, 2, 1, 2], |x| AdaptiveMaxPooling3D::new((2, 2, 1)).apply(&x[0])),
+    Row("stft spectrogram", &[&[11, 2]], &[4, 10], |x| STFTSpectrogram::new(5).frame_step(2).apply(&x[0])),
+    Row("stft spectrogram power", &[&[2, 11]], &[2, 6, 5], |x| {
+        STFTSpectrogram::new(5).mode(SpectrogramMode::Psd).padding(Same).expand_dims(true).data_format(ChannelsFirst).apply(&x[0])
+    }),
+    Row("mel spectrogram", &[&[40]], &[5, 6], |x| {
+        MelSpectrogram::new(12).sequence_stride(8).num_mel_bins(5).sampling_rate(100.0).apply(&x[0])
+    }),
+    Row("sort", &[&[3, 5]], &[3, 5], |x| x[0].sort(-1)),
+    Row("top k", &[&[3, 5]], &[3, 2], |x| x[0].top_k(2)[0].clone()),
+    Row("running sum and product", &[&[3, 5]], &[3, 5], |x| x[0].cumsum(1) * (&x[0] + 2.0).cumprod(-1)),
+    Row("product along axes", &[&[3, 5]], &[3], |x| (&x[0] + 1.5).prod(&[-1])),
+    Row("median", &[&[3, 4]], &[3], |x| x[0].median(&[-1])),
+    Row("take along axis", &[&[3, 5]], &[3, 5], |x| x[0].take_along_axis(&x[0].argsort(1), 1)),
+    Row("roll, repeat, flip", &[&[3, 4]], &[6, 4], |x| x[0].roll(1, 1).repeat(2, 1).flip(&[-1])),
+    Row("pad", &[&[3, 4]], &[4, 6], |x| x[0].pad(&[(0, 0), (1, 0), (0, 2)], 0.5)),
+    Row("einsum of tensors", &[&[3, 4], &[4, 2]], &[2, 3], |x| x[0].einsum("bij,bjk->bki", &[&x[1]])),
+    Row("matmul and softmax along axes", &[&[3, 4], &[4, 2]], &[3, 2], |x| x[0].matmul(&x[1]).softmax(&[1, 2])),
     Row("dense", &[&[5]], &[3], |x| Dense::new(3).apply(&x[0])),
     Row("dense on sequences", &[&[3, 5]], &[3, 2], |x| Dense::new(2).activation(Tanh).apply(&x[0])),
     Row("dense without bias", &[&[5]], &[3], |x| Dense::new(3).use_bias(false).apply(&x[0])),

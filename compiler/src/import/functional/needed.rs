@@ -9,7 +9,7 @@ use super::history::{Endpoint, History};
 use super::{Entry, Kind, Net};
 use crate::diag::{Code, Problem};
 use crate::import::{Reader, join};
-use crate::limit::Limit;
+use crate::limit;
 
 impl Reader<'_> {
     /// Keeps the calls of those operations that layers and outputs need; the others are left out, known or not.
@@ -21,9 +21,10 @@ impl Reader<'_> {
                 entry.calls.clear();
                 entry.results.clear();
             } else if !entry.is_known() {
+                let limit = limit::of_operation(class);
                 let class = class.escape_debug();
                 let problem = Problem::new(Code::Import, format!("the operation {class} of {module} is not supported"));
-                self.problem(&join(path, &entry.name), problem.limit(Limit::Operations));
+                self.problem(&join(path, &entry.name), problem.limit(limit));
             }
         }
     }

@@ -44,11 +44,7 @@ fn call(node: &Value, object: &Object) -> Option<Application> {
 }
 
 /// An argument of an operation. The tensors in it join the list, and what the description says of their types.
-fn argument(
-    value: &Value,
-    tensors: &mut Vec<History>,
-    types: &mut Vec<Option<TensorType>>,
-) -> Option<Argument> {
+fn argument(value: &Value, tensors: &mut Vec<History>, types: &mut Vec<Option<TensorType>>) -> Option<Argument> {
     Some(match value {
         // A list of numbers stays as it is: it may be long.
         Value::Array(items) if items.iter().all(|item| item.is_number() || item.is_boolean()) && !items.is_empty() => {

@@ -75,6 +75,31 @@ pub(super) const CLASSES: &[Class] = &[
         let [condition, a, b] = c.stretched([condition, a, b])?;
         Ok(vec![c.graph.select(condition, a, b)])
     }),
+    // The first choice whose condition holds.
+    ("Select", |c| {
+        let (conditions, choices) = (c.list(0, "condlist")?, c.list(1, "choicelist")?);
+        if conditions.len() != choices.len() {
+            return Err(format!("{} conditions for {} choices", conditions.len(), choices.len()));
+        }
+        let mut y = c.optional(2, "default")?.unwrap_or_else(|| c.graph.scalar(DType::I32, 0.0));
+        for (&condition, &choice) in conditions.iter().zip(&choices).rev() {
+            let condition = c.graph.cast(condition, DType::Bool);
+            let [choice, other] = c.met([choice, y]);
+            let [condition, choice, other] = c.stretched([condition, choice, other])?;
+            y = c.graph.select(condition, choice, other);
+        }
+        Ok(vec![y])
+    }),
+    ("Size", |c| {
+        let x = c.x()?;
+        let size = c.shape(x).elements().ok_or("it has too many elements")?;
+        Ok(vec![c.graph.size(size, DType::I32)])
+    }),
+    ("Ndim", |c| {
+        let x = c.x()?;
+        let rank = c.shape(x).rank();
+        Ok(vec![c.graph.scalar(DType::I32, rank as f64)])
+    }),
     ("Relu", |c| c.activation(Activation::Relu)),
     ("Relu6", |c| c.activation(Activation::Relu6)),
     ("Sigmoid", |c| c.activation(Activation::Sigmoid)),

@@ -61,7 +61,9 @@ pub(super) const CLASSES: &[Class] = &[
     }),
     ("ScatterUpdate", |c| {
         if c.value::<String>(3, "reduction")?.as_deref() != Some("add") {
-            return Err("it is supported with the reduction `add`, for which the order of updates does not matter".into());
+            return Err(
+                "it is supported with the reduction `add`, for which the order of updates does not matter".into()
+            );
         }
         let (x, indices) = (c.tensor(0, "inputs")?, c.tensor(1, "indices")?);
         let updates = c.tensor(2, "updates")?;

@@ -36,7 +36,8 @@ pub(super) const CLASSES: &[Class] = &[
     }),
     ("SSIM", |c| {
         let value = |name: &str, default: f64| Ok::<f64, String>(c.value(usize::MAX, name)?.unwrap_or(default));
-        let (max, sigma, k) = (value("max_val", 1.0)?, value("filter_sigma", 1.5)?, [value("k1", 0.01)?, value("k2", 0.03)?]);
+        let (max, sigma, k) =
+            (value("max_val", 1.0)?, value("filter_sigma", 1.5)?, [value("k1", 0.01)?, value("k2", 0.03)?]);
         let size: usize = c.value(usize::MAX, "filter_size")?.unwrap_or(11);
         let (a, b) = (c.tensor(0, "image1")?, c.tensor(1, "image2")?);
         let (a, b) = (c.real(a), c.real(b));
@@ -130,7 +131,8 @@ impl Call<'_> {
             let extent = self.graph.extent_of(x, axis)? as i64;
             let named = |side: &str| self.value::<i64>(usize::MAX, &format!("{side}_{what}"));
             let (low, high, target) = (named(low)?, named(high)?, self.value::<i64>(usize::MAX, target)?);
-            let both = target.map(|target| if add { target.saturating_sub(extent) } else { extent.saturating_sub(target) });
+            let both =
+                target.map(|target| if add { target.saturating_sub(extent) } else { extent.saturating_sub(target) });
             let (low, high) = match (low, high, both) {
                 (Some(low), Some(high), _) => (low, high),
                 (Some(low), None, Some(both)) => (low, both.saturating_sub(low)),
@@ -139,7 +141,8 @@ impl Call<'_> {
             };
             let size = |n: i64| usize::try_from(n).ok().filter(|n| *n <= 1 << 20);
             let ends = size(low).zip(size(high));
-            edges[axis] = ends.filter(|(low, high)| add || low + high < extent as usize)
+            edges[axis] = ends
+                .filter(|(low, high)| add || low + high < extent as usize)
                 .ok_or_else(|| format!("{low} and {high} are no {what} of {extent}"))?;
         }
         if add {

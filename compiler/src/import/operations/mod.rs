@@ -66,6 +66,13 @@ pub(super) fn find(name: &str) -> Option<Class> {
     classes().find(|class| class.0 == name)
 }
 
+/// The names of all classes, in the order of the alphabet.
+pub(super) fn names() -> Vec<&'static str> {
+    let mut names: Vec<&str> = classes().map(|class| class.0).collect();
+    names.sort_unstable();
+    names
+}
+
 /// Every class of operations.
 fn classes() -> impl Iterator<Item = Class> {
     TABLES.iter().flat_map(|table| table.iter()).copied()

@@ -250,7 +250,13 @@ impl Call<'_> {
     }
 
     /// An optional tensor in the shape of another.
-    fn beside(&mut self, y: NodeId, name: &str, place: usize, axes: Option<&[usize]>) -> Result<Option<NodeId>, String> {
+    fn beside(
+        &mut self,
+        y: NodeId,
+        name: &str,
+        place: usize,
+        axes: Option<&[usize]>,
+    ) -> Result<Option<NodeId>, String> {
         let Some(factor) = self.optional(place, name)? else { return Ok(None) };
         let factor = self.real(factor);
         let shape = self.shape(y);
@@ -376,7 +382,9 @@ impl Call<'_> {
             pairs.iter_mut().zip([("kernel_size", 0), ("dilation", 1), ("padding", 0), ("stride", 1)])
         {
             let list: Vec<usize> = self.numbers(usize::MAX, name)?.unwrap_or(vec![default]);
-            *pair = two(&list).filter(|pair| pair.iter().all(|n| *n < 1 << 20)).ok_or_else(|| format!("`{name}` is {list:?}"))?;
+            *pair = two(&list)
+                .filter(|pair| pair.iter().all(|n| *n < 1 << 20))
+                .ok_or_else(|| format!("`{name}` is {list:?}"))?;
         }
         let [size, dilation, padding, strides] = pairs.map(|pair| pair.to_vec());
         let how = Spatial { size, strides, dilation, padding: Padding::Valid, format: DataFormat::ChannelsFirst };
@@ -386,7 +394,8 @@ impl Call<'_> {
     fn blocked(&mut self, apart: bool) -> Built {
         let x = self.x()?;
         let block: usize = self.value(1, "block_size")?.ok_or("`block_size` is missing")?;
-        let block = Some(block).filter(|n| (1..=1 << 10).contains(n)).ok_or_else(|| format!("`block_size` is {block}"))?;
+        let block =
+            Some(block).filter(|n| (1..=1 << 10).contains(n)).ok_or_else(|| format!("`block_size` is {block}"))?;
         match self.data_format()? {
             DataFormat::ChannelsLast if apart => self.graph.depth_to_space(x, block).map(|y| vec![y]),
             DataFormat::ChannelsLast => self.graph.space_to_depth(x, block).map(|y| vec![y]),

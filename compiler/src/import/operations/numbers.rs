@@ -187,10 +187,13 @@ pub(super) const CLASSES: &[Class] = &[
         if base.is_nan() || base <= 0.0 {
             return Err(format!("the base {base}"));
         }
-        c.spaced(|_, x| x, |g, x, _| {
-            let base = g.lit_like(x, base);
-            g.pow(base, x)
-        })
+        c.spaced(
+            |_, x| x,
+            |g, x, _| {
+                let base = g.lit_like(x, base);
+                g.pow(base, x)
+            },
+        )
     }),
     ("Geomspace", |c| c.spaced(Graph::log, |g, x, _| g.exp(x))),
 ];

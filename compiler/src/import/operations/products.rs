@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use super::{Call, Class};
 use super::elementwise::Built;
+use super::{Call, Class};
 use crate::ir::{DType, NodeId};
 
 pub(super) const CLASSES: &[Class] = &[

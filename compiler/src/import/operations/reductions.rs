@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::elementwise::Built;
 use super::{Call, Class};
 use crate::ir::{DType, Graph, NodeId, ReduceFn};
+use crate::limit::Limit;
 use crate::model::functions::{Method, Order};
 
 pub(super) const CLASSES: &[Class] = &[
@@ -95,12 +96,11 @@ pub(super) const CLASSES: &[Class] = &[
         let range: Option<(f64, f64)> = c.value(2, "range")?;
         const MOST: usize = 1 << 12;
         if !(1..=MOST).contains(&bins) || range.is_some_and(|(low, high)| !(low <= high && (high - low).is_finite())) {
-            return Err(format!("{bins} bins in that range (limits: sorting)"));
+            return Err(Limit::Sorting.says(format!("{bins} bins in that range")));
         }
         c.graph.histogram(x, bins, range).map(Vec::from)
     }),
 ];
-
 
 impl Call<'_> {
     /// The first tensor, with numbers in the place of truths.
@@ -253,7 +253,7 @@ impl Call<'_> {
             Some(Value::String(name)) if name == "fro" => Some(Order::Frobenius),
             Some(value) => match value.as_f64().or_else(|| float_called(value.as_str()?)) {
                 Some(order) => Some(Order::Number(order)),
-                None => return Err(format!("the norm {value} (limits: linear-algebra)")),
+                None => return Err(Limit::LinearAlgebra.says(format!("the norm {value}"))),
             },
         };
         let named: Option<Vec<i64>> = self.list_of_axes(2, "axis")?;

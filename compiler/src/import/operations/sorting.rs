@@ -39,9 +39,9 @@ pub(super) const CLASSES: &[Class] = &[
         c.graph.search_sorted(sorted, values, right).map(|y| vec![y])
     }),
     ("Digitize", |c| {
-        let falling = c.constant(1, "bins")?.is_some_and(|bins| {
-            bins.values.first().zip(bins.values.last()).is_some_and(|(first, last)| first > last)
-        });
+        let falling = c
+            .constant(1, "bins")?
+            .is_some_and(|bins| bins.values.first().zip(bins.values.last()).is_some_and(|(first, last)| first > last));
         let [x, bins] = c.pair([(0, "x"), (1, "bins")], false)?;
         if c.constant(1, "bins")?.is_none() {
             return Err("`bins` is a tensor, which is not supported".into());

@@ -4,7 +4,15 @@ use serde_json::{Value, json};
 
 use super::{Arguments, Family, Row, keras_family};
 use crate::model::regularizer::Vectors;
-use crate::model::{Constraint, Distribution, Fan, Initializer, Regularizer};
+use crate::model::{Constraint, Distribution, Fan, Initializer, Regularizer, Scaling, Window};
+
+/// The part of a complex number.
+#[derive(Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Side {
+    Real,
+    Imag,
+}
 
 keras_family!(Initializer);
 
@@ -37,6 +45,12 @@ impl Family for Initializer {
         ("LecunNormal", |_| Initializer::LecunNormal),
         ("Orthogonal", |a| Initializer::Orthogonal { gain: a.take("gain", 1.0) }),
         ("Identity", |a| Initializer::Identity { gain: a.take("gain", 1.0) }),
+        ("STFT", |a| Initializer::STFT {
+            imaginary: a.take("side", Side::Real) == Side::Imag,
+            window: a.take("window", Some(Window::Hann)),
+            scaling: a.take("scaling", Some(Scaling::Density)),
+            periodic: a.take("periodic", false),
+        }),
     ];
     const ALIASES: &'static [(&'static str, &'static str)] = &[
         ("zero", "Zeros"),
@@ -45,6 +59,7 @@ impl Family for Initializer {
         ("normal", "RandomNormal"),
         ("IdentityInitializer", "Identity"),
         ("OrthogonalInitializer", "Orthogonal"),
+        ("STFTInitializer", "STFT"),
     ];
 
     fn write(&self) -> (&'static str, Value) {
@@ -71,6 +86,10 @@ impl Family for Initializer {
             Initializer::LecunNormal => ("LecunNormal", none),
             Initializer::Orthogonal { gain } => ("Orthogonal", json!({ "gain": gain })),
             Initializer::Identity { gain } => ("Identity", json!({ "gain": gain })),
+            Initializer::STFT { imaginary, window, scaling, periodic } => {
+                let side = if imaginary { Side::Imag } else { Side::Real };
+                ("STFT", json!({ "side": side, "window": window, "scaling": scaling, "periodic": periodic }))
+            }
         }
     }
 }

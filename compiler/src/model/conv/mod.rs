@@ -10,9 +10,9 @@ mod transpose;
 
 pub(crate) use arguments::convolution;
 pub use arguments::{ConvArguments, Convolution};
+pub(in crate::model) use depthwise::each_channel;
 pub use depthwise::{DepthwiseConv1D, DepthwiseConv2D, SeparableConv1D, SeparableConv2D};
 pub use plain::{Conv1D, Conv2D, Conv3D};
-pub(in crate::model) use depthwise::each_channel;
 pub(in crate::model) use transpose::transposed;
 pub use transpose::{Conv1DTranspose, Conv2DTranspose, Conv3DTranspose};
 

@@ -208,7 +208,8 @@ impl Graph {
     pub(crate) fn on_diagonal(&mut self, x: NodeId, k: i64) -> Built {
         let axis = self.rank_of(x).checked_sub(1).ok_or("a scalar is on no diagonal")?;
         let extent = self.extent_of(x, axis)?;
-        let far = usize::try_from(k.unsigned_abs()).ok().filter(|far| *far < 1 << 20).ok_or("the diagonal is too far off")?;
+        let far =
+            usize::try_from(k.unsigned_abs()).ok().filter(|far| *far < 1 << 20).ok_or("the diagonal is too far off")?;
         let mut edges = vec![(0, 0); axis + 1];
         edges[axis] = (0, far);
         let x = self.padded(x, &edges, PadMode::Constant(0.0))?;

@@ -64,7 +64,8 @@ impl Graph {
             Some(output) => labels(output, None, elided.unwrap_or(0))?,
             // Without an arrow: the ellipsis, then the letters that stand once, by the alphabet.
             None => {
-                let mut once: Vec<Label> = all.iter().copied().filter(|l| all.iter().filter(|o| *o == l).count() == 1).collect();
+                let mut once: Vec<Label> =
+                    all.iter().copied().filter(|l| all.iter().filter(|o| *o == l).count() == 1).collect();
                 once.retain(|l| matches!(l, Label::Letter(_)));
                 once.sort_unstable();
                 (0..elided.unwrap_or(0)).rev().map(Label::Elided).chain(once).collect()
@@ -129,8 +130,8 @@ impl Graph {
 
     /// Takes the diagonal of axes with one name.
     fn diagonals(&mut self, term: &mut Term) -> Built<()> {
-        while let Some((a, b)) = (0..term.labels.len())
-            .find_map(|b| Some((term.labels[..b].iter().position(|l| *l == term.labels[b])?, b)))
+        while let Some((a, b)) =
+            (0..term.labels.len()).find_map(|b| Some((term.labels[..b].iter().position(|l| *l == term.labels[b])?, b)))
         {
             term.x = self.diagonal(term.x, 0, a, b)?;
             let label = term.labels[a];
@@ -175,11 +176,18 @@ impl Graph {
         };
         let (of_a, of_b) = (free(left.rank(), |p| p.0), free(right.rank(), |p| p.1));
         // [matched, free of a, free of b, summed]
-        let order_a: Vec<usize> = batch.iter().map(|p| p.0).chain(of_a.iter().copied()).chain(sum.iter().map(|p| p.0)).collect();
-        let order_b: Vec<usize> = batch.iter().map(|p| p.1).chain(of_b.iter().copied()).chain(sum.iter().map(|p| p.1)).collect();
+        let order_a: Vec<usize> =
+            batch.iter().map(|p| p.0).chain(of_a.iter().copied()).chain(sum.iter().map(|p| p.0)).collect();
+        let order_b: Vec<usize> =
+            batch.iter().map(|p| p.1).chain(of_b.iter().copied()).chain(sum.iter().map(|p| p.1)).collect();
         let shape = Shape(
-            batch.iter().map(|p| left[p.0]).chain(of_a.iter().map(|&i| left[i])).chain(of_b.iter().map(|&i| right[i]))
-                .chain(sum.iter().map(|p| left[p.0])).collect(),
+            batch
+                .iter()
+                .map(|p| left[p.0])
+                .chain(of_a.iter().map(|&i| left[i]))
+                .chain(of_b.iter().map(|&i| right[i]))
+                .chain(sum.iter().map(|p| left[p.0]))
+                .collect(),
         );
         let (n, m, k) = (batch.len(), of_a.len(), of_b.len());
         let gone_a: Vec<usize> = (n + m..n + m + k).collect();

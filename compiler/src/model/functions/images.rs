@@ -26,7 +26,8 @@ impl Graph {
             return Ok(x);
         }
         let [r, g, b] = self.channels(x)?;
-        let [r, g, b] = [(r, LUMINANCE[0]), (g, LUMINANCE[1]), (b, LUMINANCE[2])].map(|(x, share)| self.mul_s(x, share));
+        let [r, g, b] =
+            [(r, LUMINANCE[0]), (g, LUMINANCE[1]), (b, LUMINANCE[2])].map(|(x, share)| self.mul_s(x, share));
         let sum = self.add(r, g);
         let sum = self.add(sum, b);
         Ok(self.expand(sum, axis))

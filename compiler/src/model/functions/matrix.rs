@@ -2,6 +2,7 @@
 
 use super::Built;
 use crate::ir::{Graph, NodeId, ReduceFn, Shape};
+use crate::limit::Limit;
 
 /// The order of a norm.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -52,7 +53,8 @@ impl Graph {
             Order::Number(f64::INFINITY) => (ReduceFn::Max, columns),
             Order::Number(f64::NEG_INFINITY) => (ReduceFn::Min, columns),
             Order::Number(order) => {
-                return Err(format!("the norm {order} of a matrix is made of its singular values (limits: linear-algebra)"));
+                let why = format!("the norm {order} of a matrix is made of its singular values");
+                return Err(Limit::LinearAlgebra.says(why));
             }
         };
         let size = self.abs(x);
@@ -82,7 +84,8 @@ impl Graph {
         let shape = self.shape_of(x);
         let kept: Vec<usize> = (0..shape.rank()).filter(|a| !axes.contains(a)).collect();
         let order: Vec<usize> = kept.iter().chain(axes).copied().collect();
-        let all = axes.iter().try_fold(crate::ir::Dim::ONE, |n, &a| n.times(shape[a])).ok_or("it has too many elements")?;
+        let all =
+            axes.iter().try_fold(crate::ir::Dim::ONE, |n, &a| n.times(shape[a])).ok_or("it has too many elements")?;
         let x = self.permute(x, &order);
         Ok(self.reshape(x, Shape(kept.iter().map(|&a| shape[a]).chain([all]).collect())))
     }

@@ -24,9 +24,9 @@ mod statistics;
 
 pub(crate) use arrange::{Edge, PadMode};
 pub(crate) use index::Fill;
+pub(crate) use matrix::Order;
 pub(crate) use quantile::Method;
 pub(crate) use spatial::Spatial;
-pub(crate) use matrix::Order;
 pub(crate) use spectrum::{Frames, window_called};
 
 use crate::ir::{Dim, Graph, NodeId, Op, Shape, SliceAxis};

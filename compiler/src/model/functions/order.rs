@@ -6,6 +6,7 @@
 
 use super::Built;
 use crate::ir::{DType, Dim, Graph, NodeId, Op, Shape};
+use crate::limit::Limit;
 
 /// The longest axis that is sorted: as many comparisons for each row as this, squared.
 pub(crate) const LONGEST: usize = 1 << 12;
@@ -28,7 +29,7 @@ impl Graph {
         let axis = self.rank_of(x) - 1;
         let extent = self.extent_of(x, axis)?;
         if extent > LONGEST {
-            return Err(format!("it would sort {extent} elements, more than {LONGEST} (limits: sorting)"));
+            return Err(Limit::Sorting.says(format!("it would sort {extent} elements, more than {LONGEST}")));
         }
         let mut wide = self.shape_of(x);
         wide.0.push(Dim::fixed(extent));

@@ -34,7 +34,10 @@ impl Graph {
             let extent = self.extent_of(x, i + 1)?;
             const LARGEST: usize = 1 << 20;
             if [window.size, window.stride, window.dilation].iter().any(|n| !(1..=LARGEST).contains(n)) {
-                return Err(format!("windows of {}, {} apart, dilated by {}", window.size, window.stride, window.dilation));
+                return Err(format!(
+                    "windows of {}, {} apart, dilated by {}",
+                    window.size, window.stride, window.dilation
+                ));
             }
             if how.padding == Padding::Valid && window.span() > extent {
                 return Err(format!("a window of {} is larger than axis {} of {shape}", window.span(), i + 1));

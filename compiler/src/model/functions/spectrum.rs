@@ -8,6 +8,7 @@ use std::f64::consts::TAU;
 
 use super::{Built, PadMode};
 use crate::ir::{Dim, Graph, NodeId, Op, Shape, TensorType, WindowAxis};
+use crate::limit::Limit;
 
 /// The most points that are summed over in one step: a matrix of as many rows and columns is a constant.
 const LARGEST: usize = 1 << 10;
@@ -105,7 +106,7 @@ impl Graph {
         let k = factor(n.max(1));
         let m = n.max(1) / k;
         if k > LARGEST || n == 0 {
-            return Err(format!("a transform of {n} points, of which {k} have no common factor (limits: spectra)"));
+            return Err(Limit::Spectra.says(format!("a transform of {n} points, {k} of them in one step")));
         }
         let sign = if inverse { 1.0 } else { -1.0 };
         // Sample k a + b, frequency p + m q: [..., a, b] to [..., b, p] to [..., p, q].

@@ -48,10 +48,7 @@ impl Graph {
         let dtype = self.ty(x).dtype;
         let (low, high) = match range {
             Some((low, high)) => (self.scalar(dtype, low), self.scalar(dtype, high)),
-            None => (
-                self.reduce(crate::ir::ReduceFn::Min, x, &[0]),
-                self.reduce(crate::ir::ReduceFn::Max, x, &[0]),
-            ),
+            None => (self.reduce(crate::ir::ReduceFn::Min, x, &[0]), self.reduce(crate::ir::ReduceFn::Max, x, &[0])),
         };
         // A range of nothing is one of width 1 around its only number.
         let one_number = self.eq(low, high);

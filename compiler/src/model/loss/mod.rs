@@ -15,11 +15,11 @@ use std::any::Any;
 use std::fmt;
 use std::rc::Rc;
 
-pub(crate) use crossentropy::{binary_values, sparse_labels};
 pub use crossentropy::{
     BinaryCrossentropy, BinaryFocalCrossentropy, CategoricalCrossentropy, CategoricalFocalCrossentropy,
     CategoricalGeneralizedCrossEntropy, SparseCategoricalCrossentropy,
 };
+pub(crate) use crossentropy::{binary_values, sparse_labels};
 pub use ctc::CTC;
 pub use custom::LossFn;
 pub use hinge::{CategoricalHinge, Hinge, SquaredHinge};
