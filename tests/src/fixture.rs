@@ -216,7 +216,9 @@ impl Fixtures {
     pub fn committed() -> Fixtures {
         let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures"));
         let mut all = Fixtures::read(&folder.join("keras.json"));
-        all.cases.extend(Fixtures::read(&folder.join("keras_structures.json")).cases);
+        for table in ["keras_structures.json", "keras_operations.json"] {
+            all.cases.extend(Fixtures::read(&folder.join(table)).cases);
+        }
         all
     }
 
