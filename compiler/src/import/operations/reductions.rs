@@ -225,8 +225,8 @@ impl Call<'_> {
             return Err(format!("the quantile {wrong} is not from 0 to {whole}"));
         }
         let mut found = Vec::new();
-        for value in &q.values {
-            let y = self.graph.quantile(x, value / whole, &axes, method, leave_out)?;
+        let ranks: Vec<f64> = q.values.iter().map(|value| value / whole).collect();
+        for y in self.graph.quantiles(x, &ranks, &axes, method, leave_out)? {
             found.push(self.kept_as(4, x, y, &axes)?);
         }
         match q.shape.is_empty() {

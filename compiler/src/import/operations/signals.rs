@@ -95,7 +95,7 @@ impl Call<'_> {
         };
         let (size, stride, length) = (number("sequence_length")?, number("sequence_stride")?, number("fft_length")?);
         let window = match self.argument(usize::MAX, "window") {
-            None => window_called("hann", size, true),
+            None => window_called("hann", size.min(1 << 20), true),
             Some(super::Argument::Plain(Value::Null)) => None,
             Some(super::Argument::Plain(Value::String(name))) => {
                 let window = window_called(&name, size.min(1 << 20), true);

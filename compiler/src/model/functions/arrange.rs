@@ -4,6 +4,9 @@ use super::Built;
 use crate::ir::scalar::BinaryFn;
 use crate::ir::{DType, Dim, Graph, NodeId, Number, Op, PadAxis, ReduceFn, Shape, TensorType};
 
+/// The most elements of an axis whose places are listed.
+pub(super) const MOST_PLACES: usize = 1 << 24;
+
 /// Elements before and behind an axis.
 pub(crate) type Edge = (usize, usize);
 
@@ -79,6 +82,10 @@ impl Graph {
         let mut y = x;
         for (axis, &edge) in edges.iter().enumerate().filter(|(_, edge)| **edge != (0, 0)) {
             let extent = self.extent_of(y, axis)?;
+            let total = extent.checked_add(edge.0).and_then(|n| n.checked_add(edge.1));
+            if total.is_none_or(|n| n > MOST_PLACES) {
+                return Err(format!("axis {axis} with {extent} elements and edges of {} and {}", edge.0, edge.1));
+            }
             if extent == 0 {
                 return Err(format!("axis {axis} has no elements to pad with"));
             }

@@ -34,6 +34,18 @@ impl Graph {
     /// The element of rank `q`, from 0 to 1, along axes, which disappear. A row with a NaN gives NaN, unless they are
     /// left out.
     pub(crate) fn quantile(&mut self, x: NodeId, q: f64, axes: &[usize], method: Method, leave_out: bool) -> Built {
+        self.quantiles(x, &[q], axes, method, leave_out).map(|found| found[0])
+    }
+
+    /// [`Graph::quantile`] at several ranks.
+    pub(crate) fn quantiles(
+        &mut self,
+        x: NodeId,
+        ranks: &[f64],
+        axes: &[usize],
+        method: Method,
+        leave_out: bool,
+    ) -> Built<Vec<NodeId>> {
         let shape = self.shape_of(x);
         let kept: Vec<usize> = (0..shape.rank()).filter(|a| !axes.contains(a)).collect();
         let order: Vec<usize> = kept.iter().chain(axes).copied().collect();
@@ -55,15 +67,27 @@ impl Graph {
             let number = self.not(nan);
             let count = self.cast(number, DType::F32);
             let count = self.sum(count, &[axis]);
-            return self.quantile_of_counted(sorted, count, q, method);
+            return ranks.iter().map(|&q| self.quantile_of_counted(sorted, count, q, method)).collect();
         }
-        let at = q * (extent - 1) as f64;
+        let any = self.reduce(ReduceFn::Max, nan, &[axis]);
+        let found = ranks.iter().map(|&q| {
+            let y = self.sorted_at(sorted, q * (extent - 1) as f64, method);
+            let missing = self.lit_like(y, f64::NAN);
+            self.select(any, missing, y)
+        });
+        Ok(found.collect())
+    }
+
+    /// What a sorted last axis has at a place that may lie between two elements.
+    fn sorted_at(&mut self, sorted: NodeId, at: f64, method: Method) -> NodeId {
+        let axis = self.rank_of(sorted) - 1;
+        let extent = self.ty(sorted).shape[axis].scale;
         let element = |g: &mut Graph, i: f64| {
             let i = (i.max(0.0) as usize).min(extent - 1);
             let y = g.slice_axis(sorted, axis, i, i + 1);
             g.squeeze(y, axis)
         };
-        let y = match method {
+        match method {
             Method::Lower => element(self, at.floor()),
             Method::Higher => element(self, at.ceil()),
             Method::Nearest => element(self, at.round_ties_even()),
@@ -74,10 +98,7 @@ impl Graph {
                 let (low, high) = (self.mul_s(low, 1.0 - share), self.mul_s(high, share));
                 self.add(low, high)
             }
-        };
-        let any = self.reduce(ReduceFn::Max, nan, &[axis]);
-        let missing = self.lit_like(y, f64::NAN);
-        Ok(self.select(any, missing, y))
+        }
     }
 
     /// The same where only the first `count` elements of each sorted row count.

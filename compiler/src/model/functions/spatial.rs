@@ -1,6 +1,7 @@
 //! Windows over images as functions: convolutions whose kernel is a tensor, pooling, patches.
 
 use super::Built;
+use super::arrange::MOST_PLACES;
 use crate::ir::{DType, Dim, Graph, NodeId, Op, Shape, TensorType, WindowAxis};
 use crate::model::window::{DataFormat, Padding, Windows};
 use crate::model::{conv, pool};
@@ -119,6 +120,9 @@ impl Graph {
     /// edges: the transpose of [`Graph::unfolded`].
     pub(crate) fn folded(&mut self, x: NodeId, how: &Spatial, size: [usize; 2], edges: [usize; 2]) -> Built {
         let shape = self.shape_of(x);
+        if size.iter().chain(&edges).any(|n| *n > MOST_PLACES) {
+            return Err(format!("images of {size:?} with edges of {edges:?}"));
+        }
         let whole = [size[0] + 2 * edges[0], size[1] + 2 * edges[1]];
         let axes = how.windows().axes(2);
         if axes.iter().any(|w| w.size == 0 || w.stride == 0 || w.dilation == 0) || shape.rank() != 3 {
@@ -151,7 +155,7 @@ impl Graph {
         let mut y = format.to_last(self, x);
         for (i, &count) in output.iter().enumerate() {
             let extent = self.extent_of(y, i + 1)?;
-            if count == 0 || extent == 0 || count > 1 << 20 {
+            if count == 0 || extent == 0 || count.max(extent) > MOST_PLACES / 4 {
                 return Err(format!("{extent} elements pooled to {count}"));
             }
             y = self.pooled_axis(y, i + 1, extent, count, largest);

@@ -13,6 +13,9 @@ use crate::limit::Limit;
 /// The most points that are summed over in one step: a matrix of as many rows and columns is a constant.
 const LARGEST: usize = 1 << 10;
 
+/// The most samples of all frames of a signal that is put together from them.
+const MOST_SAMPLES: usize = 1 << 24;
+
 /// A complex tensor: real and imaginary parts of one shape.
 pub(crate) type Complex = (NodeId, NodeId);
 
@@ -154,8 +157,8 @@ impl Graph {
 
     /// The frequencies from 0 to one half of real samples, cut or filled to `length`.
     pub(crate) fn real_fourier(&mut self, x: NodeId, length: usize) -> Built<Complex> {
-        if length == 0 {
-            return Err("a transform of no points".into());
+        if !(1..=LARGEST * LARGEST).contains(&length) {
+            return Err(Limit::Spectra.says(format!("a transform of {length} points")));
         }
         let x = self.fitted(x, length)?;
         let axis = self.rank_of(x) - 1;
@@ -166,8 +169,8 @@ impl Graph {
 
     /// The real samples, `length` of them, that have the given frequencies from 0 to one half.
     pub(crate) fn real_fourier_inverse(&mut self, (re, im): Complex, length: usize) -> Built {
-        if length == 0 {
-            return Err("a transform of no points".into());
+        if !(1..=LARGEST * LARGEST).contains(&length) {
+            return Err(Limit::Spectra.says(format!("a transform of {length} points")));
         }
         let bins = length / 2 + 1;
         let (re, im) = (self.fitted(re, bins)?, self.fitted(im, bins)?);
@@ -225,11 +228,14 @@ impl Graph {
         let cut = self.real_fourier_inverse((re, im), frames.length)?;
         let window = self.window_like(cut, frames);
         let cut = self.mul(cut, window);
-        let total = (count.max(1) - 1) * frames.stride + frames.length;
+        let total = (count.max(1) - 1).saturating_mul(frames.stride).saturating_add(frames.length);
         let mut shape = self.shape_of(re);
         shape.0.truncate(axis);
         shape.0.push(Dim::fixed(total));
         let sum = self.push(Op::Fold { axes: vec![frames.axis(axis)], shape: shape.clone() }, &[cut]);
+        if count.checked_mul(frames.length).is_none_or(|n| n > MOST_SAMPLES) {
+            return Err(Limit::Spectra.says(format!("{count} frames of {} samples", frames.length)));
+        }
         let mut weight = vec![0.0; total];
         for frame in 0..count {
             frames.window.iter().enumerate().for_each(|(i, w)| weight[frame * frames.stride + i] += w * w);

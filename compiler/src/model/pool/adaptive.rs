@@ -3,8 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::diag::Problem;
-use crate::ir::NodeId;
+use crate::ir::{Graph, NodeId};
 use crate::model::call::CallCx;
+use crate::model::functions::express::attempt;
 use crate::model::layer::{BuildCx, Layer, LayerDef};
 use crate::model::setters::setters;
 use crate::model::window::{DataFormat, Extents, check_extents, ranked};
@@ -54,12 +55,13 @@ macro_rules! adaptive_pooling {
             }
 
             fn build(&self, cx: &mut BuildCx<'_>) -> Result<(), Problem> {
-                let item = self.data_format.item(cx, N)?;
+                self.data_format.item(cx, N)?;
                 check_extents(cx, "output_size", &self.output_size.0)?;
-                match item[..N].contains(&0) {
-                    true => Err(Problem::shape(format!("{} of items without elements", self.kind()))),
-                    false => Ok(()),
-                }
+                let pool = |g: &mut Graph, x: &[NodeId]| {
+                    Ok(vec![g.pooled_to(x[0], &self.output_size.0, $largest, self.data_format)?])
+                };
+                let fits = attempt(cx.inputs(), pool);
+                fits.map(drop).map_err(|why| Problem::shape(format!("{}: {why}", self.kind())))
             }
 
             fn call(&self, cx: &mut CallCx<'_>, x: &[NodeId]) -> Vec<NodeId> {

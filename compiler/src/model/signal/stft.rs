@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::diag::Problem;
+use crate::diag::{Code, Problem};
 use crate::ir::{Dim, NodeId, Shape};
 use crate::model::call::CallCx;
 use crate::model::conv::convolve;
@@ -169,7 +169,12 @@ impl LayerDef for STFTSpectrogram {
         if self.fft_length.is_some_and(|length| length < frame || length > 1 << 20) {
             return Err(Problem::value(format!("STFTSpectrogram with frames of {frame} and a shorter transform")));
         }
+        const MOST: usize = 1 << 22;
         let shape = [frame, 1, self.bins()];
+        if frame * shape[2] > MOST {
+            let message = format!("STFTSpectrogram with frames of {frame} samples and {} frequencies", shape[2]);
+            return Err(Problem::new(Code::Size, message));
+        }
         if self.mode != SpectrogramMode::Imag {
             cx.weight(Weight::new("real_kernel", shape, self.initializer(false)))?;
         }
