@@ -208,7 +208,7 @@ impl LayerDef for STFTSpectrogram {
             (Some(re), Some(im), SpectrogramMode::Stft) => cx.concat(&[re, im], 2),
             (Some(re), Some(im), mode) => self.strength(cx, re, im, mode),
             (Some(one), None, _) | (None, Some(one), _) => one,
-            (None, None, _) => cx.fault("a spectrogram of nothing"),
+            (None, None, _) => cx.fault("a spectrogram of nothing".into()),
         };
         let dims = cx.ty(y).shape.clone();
         let (frames, bins) = (dims[1], dims[2]);
