@@ -217,6 +217,10 @@ impl Call<'_> {
         };
         let name: String = self.value(3, "method")?.unwrap_or_else(|| "linear".into());
         let method = Method::parse(&name).ok_or_else(|| format!("the method `{}`", name.escape_debug()))?;
+        if self.operation.class.0 == "Quantile" && method != Method::Linear {
+            let why = "Keras itself passes over `method` of this operation; `percentile` honours it";
+            return Err(Limit::Operations.says(why));
+        }
         let q = self.constant(1, "q")?.ok_or("`q` is a tensor, which is not supported")?;
         if q.shape.len() > 1 || q.values.is_empty() || q.values.len() > 1 << 10 {
             return Err("`q` is no number and no list of numbers".into());

@@ -51,7 +51,7 @@ pub(super) const CLASSES: &[Class] = &[
         }
         let count = c.graph.extent_of(bins, 0)?;
         let rising = c.graph.reversed(bins, &[0]);
-        let place = c.graph.search_sorted(rising, x, false)?;
+        let place = c.graph.search_sorted(rising, x, true)?;
         Ok(vec![c.graph.s_sub(count as f64, place)])
     }),
     ("IsIn", |c| {

@@ -37,6 +37,9 @@ impl Graph {
         let mean = self.mean_where_not(x, nan, axes);
         let mean = self.unreduce(mean, axes, &shape);
         let apart = self.sub(x, mean);
+        // A NaN has no distance, and must not reach the gradient of the square either.
+        let zero = self.lit_like(x, 0.0);
+        let apart = self.select(nan, zero, apart);
         let square = self.square(apart);
         self.mean_where_not(square, nan, axes)
     }
