@@ -76,7 +76,9 @@ fn results_of_one_layer_have_names_of_their_own() {
     let m = Model::new("states");
     let x = m.input("x", [4, 3], F32);
     let states = LSTM::new(2).return_state(true).name("lstm").call(&[&x]);
-    states.iter().for_each(|state| drop(m.output(state)));
+    for state in &states {
+        m.output(state);
+    }
     m.output(&Dense::new(1).name("lstm_3").apply(&states[0]));
     m.compile(SGD::new(0.1), MeanSquaredError, [MeanAbsoluteError]);
     assert_eq!(m.output_names(), ["lstm", "lstm_1", "lstm_2", "lstm_3"]);

@@ -57,14 +57,18 @@ impl Reader<'_> {
     /// Fills the outermost model from its description.
     pub(super) fn outermost(&mut self, model: &Model, object: &Object) {
         model.trainable(is_trainable(object));
-        if let Some(blueprint) = self.blueprint(object, "") {
-            self.fill(model, &blueprint, &[], "");
+        let Some(blueprint) = self.described(object, "") else { return };
+        match self.problems.is_empty() {
+            true => self.fill(model, &blueprint, &[], ""),
+            // What is open is said with the rest.
+            false => blueprint.inputs().into_iter().for_each(|input| drop(self.bound(input, None, ""))),
         }
     }
 
     /// A model as a layer.
     pub(super) fn nested(&mut self, object: &Object, name: &str, path: &str) -> Option<AnyLayer> {
-        let blueprint = self.blueprint(object, path)?;
+        let before = self.problems.len();
+        let blueprint = self.described(object, path).filter(|_| self.problems.len() == before)?;
         if blueprint.is_open() {
             let (name, source) = (name.to_string(), self.source.clone());
             let layer = AnyLayer::from_def(Rc::new(OpenModel { name: name.clone(), blueprint, source }));
@@ -74,19 +78,16 @@ impl Reader<'_> {
         }
         let model = Model::at(name.to_string(), self.source.clone());
         model.trainable(is_trainable(object));
-        let before = self.problems.len();
         self.fill(&model, &blueprint, &[], path);
         (self.problems.len() == before).then(|| model.into_layer())
     }
 
-    /// What a description says; nothing where it cannot be read, which has been reported.
-    fn blueprint(&mut self, object: &Object, path: &str) -> Option<Blueprint> {
-        let before = self.problems.len();
-        let blueprint = match object.class.as_str() {
+    /// What a description says, as far as it can be read; what cannot has been reported.
+    fn described(&mut self, object: &Object, path: &str) -> Option<Blueprint> {
+        match object.class.as_str() {
             "Sequential" => self.chain(&object.config, path).map(Blueprint::Chain),
             _ => Some(Blueprint::Graph(self.graph(&object.config, path))),
-        };
-        blueprint.filter(|_| self.problems.len() == before)
+        }
     }
 
     /// Fills a model; inputs whose sizes are open are as they are `given`.

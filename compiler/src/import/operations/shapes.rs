@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::elementwise::filled;
 use super::{Call, Class};
+use crate::import::dtype_called;
 use crate::ir::{DType, Dim, NodeId, Op, ReduceFn, Shape, SliceAxis};
 use crate::model::config::{Config, excerpt};
 
@@ -97,9 +98,22 @@ pub(super) const CLASSES: &[Class] = &[
         }
         Ok(vec![c.graph.push(Op::Slice(places), &[x])])
     }),
-    ("ZerosLike", |c| c.x().map(|x| vec![filled(c.graph, x, 0.0)])),
-    ("OnesLike", |c| c.x().map(|x| vec![filled(c.graph, x, 1.0)])),
+    ("ZerosLike", |c| c.constant_like(0.0)),
+    ("OnesLike", |c| c.constant_like(1.0)),
 ];
+
+impl Call<'_> {
+    /// One number in the shape of the first tensor, and in the element type that is named or that of the tensor.
+    fn constant_like(&mut self, value: f64) -> Built {
+        let x = self.x()?;
+        let dtype = match self.value::<String>(1, "dtype")? {
+            Some(name) => dtype_called(&name).ok_or_else(|| format!("`dtype` is {}", excerpt(&name.into())))?,
+            None => self.graph.ty(x).dtype,
+        };
+        let constant = filled(self.graph, x, value);
+        Ok(vec![self.graph.cast(constant, dtype)])
+    }
+}
 
 /// The most parts that a tensor is split into.
 const MOST_PIECES: usize = 1 << 10;
