@@ -1,6 +1,6 @@
 //! One layer.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use serde::de::Error as _;
 use serde::ser::Error as _;
@@ -23,18 +23,8 @@ pub(super) fn name_of<'v>(value: &'v Value, object: &'v Object) -> &'v str {
 }
 
 impl Reader<'_> {
-    /// A layer from its serialised object. Keras numbers the layers that several models share, and describes them in each.
-    pub(super) fn layer(&mut self, value: &Value, object: &Object, name: &str, path: &str) -> Option<AnyLayer> {
-        let number = value.get("shared_object_id").and_then(Value::as_u64);
-        if let Some(layer) = number.and_then(|number| self.shared.get(&number)) {
-            return Some(layer.clone());
-        }
-        let layer = self.new_layer(object, name, path)?;
-        number.and_then(|number| self.shared.insert(number, layer.clone()));
-        Some(layer)
-    }
-
-    fn new_layer(&mut self, object: &Object, name: &str, path: &str) -> Option<AnyLayer> {
+    /// A layer from its serialised object.
+    pub(super) fn layer(&mut self, object: &Object, name: &str, path: &str) -> Option<AnyLayer> {
         let path = join(path, if name.is_empty() { &object.class } else { name });
         if is_model(&object.class) {
             return self.nested(object, name, &path);
@@ -83,9 +73,8 @@ impl<'de> Deserialize<'de> for AnyLayer {
         let value = Value::deserialize(deserializer)?;
         let object = Object::parse(&value).map_err(D::Error::custom)?;
         let source = SourceLine::file("layer");
-        let (shapes, shared) = (BTreeMap::new(), HashMap::new());
-        let mut reader = Reader { source, shapes: &shapes, shared, problems: Vec::new() };
-        let layer = reader.layer(&value, &object, name_of(&value, &object), "");
+        let mut reader = Reader { source, shapes: &BTreeMap::new(), problems: Vec::new() };
+        let layer = reader.layer(&object, name_of(&value, &object), "");
         let messages: Vec<String> = reader.problems.into_iter().map(|p| p.message).collect();
         layer.ok_or_else(|| D::Error::custom(messages.join("; ")))
     }

@@ -44,7 +44,7 @@ mod vocabulary;
 #[cfg(feature = "keras")]
 mod weights;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use serde_json::Value;
 
@@ -61,7 +61,7 @@ pub use weights::load_weights;
 use crate::diag::{Code, Diagnostic, Diagnostics, Problem};
 use crate::ir::{DType, SourceLine};
 use crate::model::config::{Config, Object, excerpt};
-use crate::model::{AnyLayer, DEFAULT_MAX_BATCH, Model};
+use crate::model::{DEFAULT_MAX_BATCH, Model};
 
 /// A model as Keras describes it.
 ///
@@ -194,7 +194,7 @@ impl KerasModel {
     }
 
     fn read(&self, compile: Option<&Value>, source: SourceLine) -> Result<Model, Diagnostics> {
-        let mut reader = Reader { source, shapes: &self.shapes, shared: HashMap::new(), problems: Vec::new() };
+        let mut reader = Reader { source, shapes: &self.shapes, problems: Vec::new() };
         let model = Model::at(self.name.clone(), reader.source.clone());
         model.max_batch(self.max_batch);
         reader.outermost(&model, &self.object);
@@ -226,8 +226,6 @@ struct Reader<'a> {
     source: SourceLine,
     /// Shapes of inputs of the outermost model.
     shapes: &'a BTreeMap<String, Vec<usize>>,
-    /// The layers that several models share, by the numbers that Keras gives them.
-    shared: HashMap<u64, AnyLayer>,
     problems: Vec<Diagnostic>,
 }
 

@@ -3,7 +3,7 @@
 //! A model as a layer is built at once where its inputs have sizes. Where it leaves sizes open it is an [`OpenModel`], which
 //! is built for each application, with the sizes of what it is applied to.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::rc::Rc;
 
@@ -128,8 +128,8 @@ impl LayerDef for OpenModel {
     fn settle(&self, given: &[MaskedType], layer: &AnyLayer) -> Option<Rc<dyn LayerDef>> {
         let model = Model::with_core(self.name.clone(), self.source.clone(), layer.core.clone());
         let types: Vec<TensorType> = given.iter().map(|given| given.ty.clone()).collect();
-        let (shapes, shared) = (BTreeMap::new(), HashMap::new());
-        let mut reader = Reader { source: self.source.clone(), shapes: &shapes, shared, problems: Vec::new() };
+        let shapes = BTreeMap::new();
+        let mut reader = Reader { source: self.source.clone(), shapes: &shapes, problems: Vec::new() };
         reader.fill(&model, &self.blueprint, &types, "");
         model.net.borrow_mut().problems.extend(reader.problems);
         Some(model.into_layer().def)

@@ -27,7 +27,7 @@ impl Reader<'_> {
                 input = input.or(Some(self.input(&object.config, path)));
                 continue;
             }
-            layers.extend(self.layer(value, &object, name_of(value, &object), path));
+            layers.extend(self.layer(&object, name_of(value, &object), path));
         }
         let input = match (input, config.get("build_input_shape")) {
             (Some(input), _) => input,

@@ -163,7 +163,7 @@ impl Reader<'_> {
                 (kind, operation::calls(value, &object))
             } else {
                 let is_graph = is_model(&object.class) && object.class != "Sequential";
-                let kind = match self.layer(value, &object, &name, path) {
+                let kind = match self.layer(&object, &name, path) {
                     Some(made) if is_graph => Kind::Functional(made),
                     Some(made) => Kind::Layer(made),
                     None => Kind::Refused,

@@ -3,9 +3,9 @@ use serde::{Deserialize, Serialize};
 use super::gamma_beta::{GammaBeta, scaled};
 use super::{inverse_root, moments};
 use crate::diag::{Code, Problem};
-use crate::ir::{DType, Dim, NodeId, Shape, TensorType};
+use crate::ir::{Dim, NodeId, Shape};
 use crate::model::CallCx;
-use crate::model::layer::{BuildCx, Layer, LayerDef, floats, resolve_axis};
+use crate::model::layer::{BuildCx, Layer, LayerDef, resolve_axis};
 use crate::model::numbers::positive;
 use crate::model::setters::{has, setters};
 
@@ -70,10 +70,6 @@ impl LayerDef for GroupNormalization {
 
     fn supports_masking(&self) -> bool {
         true
-    }
-
-    fn operands(&self, given: &[TensorType]) -> Vec<DType> {
-        floats(given)
     }
 
     fn build(&self, cx: &mut BuildCx<'_>) -> Result<(), Problem> {

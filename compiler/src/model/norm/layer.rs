@@ -3,11 +3,11 @@ use serde::{Deserialize, Serialize};
 use super::gamma_beta::{GammaBeta, scaled};
 use super::{inverse_root, moments};
 use crate::diag::Problem;
-use crate::ir::{DType, NodeId, Shape, TensorType};
+use crate::ir::{NodeId, Shape};
 use crate::model::CallCx;
 use crate::model::axes::Axes;
 use crate::model::initializer::Initializer;
-use crate::model::layer::{BuildCx, Layer, LayerDef, Weight, floats};
+use crate::model::layer::{BuildCx, Layer, LayerDef, Weight};
 use crate::model::numbers::positive;
 use crate::model::setters::{has, setters};
 
@@ -60,10 +60,6 @@ impl LayerDef for LayerNormalization {
 
     fn supports_masking(&self) -> bool {
         true
-    }
-
-    fn operands(&self, given: &[TensorType]) -> Vec<DType> {
-        floats(given)
     }
 
     fn build(&self, cx: &mut BuildCx<'_>) -> Result<(), Problem> {
