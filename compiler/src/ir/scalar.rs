@@ -586,7 +586,7 @@ fn erfinv(x: f64) -> f64 {
     // Winitzki's approximation is right to three digits everywhere.
     let (a, l) = (0.147, (1.0 - x * x).ln());
     let b = std::f64::consts::FRAC_2_PI / a + l / 2.0;
-    let mut y = ((b * b - l / a).sqrt() - b).sqrt().copysign(x);
+    let mut y = ((b * b - l / a).sqrt() - b).max(0.0).sqrt().copysign(x);
     for _ in 0..4 {
         y -= (erf(y) - x) / (std::f64::consts::FRAC_2_SQRT_PI * (-y * y).exp());
     }

@@ -34,5 +34,15 @@ template <class To, class From> static inline To bk_host_bits(From x) {
     memcpy(&y, &x, sizeof y);
     return y;
 }
+// CUDA's inverse of the error function: a first guess (Winitzki), and Newton's steps.
+static inline double erfinv(double x) {
+    if (!(fabs(x) < 1)) return fabs(x) == 1 ? x * (double)INFINITY : (double)NAN;
+    double l = log(1 - x * x), b = 2 / (M_PI * 0.147) + l / 2;
+    double y = copysign(sqrt(fmax(sqrt(b * b - l / 0.147) - b, 0)), x);
+    for (int step = 0; step < 4; step++) y -= (erf(y) - x) / (2 / sqrt(M_PI) * exp(-y * y));
+    return y;
+}
+static inline float erfinv(float x) { return (float)erfinv((double)x); }
+
 static inline int __float_as_int(float x) { return bk_host_bits<int>(x); }
 static inline float __int_as_float(int x) { return bk_host_bits<float>(x); }
