@@ -192,6 +192,9 @@ pub(crate) fn count(n: usize, thing: &str) -> String {
     }
 }
 
+/// The most mistakes that a text shows, before it says how many more there are.
+const SHOWN: usize = 40;
+
 /// Trails longer than this are cut after the second layer.
 const TRAIL: usize = 6;
 
@@ -233,7 +236,7 @@ impl fmt::Display for Diagnostic {
     }
 }
 
-/// Every mistake of a model. `Debug` prints what `Display` prints, so that `fn main() -> Result<(), Diagnostics>` of
+/// Every mistake of a model; the text shows the first 40. `Debug` prints what `Display` prints, so that `fn main() -> Result<(), Diagnostics>` of
 /// a build script shows text for people.
 #[derive(Clone, PartialEq)]
 pub struct Diagnostics {
@@ -274,8 +277,11 @@ impl Diagnostics {
 
 impl fmt::Display for Diagnostics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for diagnostic in &self.list {
+        for diagnostic in self.list.iter().take(SHOWN) {
             write!(f, "{diagnostic}\n\n")?;
+        }
+        if let more @ 1.. = self.list.len().saturating_sub(SHOWN) {
+            write!(f, "and {more} more\n\n")?;
         }
         f.write_str(&count(self.list.len(), "mistake"))?;
         if self.model.is_empty() { Ok(()) } else { write!(f, " in model `{}`", self.model) }

@@ -46,6 +46,7 @@ limits! {
     SeveralOptimizers "several-optimizers",
     ReversibleEmbedding "reversible-embedding",
     Sorting "sorting",
+    Sizes "sizes",
     SparseAndRagged "sparse-and-ragged",
     Spectra "spectra",
     Warps "warps",

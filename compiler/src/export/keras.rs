@@ -64,7 +64,7 @@ impl KerasFile {
 
     /// The file's own description with the present learning rate. Older files have none: they spell it in other ways.
     fn updated(&self, model: &Model, from: &bakelite::Model) -> Result<Option<Value>, Diagnostics> {
-        let mut document = self.document.clone();
+        let mut document = self.document.as_deref().cloned();
         if let Some(document) = &mut document {
             compile::update(document, model, from)?;
         }

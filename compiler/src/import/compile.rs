@@ -61,7 +61,7 @@ impl Reader<'_> {
         self.made(table, what, &object, path)
     }
 
-    fn parsed(&mut self, value: &Value, path: &str) -> Option<Object> {
+    fn parsed<'v>(&mut self, value: &'v Value, path: &str) -> Option<Object<'v>> {
         let object = match function_name(value) {
             Some(name) => Ok(Object { class: name.to_string(), config: Default::default() }),
             None => Object::parse(value),
@@ -69,7 +69,7 @@ impl Reader<'_> {
         object.map_err(|why| self.malformed(path, why)).ok()
     }
 
-    fn made<T: ?Sized>(&mut self, table: &[Class<T>], what: &str, object: &Object, path: &str) -> Option<Rc<T>> {
+    fn made<T: ?Sized>(&mut self, table: &[Class<T>], what: &str, object: &Object<'_>, path: &str) -> Option<Rc<T>> {
         let made = registry::read(table, what, &object.class, &object.config);
         made.map_err(|problems| problems.into_iter().for_each(|p| self.problem(path, p))).ok()
     }
@@ -77,7 +77,7 @@ impl Reader<'_> {
     /// A loss, with its reduction.
     fn loss(&mut self, value: &Value) -> Option<Rc<dyn Loss>> {
         let mut object = self.parsed(value, "loss")?;
-        let reduction = match object.config.remove("reduction") {
+        let reduction = match object.config.to_mut().remove("reduction") {
             None | Some(Value::Null) => Reduction::default(),
             Some(reduction) => match Reduction::deserialize(&reduction) {
                 Ok(reduction) => reduction,

@@ -3,13 +3,14 @@
 use std::fs;
 use std::io::{self, Read};
 use std::path::Path;
+use std::sync::Arc;
 
 use serde_json::Value;
 
 use super::archive::{Archive, MAX_CONFIG, MAX_WEIGHTS};
 use super::h5::Store;
 use super::restore::{Layout, Restored, restore};
-use super::{KerasModel, legacy, malformed, older, vocabulary};
+use super::{KerasModel, json, legacy, malformed, older, vocabulary};
 use crate::diag::Diagnostics;
 use crate::ir::SourceLine;
 use crate::model::Model;
@@ -40,7 +41,7 @@ use crate::model::Model;
 pub struct KerasFile {
     pub(crate) model: KerasModel,
     /// The configuration, if it is that of a `.keras` file of Keras 3.
-    pub(crate) document: Option<Value>,
+    pub(crate) document: Option<Arc<Value>>,
     pub(crate) version: Option<String>,
     layout: Layout,
     store: Store,
@@ -106,7 +107,7 @@ impl KerasFile {
             let store = Store::open(bytes).map_err(|why| failed("", why))?;
             let version = store.text("", "keras_version");
             let document = legacy::document(&store).map_err(|why| failed("", why))?;
-            let model = KerasModel::from_value(&document, source.clone())?;
+            let model = KerasModel::from_value(Arc::new(document), source.clone())?;
             return Ok(KerasFile { model, document: None, version, layout: Layout::ByLayer, store, source });
         }
         Err(failed("", "this is neither a .keras file nor an HDF5 file".into()))
@@ -124,15 +125,17 @@ impl KerasFile {
         let config = text("config.json", config.ok_or_else(|| lacks("config.json"))?)?;
         let weights = weights.ok_or_else(|| lacks("model.weights.h5"))?;
         let store = Store::open(weights).map_err(|why| failed("model.weights.h5", why))?;
-        let mut document = json(&config).map_err(|why| failed("config.json", why))?;
+        let mut document = json::parse(&config).map_err(|why| failed("config.json", why))?;
         vocabulary::fill(&mut document, &mut archive, &store).map_err(|why| failed("", why))?;
-        let metadata: Option<Value> = metadata.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        let metadata = metadata.and_then(|bytes| String::from_utf8(bytes).ok());
+        let metadata = metadata.and_then(|text| json::parse(&text).ok());
         let version = metadata.as_ref().and_then(|m| m.get("keras_version")?.as_str().map(str::to_string));
         let older = version.as_deref().is_some_and(older::is_older);
         if older {
             older::bring_up_to_date(&mut document, version.as_deref());
         }
-        let model = KerasModel::from_value(&document, source.clone())?;
+        let document = Arc::new(document);
+        let model = KerasModel::from_value(document.clone(), source.clone())?;
         let document = Some(document).filter(|_| !older);
         Ok(KerasFile { model, document, version, layout: Layout::Numbered, store, source })
     }
@@ -152,9 +155,4 @@ impl KerasFile {
     pub fn restore(&self, model: &Model, into: &mut bakelite::Model) -> Result<Restored, Diagnostics> {
         restore(&self.store, self.layout, model, into, &self.source, true)
     }
-}
-
-/// Parses JSON, as far as its nesting is bounded.
-pub(super) fn json(text: &str) -> Result<Value, String> {
-    serde_json::from_str(text).map_err(|e| format!("this is no JSON: {e}"))
 }

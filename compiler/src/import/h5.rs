@@ -42,6 +42,31 @@ impl Numbers {
     }
 }
 
+/// Elements that all chunks of a dataset may hold beyond what it has, for chunks are as large at its edges as inside.
+const MAX_MARGIN: u64 = 1 << 20;
+
+/// Fails for chunks whose contents would be much larger than their dataset, or more of them than it has places: all are
+/// unpacked before it is put together.
+fn chunks(dataset: &Dataset, shape: &[usize]) -> Result<(), String> {
+    let Some(chunk) = dataset.chunk_shape().map_err(text)? else { return Ok(()) };
+    if chunk.len() != shape.len() || chunk.contains(&0) {
+        return Err(format!("has the shape {shape:?} and chunks of {chunk:?}"));
+    }
+    let product = |list: &[u64]| list.iter().try_fold(1u64, |n, extent| n.checked_mul(*extent));
+    let along: Vec<u64> = shape.iter().zip(&chunk).map(|(n, c)| (*n as u64).div_ceil(*c)).collect();
+    let places = product(&along).unwrap_or(u64::MAX);
+    let padded = product(&chunk).and_then(|size| size.checked_mul(places));
+    let count = shape.iter().map(|n| *n as u64).product::<u64>();
+    if padded.is_none_or(|padded| padded > count.saturating_mul(8).saturating_add(MAX_MARGIN)) {
+        return Err(format!("has {count} elements in chunks of {chunk:?}, which are too large"));
+    }
+    let found = dataset.chunks().map_err(text)?.len() as u64;
+    match found <= places {
+        true => Ok(()),
+        false => Err(format!("has {found} chunks, in places for {places}")),
+    }
+}
+
 fn text(e: impl Display) -> String {
     e.to_string()
 }
@@ -112,6 +137,7 @@ impl Store {
         if needed.is_none() {
             return Err(format!("`{path}` has {count} elements of {width} bytes in a file of {} bytes", self.bytes));
         }
+        chunks(&dataset, shape).map_err(|why| format!("`{path}` {why}"))?;
         if width == 2 && self.attribute(dataset.attrs(), "dtype").as_deref() == Some("bfloat16") {
             let raw = dataset.read_raw().map_err(|e| wrong(&e))?;
             let wide = |pair: &[u8]| f32::from_bits(u32::from(u16::from_le_bytes([pair[0], pair[1]])) << 16);
@@ -176,5 +202,30 @@ impl Store {
             }
         }
         Ok(Some(all))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hdf5_pure::{FileBuilder, MaxExtent};
+
+    use super::*;
+
+    fn read(shape: [u64; 2], chunk: [u64; 2]) -> Result<usize, String> {
+        let mut file = FileBuilder::new();
+        let values = vec![1.0; (shape[0] * shape[1]) as usize];
+        let dataset = file.create_dataset("x").with_f32_data(&values).with_shape(&shape);
+        dataset.with_maxshape(&[MaxExtent::Unlimited, MaxExtent::Fixed(1 << 20)]).with_chunks(&chunk).with_deflate(9);
+        let store = Store::open(file.finish().map_err(text)?)?;
+        store.read("x", &shape.map(|n| n as usize)).map(|numbers| numbers.floats().len())
+    }
+
+    #[test]
+    fn chunks_much_larger_than_their_dataset_are_refused() {
+        assert_eq!(read([3, 2], [3, 2]), Ok(6));
+        assert_eq!(read([3, 2], [64, 64]), Ok(6));
+        assert_eq!(read([100, 20], [7, 20]), Ok(2000));
+        let refused = read([3, 2], [3000, 3500]).unwrap_err();
+        assert!(refused.contains("chunks of [3000, 3500]"), "{refused}");
     }
 }

@@ -1,6 +1,7 @@
 //! The inputs of a model.
 
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap};
 
 use serde_json::Value;
 
@@ -22,12 +23,21 @@ pub struct OpenInput {
 impl KerasModel {
     /// Keras's class: `Sequential` or `Functional`.
     pub fn class(&self) -> &str {
-        &self.object.class
+        self.document.get("class_name").unwrap_or(&self.document).as_str().unwrap_or_default()
+    }
+
+    /// The arguments of the outermost model.
+    fn config(&self) -> Option<&Config> {
+        self.document.get("config")?.as_object()
     }
 
     /// The classes of the outermost layers by their names.
     pub fn layer_classes(&self) -> BTreeMap<String, String> {
-        let layers = self.object.config.get("layers").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+        let layers = self
+            .config()
+            .and_then(|config| config.get("layers"))
+            .and_then(Value::as_array)
+            .map_or(&[][..], Vec::as_slice);
         let text = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_string);
         let name = |layer: &Value| text(layer.get("name")).or_else(|| text(layer.pointer("/config/name")));
         layers.iter().filter_map(|layer| Some((name(layer)?, text(layer.get("class_name"))?))).collect()
@@ -36,7 +46,7 @@ impl KerasModel {
     /// The inputs of the outermost model in their order. What is malformed is left out here and explained by
     /// [`KerasModel::build`].
     pub fn inputs(&self) -> Vec<OpenInput> {
-        let config = &self.object.config;
+        let Some(config) = self.config() else { return Vec::new() };
         let layers = config.get("layers").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
         let input = |layer: &Value| {
             let config = layer.get("config")?;
@@ -46,11 +56,12 @@ impl KerasModel {
         };
         let inputs = layers.iter().filter(|layer| layer.get("class_name").is_some_and(|class| class == "InputLayer"));
         let mut inputs: Vec<OpenInput> = inputs.filter_map(input).collect();
-        if self.object.class != "Sequential" {
+        if self.class() != "Sequential" {
             let mut order = Vec::new();
             config.get("input_layers").into_iter().for_each(|value| names(value, &mut order));
-            inputs.retain(|input| order.contains(&input.name.as_str()));
-            inputs.sort_by_key(|input| order.iter().position(|name| *name == input.name));
+            let order: HashMap<&str, usize> = order.into_iter().rev().zip(0..).collect();
+            inputs.retain(|input| order.contains_key(input.name.as_str()));
+            inputs.sort_by_key(|input| Reverse(order.get(input.name.as_str()).copied()));
         } else if inputs.is_empty() {
             let built = config.get("build_input_shape").and_then(extents);
             inputs.extend(built.map(|item| OpenInput { name: "input".to_string(), item }));

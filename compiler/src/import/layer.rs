@@ -1,5 +1,6 @@
 //! One layer.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 
 use serde::de::Error as _;
@@ -17,14 +18,14 @@ use crate::model::config::{self, Config, Object};
 use crate::model::registry::{self, LAYERS};
 
 /// The name of a layer in its description.
-pub(super) fn name_of<'v>(value: &'v Value, object: &'v Object) -> &'v str {
+pub(super) fn name_of<'v>(value: &'v Value, object: &'v Object<'_>) -> &'v str {
     let name = value.get("name").or_else(|| object.config.get("name"));
     name.and_then(Value::as_str).unwrap_or_default()
 }
 
 impl Reader<'_> {
     /// A layer from its serialised object.
-    pub(super) fn layer(&mut self, object: &Object, name: &str, path: &str) -> Option<AnyLayer> {
+    pub(super) fn layer(&mut self, object: &Object<'_>, name: &str, path: &str) -> Option<AnyLayer> {
         let path = join(path, if name.is_empty() { &object.class } else { name });
         if is_model(&object.class) {
             return self.nested(object, name, &path);
@@ -67,10 +68,38 @@ fn left_out(config: &Config) -> Option<(&'static str, Limit)> {
     (quantized || named).then_some(("with a quantized kernel", Limit::QuantizedLayers))
 }
 
+/// How deep layers nest as arguments of layers. Each level holds a copy of what is inside.
+const MAX_WRAPPED: usize = 8;
+
+thread_local! {
+    static WRAPPED: Cell<usize> = const { Cell::new(0) };
+}
+
+/// A level of layers inside layers, while it is being read.
+struct Level;
+
+impl Level {
+    fn enter() -> Option<Level> {
+        WRAPPED.set(WRAPPED.get() + 1);
+        let level = Level;
+        (WRAPPED.get() <= MAX_WRAPPED).then_some(level)
+    }
+}
+
+impl Drop for Level {
+    fn drop(&mut self) {
+        WRAPPED.set(WRAPPED.get() - 1);
+    }
+}
+
 /// Layers inside layers: a wrapper's argument is the serialised object of what it wraps.
 impl<'de> Deserialize<'de> for AnyLayer {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<AnyLayer, D::Error> {
+        let level = Level::enter();
         let value = Value::deserialize(deserializer)?;
+        if level.is_none() {
+            return Err(D::Error::custom(format!("layers nest more than {MAX_WRAPPED} deep in layers")));
+        }
         let object = Object::parse(&value).map_err(D::Error::custom)?;
         let source = SourceLine::file("layer");
         let mut reader = Reader { source, shapes: &BTreeMap::new(), problems: Vec::new() };

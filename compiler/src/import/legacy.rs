@@ -6,8 +6,8 @@
 use serde_json::{Map, Value};
 
 use super::archive::MAX_CONFIG;
-use super::file::json as parse;
 use super::h5::Store;
+use super::json::parse;
 use super::older;
 
 /// The configuration in the form of `config.json`.

@@ -4,7 +4,7 @@
 //! into a [`Model`], and its compile configuration into a call of [`Model::compile`].
 //!
 //! ```text
-//! KerasModel::parse     text -> JSON, of bounded depth
+//! KerasModel::parse     text -> JSON, of bounded depth and memory     json.rs
 //!   Reader::layer       one layer, by the registry            layer.rs
 //!   Reader::nested      a model as a layer                    model.rs
 //!   Reader::sequential  a chain of layers                     sequential.rs
@@ -28,6 +28,7 @@ mod h5;
 #[cfg(feature = "keras")]
 pub(crate) mod half;
 mod inputs;
+mod json;
 mod layer;
 #[cfg(feature = "keras")]
 mod legacy;
@@ -45,6 +46,7 @@ mod vocabulary;
 mod weights;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde_json::Value;
 
@@ -79,8 +81,10 @@ use crate::model::{DEFAULT_MAX_BATCH, Model};
 /// ```
 #[derive(Clone)]
 pub struct KerasModel {
-    object: Object,
-    compile: Option<Value>,
+    /// The serialised object, which clones of the description share.
+    document: Arc<Value>,
+    /// Whether it is taken over how the model is trained.
+    training: bool,
     name: String,
     shapes: BTreeMap<String, Vec<usize>>,
     max_batch: usize,
@@ -94,17 +98,17 @@ impl KerasModel {
     pub fn parse(json: &str) -> Result<KerasModel, Diagnostics> {
         let source = SourceLine::caller();
         let failed = |why: String| malformed("", why, &source);
-        let mut value: Value = serde_json::from_str(json).map_err(|e| failed(format!("this is no JSON: {e}")))?;
+        let mut value = json::parse(json).map_err(failed)?;
         // Not every text says which version wrote it.
         let version = value.get("keras_version").and_then(Value::as_str).map(str::to_string);
         older::bring_up_to_date(&mut value, version.as_deref());
-        Ok(KerasModel { file: None, ..KerasModel::from_value(&value, source)? })
+        Ok(KerasModel { file: None, ..KerasModel::from_value(Arc::new(value), source)? })
     }
 
     /// Reads a configuration that mistakes are reported of at a place.
-    pub(crate) fn from_value(value: &Value, source: SourceLine) -> Result<KerasModel, Diagnostics> {
+    pub(crate) fn from_value(document: Arc<Value>, source: SourceLine) -> Result<KerasModel, Diagnostics> {
         let failed = |why: String| malformed("", why, &source);
-        let object = Object::parse(value).map_err(failed)?;
+        let object = Object::parse(&document).map_err(failed)?;
         if !model::is_model(&object.class) {
             let why = format!("{} is no class of models", excerpt(&object.class.as_str().into()));
             let problem = Problem::new(Code::Import, why).help(
@@ -112,17 +116,10 @@ impl KerasModel {
             );
             return Err(Diagnostics::one(problem, "", Some(source)));
         }
-        let compile = value.get("compile_config").filter(|c| c.as_object().is_some_and(|c| !c.is_empty())).cloned();
         let name = object.config.get("name").and_then(Value::as_str).unwrap_or("model");
         let name = identifier(name);
-        Ok(KerasModel {
-            object,
-            compile,
-            name,
-            shapes: BTreeMap::new(),
-            max_batch: DEFAULT_MAX_BATCH,
-            file: Some(source),
-        })
+        let (shapes, max_batch) = (BTreeMap::new(), DEFAULT_MAX_BATCH);
+        Ok(KerasModel { document, training: true, name, shapes, max_batch, file: Some(source) })
     }
 
     /// The name of the model, an identifier; by default Keras's name with other characters replaced.
@@ -145,7 +142,17 @@ impl KerasModel {
 
     /// Whether the description says how the model is trained.
     pub fn is_compiled(&self) -> bool {
-        self.compile.is_some()
+        self.compile().is_some()
+    }
+
+    fn compile(&self) -> Option<&Value> {
+        let compile = self.document.get("compile_config").filter(|_| self.training);
+        compile.filter(|c| c.as_object().is_some_and(|c| !c.is_empty()))
+    }
+
+    /// The model that the description is of.
+    fn object(&self) -> Option<Object<'_>> {
+        Object::parse(&self.document).ok()
     }
 
     /// The model, compiled where the description says so; or everything that is wrong with it.
@@ -155,12 +162,12 @@ impl KerasModel {
             Some(file) => file.clone(),
             None => SourceLine::caller(),
         };
-        self.read(self.compile.as_ref(), source)
+        self.read(self.compile(), source)
     }
 
     /// Leaves out how the model is trained, as Keras's `compile=False` does.
     pub fn without_training(mut self) -> KerasModel {
-        self.compile = None;
+        self.training = false;
         self
     }
 
@@ -175,7 +182,7 @@ impl KerasModel {
             },
             Err(why) => why,
         };
-        if self.compile.is_none() {
+        if !self.is_compiled() {
             return Err(why);
         }
         let model = self.clone().without_training().build()?;
@@ -197,7 +204,9 @@ impl KerasModel {
         let mut reader = Reader { source, shapes: &self.shapes, problems: Vec::new() };
         let model = Model::at(self.name.clone(), reader.source.clone());
         model.max_batch(self.max_batch);
-        reader.outermost(&model, &self.object);
+        if let Some(object) = self.object() {
+            reader.outermost(&model, &object);
+        }
         if let Some(compile) = compile {
             reader.compile(&model, compile);
         }
@@ -240,7 +249,7 @@ impl Reader<'_> {
     }
 
     /// The layers that a model lists: what is written of each, and the object that it is.
-    fn layers<'v>(&mut self, config: &'v Config, path: &str) -> Vec<(&'v Value, Object)> {
+    fn layers<'v>(&mut self, config: &'v Config, path: &str) -> Vec<(&'v Value, Object<'v>)> {
         let listed: &[Value] = match config.get("layers") {
             Some(Value::Array(layers)) => layers,
             Some(other) => {

@@ -55,7 +55,7 @@ impl Blueprint {
 
 impl Reader<'_> {
     /// Fills the outermost model from its description.
-    pub(super) fn outermost(&mut self, model: &Model, object: &Object) {
+    pub(super) fn outermost(&mut self, model: &Model, object: &Object<'_>) {
         model.trainable(is_trainable(object));
         let Some(blueprint) = self.described(object, "") else { return };
         match self.problems.is_empty() {
@@ -66,7 +66,7 @@ impl Reader<'_> {
     }
 
     /// A model as a layer.
-    pub(super) fn nested(&mut self, object: &Object, name: &str, path: &str) -> Option<AnyLayer> {
+    pub(super) fn nested(&mut self, object: &Object<'_>, name: &str, path: &str) -> Option<AnyLayer> {
         let before = self.problems.len();
         let blueprint = self.described(object, path).filter(|_| self.problems.len() == before)?;
         if blueprint.is_open() {
@@ -83,7 +83,7 @@ impl Reader<'_> {
     }
 
     /// What a description says, as far as it can be read; what cannot has been reported.
-    fn described(&mut self, object: &Object, path: &str) -> Option<Blueprint> {
+    fn described(&mut self, object: &Object<'_>, path: &str) -> Option<Blueprint> {
         match object.class.as_str() {
             "Sequential" => self.chain(&object.config, path).map(Blueprint::Chain),
             _ => Some(Blueprint::Graph(self.graph(&object.config, path))),
@@ -99,7 +99,7 @@ impl Reader<'_> {
     }
 }
 
-fn is_trainable(object: &Object) -> bool {
+fn is_trainable(object: &Object<'_>) -> bool {
     object.config.get("trainable") != Some(&Value::Bool(false))
 }
 

@@ -3,10 +3,11 @@
 
 use std::collections::HashMap;
 
-use serde_json::{Value, json};
+use serde_json::{Value, json as value};
 
 use super::archive::{Archive, MAX_CONFIG};
 use super::h5::Store;
+use super::json;
 use crate::model::snake_case;
 
 /// Fills in the vocabularies of a description.
@@ -42,13 +43,17 @@ fn lookup(layer: &mut Value, class: &str, place: &str, archive: &mut Archive<'_>
     let member = format!("assets/{place}/vocabulary.txt");
     let Some(bytes) = archive.member(&member, MAX_CONFIG)? else { return Ok(()) };
     let text = String::from_utf8(bytes).map_err(|_| format!("the member `{member}` is no UTF-8"))?;
-    let mut tokens: Vec<Value> = Vec::new();
+    let (lines, length) = (1 + text.bytes().filter(|byte| *byte == b'\n').count(), text.len());
+    if json::list_bytes(lines, length) > json::budget(length) {
+        return Err(format!("the member `{member}` has {lines} tokens in {length} bytes, which is too many"));
+    }
+    let mut tokens: Vec<Value> = Vec::with_capacity(lines);
     for line in text.trim_end_matches(['\n', '\r']).lines() {
         tokens.push(match class {
             "IntegerLookup" => {
-                json!(line.parse::<i64>().map_err(|_| format!("the member `{member}` has `{}`", line.escape_debug()))?)
+                value!(line.parse::<i64>().map_err(|_| format!("the member `{member}` has `{}`", line.escape_debug()))?)
             }
-            _ => json!(line),
+            _ => value!(line),
         });
     }
     let weights = format!("{place}/vars/idf_weights");
@@ -57,7 +62,7 @@ fn lookup(layer: &mut Value, class: &str, place: &str, archive: &mut Archive<'_>
         let mut weights = store.read(&weights, &shape)?.floats();
         // Those of columns that no token has are zeros.
         weights.truncate(tokens.len());
-        config.insert("idf_weights".to_string(), json!(weights));
+        config.insert("idf_weights".to_string(), value!(weights));
     }
     if !tokens.is_empty() {
         config.insert("vocabulary".to_string(), Value::Array(tokens));

@@ -6,10 +6,10 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::archive::MAX_CONFIG;
-use super::file::{HDF5, KerasFile, ZIP, json, lead, read};
+use super::file::{HDF5, KerasFile, ZIP, lead, read};
 use super::h5::Store;
-use super::malformed;
 use super::restore::{Layout, Restored, restore};
+use super::{json, malformed};
 use crate::diag::Diagnostics;
 use crate::ir::SourceLine;
 use crate::model::Model;
@@ -61,7 +61,7 @@ fn shards(path: &Path) -> Result<Store, Diagnostics> {
     if text.len() as u64 > MAX_CONFIG {
         return Err(failed(format!("the list of shards has more than {MAX_CONFIG} bytes")));
     }
-    let list = json(&text).map_err(failed)?;
+    let list = json::parse(&text).map_err(failed)?;
     let Some(map) = list.get("weight_map").and_then(Value::as_object) else {
         return Err(failed("this is no list of shards: it has no `weight_map`".into()));
     };

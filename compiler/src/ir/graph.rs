@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
 use super::dtype::DType;
-use super::op::{Literal, Number, Op, StorageId, TypeError};
+use super::op::{Literal, Number, Op, StorageId, TOO_MANY, TypeError};
 use super::range::ValueRange;
 use super::scalar::{BinaryFn, Emit, UnaryFn, Val};
 use super::shape::{Shape, TensorType};
@@ -81,8 +82,14 @@ pub struct Graph {
     site_ids: HashMap<Site, SiteId>,
     interned: HashMap<(Op, Vec<NodeId>), NodeId>,
     cursor: SiteId,
-    probing: bool,
+    /// The most operations, while it is being built of a description.
+    building: Option<usize>,
 }
+
+/// The most operations of the graph of an entry point.
+pub const MAX_NODES: usize = 1 << 20;
+/// The most operations of a layer, models and their layers included.
+pub const MAX_LAYER_NODES: usize = 1 << 15;
 
 impl Graph {
     /// An empty graph with one unnamed site.
@@ -92,10 +99,25 @@ impl Graph {
         graph
     }
 
-    /// An empty graph in which [`Graph::push`] of operands that do not fit unwinds with the [`TypeError`] as its
-    /// payload and prints nothing. The builder tries layers out on such a graph, to learn their result types.
-    pub fn probing(name: impl Into<String>) -> Graph {
-        Graph { probing: true, ..Graph::new(name) }
+    /// Builds a graph of what a description asks for, in at most some operations, or says what does not fit and at which
+    /// site: sizes and repetitions that nobody bounded end here, before they take the machine's memory. Meanwhile
+    /// [`Graph::push`] unwinds with its error instead of panicking.
+    pub fn built<T>(
+        name: impl Into<String>,
+        most: usize,
+        build: impl FnOnce(&mut Graph) -> T,
+    ) -> Result<(Graph, T), (TypeError, Site)> {
+        let mut graph = Graph { building: Some(most), ..Graph::new(name) };
+        match catch_unwind(AssertUnwindSafe(|| build(&mut graph))) {
+            Ok(result) => {
+                graph.building = None;
+                Ok((graph, result))
+            }
+            Err(payload) => match payload.downcast::<TypeError>() {
+                Ok(error) => Err((*error, graph.site_at(graph.cursor).clone())),
+                Err(panic) => resume_unwind(panic),
+            },
+        }
     }
 
     /// An empty graph with the name, the inputs and the sites of another: what a pass rebuilds into.
@@ -112,7 +134,7 @@ impl Graph {
 
     /// An empty graph for the body of a loop: it has the site where this graph is, and is as strict.
     pub(crate) fn body(&self) -> Graph {
-        let mut body = Graph { probing: self.probing, ..Graph::new("body") };
+        let mut body = Graph { building: self.building, ..Graph::new("body") };
         body.cursor = body.site_id(self.site_at(self.cursor));
         body
     }
@@ -205,6 +227,10 @@ impl Graph {
         if let Some(&id) = self.interned.get(&key) {
             return Ok(id);
         }
+        if let Some(most) = self.building.filter(|most| self.nodes.len() >= *most) {
+            let reason = format!("{TOO_MANY} operations, more than {most}");
+            return Err(TypeError { op: key.0.name(), reason });
+        }
         let id = NodeId(self.nodes.len() as u32);
         self.nodes.push(Node { op: key.0.clone(), args: key.1.clone(), ty });
         self.node_sites.push(self.cursor);
@@ -220,7 +246,7 @@ impl Graph {
     pub fn push(&mut self, op: Op, args: &[NodeId]) -> NodeId {
         match self.try_push(op, args) {
             Ok(id) => id,
-            Err(error) if self.probing => std::panic::resume_unwind(Box::new(error)),
+            Err(error) if self.building.is_some() => resume_unwind(Box::new(error)),
             Err(error) => panic!("compiler bug in graph `{}` at {}: {error}", self.name, self.site_at(self.cursor)),
         }
     }

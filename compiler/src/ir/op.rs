@@ -264,6 +264,17 @@ pub struct TypeError {
     pub reason: String,
 }
 
+/// How the reason of a [`TypeError`] ends that is about size alone.
+pub(super) const TOO_MANY: &str = "too many";
+
+impl TypeError {
+    /// Whether the operands fit and the result is merely larger than anything may be: what a description asks for, and
+    /// no mistake of whoever builds the graph.
+    pub fn is_size(&self) -> bool {
+        self.reason.contains(TOO_MANY)
+    }
+}
+
 impl Op {
     /// The word of the text form (for scalar functions and reductions the function's own).
     pub const fn name(&self) -> &'static str {

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::ops::{Deref, DerefMut};
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::resume_unwind;
 
 use super::graph::{Call, LayerGraph, MaskedType, Port, Role};
 use super::layer::{AnyLayer, LayerDef};
@@ -11,7 +11,9 @@ use super::regularizer::Regularizer;
 use super::store::Store;
 use crate::diag::{Code, Problem, count};
 use crate::grad;
+use crate::ir::graph::MAX_LAYER_NODES;
 use crate::ir::{DType, Graph, NodeId, Shape, Site, SourceLine, StorageId, TensorType, TypeError};
+use crate::limit::Limit;
 
 mod steps;
 
@@ -486,8 +488,7 @@ pub(crate) struct Inferred {
 pub(crate) fn infer(layer: &AnyLayer, inputs: &[MaskedType]) -> Result<Inferred, Problem> {
     layer.build(inputs)?;
     let kind = layer.def.kind();
-    let attempt = |training: bool| {
-        let mut graph = Graph::probing("probe");
+    let attempt = |graph: &mut Graph, training: bool| {
         let mut store = Store::default();
         let mut declare = |name: String, ty: &TensorType| graph.input(name, ty.clone());
         let nodes: Vec<Masked> = inputs
@@ -499,22 +500,21 @@ pub(crate) fn infer(layer: &AnyLayer, inputs: &[MaskedType]) -> Result<Inferred,
                 given: input.given,
             })
             .collect();
-        let mut cx = CallCx::new(&mut graph, &mut store, training);
+        let mut cx = CallCx::new(graph, &mut store, training);
         let Called { results, uses_up } = cx.enter("probe", None, layer, &nodes);
         let ty = |node| graph.ty(node).clone();
         let results =
             results.iter().map(|r| MaskedType { ty: ty(r.node), mask: r.mask.map(ty), given: r.given }).collect();
         Inferred { results, uses_up }
     };
-    let quiet = |training| {
-        catch_unwind(AssertUnwindSafe(|| attempt(training))).map_err(|payload| match payload.downcast::<TypeError>() {
-            Ok(error) if error.reason.ends_with("too many elements") => {
-                Problem::new(Code::Size, format!("{kind} makes a tensor that is too large: {}", error.reason))
-            }
-            Ok(error) => Problem::new(Code::Layer, format!("{kind} builds an invalid graph: {error}"))
-                .help("its `build` must refuse inputs that its `call` cannot take"),
-            Err(panic) => resume_unwind(panic),
-        })
+    let quiet = |training| match Graph::built("probe", MAX_LAYER_NODES, |graph| attempt(graph, training)) {
+        Ok((_, inferred)) => Ok(inferred),
+        Err((error, _)) if error.is_size() => {
+            let message = format!("{kind} is larger than anything can be: {}", error.reason);
+            Err(Problem::new(Code::Size, message).limit(Limit::Sizes))
+        }
+        Err((error, _)) => Err(Problem::new(Code::Layer, format!("{kind} builds an invalid graph: {error}"))
+            .help("its `build` must refuse inputs that its `call` cannot take")),
     };
     let (trained, predicted) = (quiet(true)?, quiet(false)?);
     if let Some(penalty) = layer.activity_regularizer() {

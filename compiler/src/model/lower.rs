@@ -12,9 +12,11 @@ use super::metric::{Batch, Metric};
 use super::objective::{Objective, Reported};
 use super::optimizer::step::{self, Step};
 use super::store::Store;
-use crate::diag::{Code, Diagnostic, Diagnostics, Problem};
+use crate::diag::{Code, Diagnostics, Problem};
 use crate::grad;
+use crate::ir::graph::MAX_NODES;
 use crate::ir::{DType, Graph, Module, NodeId, Shape, Site, SourceLine, StorageId, TensorType};
+use crate::limit::Limit;
 
 /// The path of the cells of the optimizer of `compile`.
 pub(crate) const OPTIMIZER: &str = "optimizer";
@@ -27,8 +29,10 @@ pub(crate) fn checked(net: &Net) -> Result<(Vec<Objective>, Store), Diagnostics>
     let objectives = check::check(net, &mut problems);
     let mut store = Store::default();
     if problems.is_empty() {
-        declare(net, &mut store);
-        check::trainable(net, &store, &mut Report(&mut problems));
+        match declare(net, &mut store) {
+            Ok(()) => check::trainable(net, &store, &mut Report(&mut problems)),
+            Err(large) => problems.extend(large.list),
+        }
     }
     match problems.is_empty() {
         true => Ok((objectives, store)),
@@ -39,25 +43,27 @@ pub(crate) fn checked(net: &Net) -> Result<(Vec<Objective>, Store), Diagnostics>
 /// Lowers a model, or returns everything that is wrong with it.
 pub(crate) fn lower(net: &Net) -> Result<Module, Diagnostics> {
     let (objectives, mut store) = checked(net)?;
-    let fail = |list: Vec<Diagnostic>| Diagnostics { model: net.graph.name.clone(), list };
     let mut entries = Vec::new();
     if !net.graph.outputs.is_empty() {
-        entries.push(predict(net, &mut store));
+        entries.push(built(net, "predict", |g| predict(net, &mut store, g))?);
     }
-    let invalid = |source: &SourceLine| {
-        let source = source.clone();
-        move |error: grad::GradError| {
-            fail(vec![Diagnostic::new(Problem::new(Code::Gradient, error.to_string()), "", Some(source))])
+    let trained = |(graph, gradient): (Graph, Result<(), grad::GradError>), source: &SourceLine| match gradient {
+        Ok(()) => Ok(graph),
+        Err(error) => {
+            let problem = Problem::new(Code::Gradient, error.to_string());
+            Err(Diagnostics::one(problem, "", Some(source.clone())).of_model(&net.graph.name))
         }
     };
     if let Some(compiled) = &net.compiled {
-        entries.push(train_step(net, &mut store, &objectives).map_err(invalid(&compiled.source))?);
-        entries.push(evaluate_step(net, &mut store, &objectives));
+        let step = build(net, "train_step", |g| train_step(net, &mut store, &objectives, g))?;
+        entries.push(trained(step, &compiled.source)?);
+        entries.push(built(net, "evaluate_step", |g| evaluate_step(net, &mut store, &objectives, g))?);
         entries.extend(reset_metrics(&store));
         entries.extend(step::finalize("finalize", compiled.optimizer.as_ref(), OPTIMIZER, &store));
     }
     for spec in &net.entries {
-        entries.push(custom(net, &mut store, spec).map_err(invalid(&spec.source))?);
+        let entry = build(net, &spec.name, |g| custom(net, &mut store, spec, g))?;
+        entries.push(trained(entry, &spec.source)?);
     }
     entries.insert(0, store.init());
     Ok(Module {
@@ -69,6 +75,23 @@ pub(crate) fn lower(net: &Net) -> Result<Module, Diagnostics> {
     })
 }
 
+/// The graph of an entry point. What is too large to exist is a mistake of whoever described it.
+fn build<T>(net: &Net, name: &str, build: impl FnOnce(&mut Graph) -> T) -> Result<(Graph, T), Diagnostics> {
+    Graph::built(name, MAX_NODES, build).map_err(|(error, site)| match error.is_size() {
+        true => {
+            let problem =
+                Problem::new(Code::Size, format!("`{name}` is larger than anything can be: {}", error.reason));
+            Diagnostics::one(problem.limit(Limit::Sizes), site.path, site.source).of_model(&net.graph.name)
+        }
+        false => panic!("compiler bug in graph `{name}` at {site}: {error}"),
+    })
+}
+
+/// The graph of an entry point that is built without further ado.
+fn built(net: &Net, name: &str, with: impl FnOnce(&mut Graph)) -> Result<Graph, Diagnostics> {
+    build(net, name, with).map(|(graph, ())| graph)
+}
+
 /// The cells of the weights, under the names that [`lower`] gives them; or everything that is wrong with the model.
 pub(crate) fn declared(net: &Net) -> Result<Store, Diagnostics> {
     let mut list = net.problems.clone();
@@ -77,16 +100,18 @@ pub(crate) fn declared(net: &Net) -> Result<Store, Diagnostics> {
         return Err(Diagnostics { model: net.graph.name.clone(), list });
     }
     let mut store = Store::default();
-    declare(net, &mut store);
+    declare(net, &mut store)?;
     Ok(store)
 }
 
 /// Gives every weight that some entry point needs its cell, in the order of the layers.
-fn declare(net: &Net, store: &mut Store) {
-    let mut scratch = Graph::new("declare");
+fn declare(net: &Net, store: &mut Store) -> Result<(), Diagnostics> {
     let wanted = check::wanted(net);
-    let inputs = declare_inputs(net, &mut scratch, &wanted);
-    CallCx::new(&mut scratch, store, false).run(&net.graph, &inputs, &wanted);
+    let run = |scratch: &mut Graph| {
+        let inputs = declare_inputs(net, scratch, &wanted);
+        CallCx::new(scratch, store, false).run(&net.graph, &inputs, &wanted);
+    };
+    built(net, &net.graph.name, run).map(drop)
 }
 
 /// Declares the model inputs that some tensors need, in the order of their declaration.
@@ -118,18 +143,16 @@ fn site(path: impl Into<String>, source: &SourceLine) -> Site {
     Site { path: path.into(), source: Some(source.clone()), derived: Vec::new() }
 }
 
-fn predict(net: &Net, store: &mut Store) -> Graph {
-    let mut g = Graph::new("predict");
+fn predict(net: &Net, store: &mut Store, g: &mut Graph) {
     let wanted: Vec<Port> = net.graph.outputs.iter().map(|o| o.port).collect();
-    let inputs = declare_inputs(net, &mut g, &wanted);
-    let mut cx = CallCx::new(&mut g, store, false);
+    let inputs = declare_inputs(net, g, &wanted);
+    let mut cx = CallCx::new(g, store, false);
     let nodes = cx.run(&net.graph, &inputs, &wanted);
     let effects = cx.finish();
     for (output, result) in net.graph.outputs.iter().zip(nodes) {
         g.output(output.name.clone(), result.node);
     }
-    assign_all(&mut g, effects.updates);
-    g
+    assign_all(g, effects.updates);
 }
 
 fn assign_all(g: &mut Graph, updates: Vec<(StorageId, NodeId)>) {
@@ -138,23 +161,20 @@ fn assign_all(g: &mut Graph, updates: Vec<(StorageId, NodeId)>) {
     }
 }
 
-fn train_step(net: &Net, store: &mut Store, objectives: &[Objective]) -> Result<Graph, grad::GradError> {
-    let mut g = Graph::new("train_step");
-    let (loss, updates) = step(net, store, objectives, &mut g, true);
+fn train_step(net: &Net, store: &mut Store, objectives: &[Objective], g: &mut Graph) -> Result<(), grad::GradError> {
+    let (loss, updates) = step(net, store, objectives, g, true);
     if let Some(compiled) = &net.compiled {
         let params = store.trainable();
         let optimizer = compiled.optimizer.as_ref();
-        Step { optimizer, prefix: OPTIMIZER, params: &params, source: &compiled.source }.add(&mut g, store, loss)?;
+        Step { optimizer, prefix: OPTIMIZER, params: &params, source: &compiled.source }.add(g, store, loss)?;
     }
-    assign_all(&mut g, updates);
-    Ok(g)
+    assign_all(g, updates);
+    Ok(())
 }
 
-fn evaluate_step(net: &Net, store: &mut Store, objectives: &[Objective]) -> Graph {
-    let mut g = Graph::new("evaluate_step");
-    let (_, updates) = step(net, store, objectives, &mut g, false);
-    assign_all(&mut g, updates);
-    g
+fn evaluate_step(net: &Net, store: &mut Store, objectives: &[Objective], g: &mut Graph) {
+    let (_, updates) = step(net, store, objectives, g, false);
+    assign_all(g, updates);
 }
 
 /// The entry point that begins new sums of all metrics, if there are metrics.
@@ -293,13 +313,12 @@ fn penalties(g: &mut Graph, store: &Store, params: &[StorageId]) -> Vec<NodeId> 
 }
 
 /// An entry point of the user's own.
-fn custom(net: &Net, store: &mut Store, spec: &EntrySpec) -> Result<Graph, grad::GradError> {
-    let mut g = Graph::new(spec.name.clone());
+fn custom(net: &Net, store: &mut Store, spec: &EntrySpec, g: &mut Graph) -> Result<(), grad::GradError> {
     let results = spec.outputs.iter().map(|(_, port)| *port);
     let wanted: Vec<Port> = results.chain(spec.updates.iter().map(|u| u.loss)).collect();
-    let inputs = declare_inputs(net, &mut g, &wanted);
+    let inputs = declare_inputs(net, g, &wanted);
     let training = spec.training.unwrap_or(!spec.updates.is_empty());
-    let mut cx = CallCx::new(&mut g, store, training);
+    let mut cx = CallCx::new(g, store, training);
     let nodes: Vec<NodeId> = cx.run(&net.graph, &inputs, &wanted).into_iter().map(|result| result.node).collect();
     let effects = cx.finish();
     let (results, losses) = nodes.split_at(spec.outputs.len());
@@ -308,15 +327,15 @@ fn custom(net: &Net, store: &mut Store, spec: &EntrySpec) -> Result<Graph, grad:
     }
     for (i, (update, &loss)) in spec.updates.iter().zip(losses).enumerate() {
         let params = check::selected(store, &update.layers);
-        let terms = penalties(&mut g, store, &params);
+        let terms = penalties(g, store, &params);
         let loss = terms.into_iter().fold(loss, |sum, term| g.add(sum, term));
         let prefix = match i {
             0 => format!("{}/optimizer", spec.name),
             i => format!("{}/optimizer_{i}", spec.name),
         };
         let optimizer = update.optimizer.as_ref();
-        Step { optimizer, prefix: &prefix, params: &params, source: &update.source }.add(&mut g, store, loss)?;
+        Step { optimizer, prefix: &prefix, params: &params, source: &update.source }.add(g, store, loss)?;
     }
-    assign_all(&mut g, effects.updates);
-    Ok(g)
+    assign_all(g, effects.updates);
+    Ok(())
 }

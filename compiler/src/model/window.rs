@@ -277,8 +277,11 @@ impl Windows<'_> {
     pub fn counts(&self, extents: &[usize]) -> Vec<Vec<f64>> {
         let axis = |(window, (pad, &extent)): (&WindowAxis, (&PadAxis, &usize))| -> Vec<f64> {
             let inside = |position: usize| {
-                let places = (0..window.size).map(|i| position * window.stride + i * window.dilation);
-                places.filter(|place| (pad.low..pad.low + extent).contains(place)).count() as f64
+                // Those before the first place that lies inside, and those from the first one behind it on.
+                let before = |place: usize| {
+                    place.saturating_sub(position * window.stride).div_ceil(window.dilation).min(window.size)
+                };
+                (before(pad.low + extent) - before(pad.low)) as f64
             };
             (0..window.positions(pad.apply(extent))).map(inside).collect()
         };

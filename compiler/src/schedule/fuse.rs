@@ -32,6 +32,8 @@ pub(super) struct Groups<'a> {
 /// The most members of a group. Kernels of independent work, such as the streams of random numbers of all weights, would
 /// otherwise grow with the model, and each attempt to add to them takes as long as they are large.
 const MOST_MEMBERS: usize = 48;
+/// The most simple instructions of an element of all members together, for the same reason.
+const MOST_WORK: u64 = 2048;
 
 impl<'a> Groups<'a> {
     /// Forms groups. `in_place` lists the assignments whose value is stored straight into the cell.
@@ -180,7 +182,8 @@ impl<'a> Groups<'a> {
         }
         let mut members: Vec<NodeId> = self.members[a].iter().chain(&self.members[b]).copied().collect();
         members.sort();
-        self.profitable(&members) && self.lower_members(&members).is_ok()
+        let work: u64 = members.iter().map(|id| u64::from(self.cx.selection.cost[id.index()])).sum();
+        work <= MOST_WORK && self.profitable(&members) && self.lower_members(&members).is_ok()
     }
 
     /// A reduction takes in the tensor it reduces only where that leaves enough independent rows, contiguous ones.

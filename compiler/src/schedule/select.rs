@@ -9,12 +9,17 @@ pub(super) struct Selection {
     pub stored: Vec<bool>,
     /// For each stored node that is no leaf, the stored nodes that computing it reads.
     pub reads: Vec<Vec<NodeId>>,
+    /// What an element of each node costs, in simple instructions, from what is stored.
+    pub cost: Vec<u32>,
 }
 
 /// A recomputed value may cost this many simple instructions per element when it has several users.
 const RECOMPUTE_LIMIT: u32 = 12;
 /// The same for a value that a broadcast or a window repeats.
 const REPEAT_LIMIT: u32 = 4;
+/// A value that costs more is stored, however many users it has: the time of generating a kernel's code grows faster
+/// than the kernel.
+const EXPRESSION_LIMIT: u32 = 512;
 
 /// Chooses the stored nodes. `forced` names nodes that lowering found impossible to inline. Without `fuse` every
 /// elementwise operation stores its result.
@@ -47,16 +52,16 @@ pub(super) fn select(graph: &Graph, forced: &[NodeId], fuse: bool) -> Selection 
     for id in graph.ids().filter(|id| live[id.index()]) {
         let (i, node) = (id.index(), graph.node(id));
         let below = node.args.iter().map(|a| if stored[a.index()] { 1 } else { cost[a.index()] });
-        cost[i] = below.sum::<u32>().saturating_add(own_cost(&node.op));
+        cost[i] = below.fold(own_cost(&node.op), u32::saturating_add);
         let limit = if repeated[i] { REPEAT_LIMIT } else { RECOMPUTE_LIMIT };
         let shared = users[i] > 1 || repeated[i];
-        if node.op.is_elementwise() && (!fuse || shared && cost[i] >= limit) {
+        if node.op.is_elementwise() && (!fuse || shared && cost[i] >= limit || cost[i] >= EXPRESSION_LIMIT) {
             stored[i] = true;
         }
     }
     let reads =
         graph.ids().map(|id| if stored[id.index()] { reads_of(graph, id, &stored) } else { Vec::new() }).collect();
-    Selection { stored, reads }
+    Selection { stored, reads, cost }
 }
 
 /// Operations that no other kernel can take in as an expression.

@@ -161,7 +161,11 @@ impl Header {
         let mut numbers = Vec::with_capacity(count.min(BLOCK));
         let mut block = vec![0; BLOCK * size];
         while numbers.len() < count {
-            let block = &mut block[..BLOCK.min(count - numbers.len()) * size];
+            let more = BLOCK.min(count - numbers.len());
+            numbers.try_reserve(more).map_err(|_| {
+                format!("out of memory: {} bytes for its elements", count.saturating_mul(size_of::<T>()))
+            })?;
+            let block = &mut block[..more * size];
             from.read_exact(block).map_err(|e| match e.kind() {
                 io::ErrorKind::UnexpectedEof => format!("it ends before element {} of {count}", numbers.len()),
                 _ => e.to_string(),

@@ -53,6 +53,19 @@ macro_rules! values {
                 }
             }
 
+            /// [`Values::zeros`], or an error where there is no memory for them.
+            pub(super) fn try_zeros(dtype: DType, len: usize, purpose: &'static str) -> Result<Values<'static>, Error> {
+                let refused = || Error::OutOfMemory { purpose, bytes: len.saturating_mul(dtype.size()) };
+                Ok(match dtype {
+                    $(DType::$dtype => {
+                        let mut values: Vec<$ty> = Vec::new();
+                        values.try_reserve_exact(len).map_err(|_| refused())?;
+                        values.resize(len, <$ty>::default());
+                        values.into()
+                    })+
+                })
+            }
+
             /// An element as a number; booleans are 0 and 1.
             pub(super) fn number(&self, index: usize) -> f64 {
                 match self {

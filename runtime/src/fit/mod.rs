@@ -196,7 +196,10 @@ impl Model {
         }
         some_rows("training", rows)?;
 
-        let mut order: Vec<usize> = (0..rows).collect();
+        let mut order: Vec<usize> = Vec::new();
+        let bytes = rows.saturating_mul(size_of::<usize>());
+        order.try_reserve_exact(rows).map_err(|_| Error::OutOfMemory { purpose: "order of the rows", bytes })?;
+        order.extend(0..rows);
         let mut history = History::default();
         let mut progress = Progress::new(show, epochs, rows);
         let mut logs = Logs::default();
@@ -297,7 +300,10 @@ impl Model {
             .outputs
             .iter()
             .map(|port| match port.row_len() {
-                Some(row_len) => Ok((row_len, Values::zeros(port.dtype, row_len * bound.rows))),
+                Some(row_len) => {
+                    let count = row_len.saturating_mul(bound.rows);
+                    Ok((row_len, Values::try_zeros(port.dtype, count, "predictions")?))
+                }
                 None => Err(self.form_error(PREDICT, format!("has output `{}` without rows", port.name))),
             })
             .collect::<Result<Vec<_>, Error>>()?;

@@ -33,7 +33,7 @@ const MASK_ARGUMENTS: &[(&str, usize)] = &[("value_mask", 1), ("key_mask", 2)];
 const FLAGS: &[&str] = &["use_causal_mask", "return_attention_scores"];
 
 /// The names of the inputs of a model that lists them; none for other layers, and for models that take a dict.
-pub(super) fn listed_inputs(object: &Object) -> Vec<String> {
+pub(super) fn listed_inputs(object: &Object<'_>) -> Vec<String> {
     match object.config.get("input_layers").filter(|_| is_model(&object.class)) {
         Some(Value::Array(list)) if list.first().is_some_and(Value::is_string) => list[..1].iter().map(text).collect(),
         Some(Value::Array(list)) => list.iter().filter_map(|end| end.get(0)).map(text).collect(),

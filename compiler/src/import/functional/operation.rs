@@ -13,7 +13,7 @@ use crate::model::registry::{self, LAYERS};
 
 /// The module of an operation, which is no layer. Older files name none: what has the name of an operation and of no
 /// layer is one there.
-pub(super) fn module<'v>(value: &'v Value, object: &Object) -> Option<&'v str> {
+pub(super) fn module<'v>(value: &'v Value, object: &Object<'_>) -> Option<&'v str> {
     match value.get("module").and_then(Value::as_str) {
         Some(module) => Some(module).filter(|module| module.starts_with("keras.src.ops")),
         None => {
@@ -24,12 +24,12 @@ pub(super) fn module<'v>(value: &'v Value, object: &Object) -> Option<&'v str> {
 }
 
 /// The calls of an operation. Those that cannot be read have none; they may belong to a mask that nobody needs.
-pub(super) fn calls(value: &Value, object: &Object) -> Vec<Application> {
+pub(super) fn calls(value: &Value, object: &Object<'_>) -> Vec<Application> {
     let nodes = value.get("inbound_nodes").and_then(Value::as_array);
     nodes.into_iter().flatten().map(|node| call(node, object).unwrap_or_default()).collect()
 }
 
-fn call(node: &Value, object: &Object) -> Option<Application> {
+fn call(node: &Value, object: &Object<'_>) -> Option<Application> {
     let (mut tensors, mut types) = (Vec::new(), Vec::new());
     let positional = node.get("args").and_then(Value::as_array)?.iter();
     let positional = positional.map(|value| argument(value, &mut tensors, &mut types)).collect::<Option<Vec<_>>>()?;
@@ -39,7 +39,8 @@ fn call(node: &Value, object: &Object) -> Option<Application> {
     let class = operations::find(&object.class).filter(|_| !tensors.is_empty());
     let count = tensors.len();
     let types: Option<Vec<TensorType>> = types.into_iter().collect();
-    let operation = class.map(|class| Operation::new(class, object.config.clone(), positional, named, count, types));
+    let operation =
+        class.map(|class| Operation::new(class, object.config.clone().into_owned(), positional, named, count, types));
     Some(Application { tensors, operation, ..Application::default() })
 }
 

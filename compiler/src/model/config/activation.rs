@@ -79,7 +79,7 @@ fn read(value: &Value) -> Result<Activation, String> {
         }
         _ => {
             let Object { class, config } = Object::parse(value)?;
-            by_layer(&class, config)
+            by_layer(&class, config.into_owned())
         }
     }
 }

@@ -32,7 +32,7 @@ pub(crate) trait Family: Sized + 'static {
             let known: Vec<&str> = Self::CLASSES.iter().map(|row| row.0).collect();
             return Err(format!("no {} is called `{class}`; there are {}", Self::WHAT, known.join(", ")));
         };
-        let mut arguments = Arguments::new(class, config);
+        let mut arguments = Arguments::new(class, config.into_owned());
         let read = read(&mut arguments);
         arguments.finish().map_err(|problems| {
             let messages: Vec<String> = problems.into_iter().map(|p| p.message).collect();

@@ -22,6 +22,7 @@ mod family;
 mod lists;
 mod shapes;
 
+use std::borrow::Cow;
 use std::cell::Cell;
 
 use serde::Serialize;
@@ -42,23 +43,24 @@ pub type Config = serde_json::Map<String, Value>;
 
 /// What Keras writes for an object: `{"module", "class_name", "config", "registered_name"}`.
 #[derive(Clone, PartialEq, Debug)]
-pub(crate) struct Object {
+pub(crate) struct Object<'v> {
     pub class: String,
-    pub config: Config,
+    /// Borrowed from the description, which may be large.
+    pub config: Cow<'v, Config>,
 }
 
-impl Object {
+impl Object<'_> {
     /// Reads an object. A name stands for the class with its default arguments.
-    pub fn parse(value: &Value) -> Result<Object, String> {
+    pub fn parse(value: &Value) -> Result<Object<'_>, String> {
         match value {
-            Value::String(name) => Ok(Object { class: name.clone(), config: Config::new() }),
+            Value::String(name) => Ok(Object { class: name.clone(), config: Cow::default() }),
             Value::Object(object) => {
                 let Some(class) = object.get("class_name").and_then(Value::as_str) else {
                     return Err(format!("{} is no serialised object: it has no `class_name`", excerpt(value)));
                 };
                 let config = match object.get("config") {
-                    Some(Value::Object(config)) => config.clone(),
-                    None | Some(Value::Null) => Config::new(),
+                    Some(Value::Object(config)) => Cow::Borrowed(config),
+                    None | Some(Value::Null) => Cow::default(),
                     Some(other) => return Err(format!("the config of {class} is {}, not an object", excerpt(other))),
                 };
                 Ok(Object { class: class.to_string(), config })
@@ -182,7 +184,7 @@ where
             let fields = std::iter::from_fn(|| {
                 let field = rest.next();
                 current.set(field);
-                field.map(|(key, value)| (key.as_str(), value.clone()))
+                field.map(|(key, value)| (key.as_str(), value))
             });
             D::deserialize(MapDeserializer::new(fields)).map_err(|why: serde_json::Error| (current.get(), why))
         }

@@ -2,12 +2,12 @@
 
 use std::fmt;
 use std::ops::RangeInclusive;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
 
 use super::{Built, Fill, Method, PadMode};
 use crate::diag::{Code, Problem};
-use crate::ir::{Graph, NodeId, Shape, TensorType, TypeError};
+use crate::ir::graph::MAX_LAYER_NODES;
+use crate::ir::{Graph, NodeId, Shape, TensorType};
 use crate::model::layer::{BuildCx, Layer, LayerDef};
 use crate::model::{CallCx, IntoLayer, Tensor, tensor};
 
@@ -16,15 +16,14 @@ pub(crate) fn attempt(
     inputs: &[TensorType],
     build: impl FnOnce(&mut Graph, &[NodeId]) -> Built<Vec<NodeId>>,
 ) -> Built<Vec<TensorType>> {
-    let mut graph = Graph::probing("probe");
-    let nodes: Vec<NodeId> =
-        inputs.iter().enumerate().map(|(i, ty)| graph.input(format!("x{i}"), ty.clone())).collect();
-    match catch_unwind(AssertUnwindSafe(|| build(&mut graph, &nodes))) {
-        Ok(built) => Ok(built?.into_iter().map(|x| graph.ty(x).clone()).collect()),
-        Err(payload) => match payload.downcast::<TypeError>() {
-            Ok(error) => Err(error.to_string()),
-            Err(panic) => resume_unwind(panic),
-        },
+    let attempt = |graph: &mut Graph| {
+        let input = |(i, ty): (usize, &TensorType)| graph.input(format!("x{i}"), ty.clone());
+        let nodes: Vec<NodeId> = inputs.iter().enumerate().map(input).collect();
+        build(graph, &nodes)
+    };
+    match Graph::built("probe", MAX_LAYER_NODES, attempt) {
+        Ok((graph, built)) => Ok(built?.into_iter().map(|x| graph.ty(x).clone()).collect()),
+        Err((error, _)) => Err(error.to_string()),
     }
 }
 

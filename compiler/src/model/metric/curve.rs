@@ -8,13 +8,24 @@ use serde::{Deserialize, Serialize};
 use super::confusion::{class_of, one_class};
 use super::{Batch, Metric};
 use crate::diag::{Code, Problem};
-use crate::ir::{DType, Graph, NodeId, Op, Shape, TensorType};
+use crate::ir::{DType, Graph, NodeId, Number, Op, PadAxis, Shape, TensorType};
 use crate::model::loss::{align, alike, divide_no_nan, target_like};
-use crate::model::numbers::fraction;
+use crate::model::numbers::{at_most, fraction};
 use crate::model::setters::{With, setters};
 
 /// The fuzz that thresholds at the ends are moved outwards by.
 const EPSILON: f64 = 1e-7;
+
+/// The most thresholds.
+const MAX_THRESHOLDS: usize = 1 << 20;
+/// The most thresholds of all labels together.
+const MAX_LABELLED: usize = 1 << 26;
+
+/// Fails where there are more thresholds than anybody can tell apart, for an output and each of some labels.
+fn bounded(kind: &str, thresholds: usize, labels: usize) -> Result<(), Problem> {
+    at_most(kind, "num_thresholds", thresholds, MAX_THRESHOLDS)?;
+    at_most(kind, "thresholds of all labels", thresholds.saturating_mul(labels), MAX_LABELLED)
+}
 
 /// Where the thresholds are.
 #[derive(Clone, PartialEq, Debug)]
@@ -137,20 +148,28 @@ fn share(g: &mut Graph, a: NodeId, b: NodeId) -> NodeId {
 
 /// What a histogram has above each threshold, and up to it.
 fn split(g: &mut Graph, histogram: NodeId) -> (NodeId, NodeId) {
-    let shape = g.ty(histogram).shape.clone();
-    let (bins, labels) = (shape[0], shape[1]);
-    let thresholds = bins.scale - 1;
-    let wide = Shape(vec![thresholds.into(), bins, labels]);
-    let (threshold, bin) = (g.iota(0, DType::I32, wide.clone()), g.iota(1, DType::I32, wide.clone()));
-    let above = g.gt(bin, threshold);
-    let counts = g.unreduce(histogram, &[0], &wide);
-    let zero = g.lit_like(counts, 0.0);
-    let high = g.select(above, counts, zero);
-    let high = g.sum(high, &[1]);
+    let bins = g.ty(histogram).shape[0].scale;
+    let high = g.slice_axis(histogram, 0, 1, bins);
+    let high = sums_from(g, high);
     let all = g.sum(histogram, &[0]);
     let all = g.broadcast_like(all, high);
     let low = g.sub(all, high);
     (high, low)
+}
+
+/// The sums along axis 0 of each row and all behind it, in as many steps as it takes to double 1 up to their number.
+fn sums_from(g: &mut Graph, x: NodeId) -> NodeId {
+    let shape = g.ty(x).shape.clone();
+    let (rows, mut sums, mut reach) = (shape[0].scale, x, 1);
+    while reach < rows {
+        let later = g.slice_axis(sums, 0, reach, rows);
+        let mut axes = vec![PadAxis::default(); shape.rank()];
+        axes[0].high = reach;
+        let later = g.push(Op::Pad { axes, value: Number(0.0) }, &[later]);
+        sums = g.add(sums, later);
+        reach *= 2;
+    }
+    sums
 }
 
 /// The curve that an area is under.
@@ -212,6 +231,11 @@ impl AUC {
         from_logits: bool;
     }
 
+    /// How many thresholds there are.
+    fn count(&self) -> usize {
+        self.thresholds.as_ref().map_or(self.num_thresholds, |list| list.len() + 2)
+    }
+
     fn places(&self) -> Thresholds {
         let Some(list) = &self.thresholds else {
             return Thresholds::Even { count: self.num_thresholds, open: true };
@@ -270,6 +294,7 @@ impl Metric for AUC {
         }
         self.thresholds.iter().flatten().try_for_each(|&t| fraction("AUC", "threshold", t))?;
         let labels = output.shape.last().filter(|_| output.shape.rank() > 1).and_then(|d| d.as_fixed());
+        bounded("AUC", self.count(), labels.filter(|_| self.multi_label).unwrap_or(1))?;
         if self.multi_label && (output.shape.rank() != 2 || labels.is_none()) {
             return Err(Problem::new(
                 Code::Loss,
@@ -427,7 +452,7 @@ impl Metric for MeanAveragePrecision {
             return Err(Problem::value(message));
         }
         match output.shape.rank() {
-            2 => Ok(()),
+            2 => bounded("MeanAveragePrecision", self.num_thresholds, output.shape[1].scale),
             _ => Err(Problem::new(Code::Loss, format!("MeanAveragePrecision takes vectors, the output is {output}"))),
         }
     }
@@ -458,7 +483,7 @@ impl Metric for MeanAveragePrecision {
 
 type Rate = fn(&Counts, &mut Graph) -> NodeId;
 
-macro_rules! bounded {
+macro_rules! best {
     ($($(#[doc = $doc:literal])+ $name:ident $snake:literal $bound:ident: $dependent:expr, $constrained:expr;)+) => { $(
         $(#[doc = $doc])+
         #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -507,6 +532,7 @@ macro_rules! bounded {
                     let message = concat!(stringify!($name), " with num_thresholds 0: must be at least 1");
                     return Err(Problem::value(message));
                 }
+                bounded(stringify!($name), self.num_thresholds, 1)?;
                 class_of(stringify!($name), self.class_id, output)
             }
 
@@ -530,7 +556,7 @@ macro_rules! bounded {
     )+ };
 }
 
-bounded! {
+best! {
     /// The best sensitivity at a threshold where specificity is at least this.
     SensitivityAtSpecificity "sensitivity_at_specificity" specificity: Counts::recall, Counts::specificity;
     /// The best specificity at a threshold where sensitivity is at least this.

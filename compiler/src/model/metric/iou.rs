@@ -7,11 +7,14 @@ use crate::diag::{Code, Problem};
 use crate::ir::{DType, Dim, Graph, NodeId, Op, Shape, TensorType};
 use crate::model::layer::resolve_axis;
 use crate::model::loss::align;
-use crate::model::numbers::fraction;
+use crate::model::numbers::{at_most, fraction};
 use crate::model::setters::{With, setters};
 
 /// Keras's fuzz: keeps divisions by nothing finite.
 const EPSILON: f64 = 1e-7;
+
+/// The most classes: their confusion matrix has the square of it.
+const MAX_CLASSES: usize = 1 << 13;
 
 /// The mean over some classes of intersection over union. Targets and outputs are class numbers, or scores of classes
 /// along an axis.
@@ -67,6 +70,7 @@ impl IoU {
         if self.num_classes == 0 {
             return Err(Problem::value("IoU with num_classes 0: must be at least 1"));
         }
+        at_most("IoU", "num_classes", self.num_classes, MAX_CLASSES)?;
         if self.target_class_ids.is_empty() {
             return Err(Problem::value("IoU without target_class_ids"));
         }
@@ -252,7 +256,8 @@ variants! {
         /// The axis of the classes of scores, the last one unless set.
         axis: isize = -1,
     } |this| IoU {
-        target_class_ids: Vec::from_iter(0..this.num_classes),
+        // More than there may be are refused before anybody looks at them.
+        target_class_ids: Vec::from_iter(0..this.num_classes.min(MAX_CLASSES)),
         num_classes: this.num_classes,
         ignore_class: this.ignore_class,
         sparse_y_true: this.sparse_y_true,
@@ -280,7 +285,8 @@ variants! {
         /// The axis of the classes of scores, the last one unless set.
         axis: isize = -1,
     } |this| IoU {
-        target_class_ids: Vec::from_iter(0..this.num_classes),
+        // More than there may be are refused before anybody looks at them.
+        target_class_ids: Vec::from_iter(0..this.num_classes.min(MAX_CLASSES)),
         num_classes: this.num_classes,
         ignore_class: this.ignore_class,
         sparse_y_true: false,

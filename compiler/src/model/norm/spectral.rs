@@ -9,6 +9,7 @@ use crate::model::CallCx;
 use crate::model::call::Masked;
 use crate::model::initializer::Initializer;
 use crate::model::layer::{AnyLayer, BuildCx, IntoLayer, Layer, LayerDef, Weight};
+use crate::model::numbers::unrolled;
 use crate::model::saved::Part;
 use crate::model::setters::setters;
 
@@ -76,6 +77,7 @@ impl LayerDef for SpectralNormalization {
     fn build(&self, cx: &mut BuildCx<'_>) -> Result<(), Problem> {
         let Some(layer) = &self.layer else { return Err(Problem::value("SpectralNormalization without a layer")) };
         cx.positive("power_iterations", self.power_iterations)?;
+        unrolled(cx.kind(), "power_iterations", self.power_iterations)?;
         layer.build(&cx.masked_inputs())?;
         let features = kernel(layer).and_then(|weight| weight.shape.last().copied());
         let Some(features) = features else {

@@ -3,6 +3,7 @@ use serde::{Deserialize, Serialize};
 use super::{Adam, Optimizer, Options, Parameter, Slot, StepCx, Update, common, finite, fraction, not_negative};
 use crate::diag::Problem;
 use crate::ir::NodeId;
+use crate::model::numbers::unrolled;
 use crate::model::schedule::LearningRate;
 use crate::model::setters::{With, setters};
 
@@ -138,10 +139,8 @@ impl Optimizer for Muon {
         finite("Muon", "muon_a", self.muon_a)?;
         finite("Muon", "muon_b", self.muon_b)?;
         finite("Muon", "muon_c", self.muon_c)?;
-        if self.ns_steps > MAX_STEPS {
-            let message = format!("Muon with ns_steps {}: must be at most {MAX_STEPS}", self.ns_steps);
-            return Err(Problem::value(message).help("5 iterations are usual"));
-        }
+        // Each is three products in the graph of every matrix.
+        unrolled("Muon", "ns_steps", self.ns_steps).map_err(|problem| problem.help("5 iterations are usual"))?;
         match self.exclude_layers.iter().find(|text| text.contains(PATTERN)) {
             None => Ok(()),
             Some(text) => Err(Problem::value(format!("Muon with exclude_layers `{}`", text.escape_debug()))
@@ -181,9 +180,6 @@ impl Optimizer for Muon {
         Update { weight: cx.sub(weight, change), slots: vec![momentum] }
     }
 }
-
-/// The most iterations; each of them is three products in the graph of every matrix.
-const MAX_STEPS: usize = 64;
 
 /// What texts to exclude cannot contain, since Keras reads it as a part of a pattern.
 const PATTERN: [char; 14] = ['.', '^', '$', '*', '+', '?', '{', '}', '[', ']', '\\', '|', '(', ')'];

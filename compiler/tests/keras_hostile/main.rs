@@ -1,7 +1,12 @@
 //! Damaged and hostile files: an error or a model, never a panic, within bounded memory and time.
 //!
 //! A test binary of its own, since it counts the memory of the process.
-#![cfg(feature = "keras")]
+//!
+//! `BAKELITE_HOSTILE_COUNT` is about how many files are damaged, 1,500 unless set; `BAKELITE_HOSTILE_SEED` begins elsewhere.
+#![cfg(feature = "cli")]
+
+mod bounded;
+mod formats;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::fs;
@@ -65,14 +70,36 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// Bytes that reading one damaged file of a few kilobytes may need.
-const MEMORY: usize = 256 << 20;
-const TIME: Duration = Duration::from_secs(20);
+/// Bytes and time that one file of less than a megabyte may need; time is longer for builds that are not optimised, and
+/// where other tests run beside it.
+const MEMORY: usize = 1 << 30;
+const TIME: Duration = Duration::from_secs(if cfg!(debug_assertions) { 30 } else { 10 });
+/// The most of both that was needed, in bytes and milliseconds.
+static LARGEST: AtomicUsize = AtomicUsize::new(0);
+static LONGEST: AtomicUsize = AtomicUsize::new(0);
+
+/// Says how far a test went.
+fn tell(what: &str, tried: usize, accepted: usize) {
+    let (bytes, time) = (LARGEST.load(Ordering::Relaxed), LONGEST.load(Ordering::Relaxed));
+    eprintln!("{what}: {tried} tried, {accepted} accepted; at most {} KB and {time} ms so far", bytes >> 10);
+}
+
+/// How many files of a kind to try, of which there are this many unless the environment says otherwise.
+fn rounds(usual: usize) -> usize {
+    let count = std::env::var("BAKELITE_HOSTILE_COUNT").map_or(1500, |count| count.parse::<usize>().unwrap());
+    (usual * count).div_ceil(1500)
+}
 
 /// A small generator of numbers.
 struct Chooser(u64);
 
 impl Chooser {
+    /// Numbers of a test, which the environment may begin elsewhere.
+    fn new(seed: u64) -> Chooser {
+        let more = std::env::var("BAKELITE_HOSTILE_SEED").map_or(0, |seed| seed.parse::<u64>().unwrap());
+        Chooser((seed ^ more.wrapping_mul(0xD134_2543_DE82_EF95)) | 1)
+    }
+
     fn next(&mut self, below: usize) -> usize {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
@@ -125,9 +152,19 @@ fn corrupt(value: &mut Value, chooser: &mut Chooser) {
             json!(null),
             json!(-1),
             json!(0),
+            json!(1),
+            json!(64),
+            json!(65_536),
+            json!(1_048_576),
+            json!(1_100_000_000),
             json!(1u64 << 40),
             json!(u64::MAX),
+            json!(i64::MIN),
+            json!(0.5),
             json!(1e300),
+            json!(-1e-300),
+            json!([1u64 << 33, 1u64 << 33]),
+            json!([[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]),
             json!("../../etc/passwd"),
             json!("Lambda"),
             json!([]),
@@ -200,6 +237,8 @@ fn endure<T>(what: &str, run: impl FnOnce() -> Result<T, Diagnostics>) -> bool {
         }
     }));
     let peak = PEAK.load(Ordering::Relaxed).saturating_sub(before);
+    LARGEST.fetch_max(peak, Ordering::Relaxed);
+    LONGEST.fetch_max(start.elapsed().as_millis() as usize, Ordering::Relaxed);
     assert!(peak < MEMORY, "{what}: {peak} bytes");
     assert!(start.elapsed() < TIME, "{what}: {:?}", start.elapsed());
     result.unwrap_or_else(|_| panic!("{what}: panicked"))
@@ -225,7 +264,7 @@ fn target(path: &Path) -> Target {
 fn damaged_files_end_in_errors() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/keras_files/3.15.1");
-    let mut chooser = Chooser(0x9E37_79B9_7F4A_7C15);
+    let mut chooser = Chooser::new(0x9E37_79B9_7F4A_7C15);
     let mut target = target(&folder.join("mlp.keras"));
     let temporary = tempfile::tempdir().unwrap();
     let safetensors = temporary.path().join("weights.safetensors");
@@ -244,14 +283,14 @@ fn damaged_files_end_in_errors() {
     };
 
     // Archives as a whole.
-    for round in 0..150 {
+    for round in 0..rounds(150) {
         let mut bytes = chooser.pick(&originals).clone();
         damage(&mut bytes, &mut chooser);
         let what = format!("archive {round}");
         attempt(what.clone(), endure(&what, || KerasFile::parse(&bytes)?.model().build()));
     }
     // Configurations inside of them.
-    for round in 0..250 {
+    for round in 0..rounds(250) {
         let original: &Vec<u8> = chooser.pick(&originals);
         let mut parts = members(original);
         let config = parts.iter_mut().find(|(name, _)| name == "config.json").unwrap();
@@ -266,7 +305,7 @@ fn damaged_files_end_in_errors() {
         attempt(what.clone(), endure(&what, || KerasFile::parse(&bytes)?.model().build()));
     }
     // Weights inside of them, and on their own.
-    for round in 0..250 {
+    for round in 0..rounds(250) {
         let mut parts = members(&originals[0]);
         let inside = parts.iter_mut().find(|(name, _)| name == "model.weights.h5").unwrap();
         damage(&mut inside.1, &mut chooser);
@@ -278,7 +317,7 @@ fn damaged_files_end_in_errors() {
     for (name, original) in
         [("weights.h5", &weights), ("h5", &legacy), ("safetensors", &fs::read(&safetensors).unwrap())]
     {
-        for round in 0..100 {
+        for round in 0..rounds(100) {
             let mut bytes = original.clone();
             damage(&mut bytes, &mut chooser);
             let path = temporary.path().join(format!("damaged.{name}"));
@@ -292,6 +331,7 @@ fn damaged_files_end_in_errors() {
         }
     }
     assert!(tried >= 500, "{tried} files");
+    tell("files", tried, accepted);
     // Bits of the numbers themselves may change; most files are refused, and some of them are not damaged in a way that
     // can be seen.
     assert!(accepted * 2 < tried, "{accepted} of {tried} are accepted");
