@@ -39,6 +39,7 @@ limits! {
     LinearAlgebra "linear-algebra",
     Lora "lora",
     MetricsOfValues "metrics-of-values",
+    NarrowTypes "narrow-types",
     Operations "operations",
     Pipelines "pipelines",
     PythonCode "python-code",

@@ -146,3 +146,54 @@ fn the_mean_of_a_sequence_leaves_masked_steps_out() {
     let x = Value::from_numbers(F32, &[1, 3, 2], &[1.0, 2.0, 0.0, 0.0, 4.0, 0.0]);
     assert_eq!(run.peek("predict", 1, &[x]).outputs[0].to_numbers(), [2.5, 1.0]);
 }
+
+#[test]
+fn a_recurrent_layer_with_states_sees_only_a_mask_that_it_is_given() {
+    let build = |given: bool| {
+        let m = Model::new("states");
+        let (x, state) = (m.input("x", [3, 2], F32), m.input("state", 2, F32));
+        let mask = m.input("mask", 3, U8);
+        let travels = Dense::new(2).name("dense").apply(&x.with_mask(&mask));
+        let x = if given { travels.with_mask(&mask) } else { travels };
+        let layer = SimpleRNN::new(2).return_sequences(true).name("rnn");
+        let y = layer.apply_many(&[&x, &state]);
+        assert!(y.is_masked());
+        m.output_as("y", &y);
+        let run = Interpreted::new(&m, 1);
+        let number = |shape: &[usize], v: f64| Value::splat(F32, shape, v);
+        let mask = Value::from_numbers(U8, &[1, 3], &[1.0, 0.0, 1.0]);
+        let out = run.peek("predict", 1, &[number(&[1, 3, 2], 0.5), number(&[1, 2], 0.25), mask]);
+        out.outputs[0].to_numbers()
+    };
+    let (travelling, given) = (build(false), build(true));
+    assert_eq!(given[..2], given[2..4], "a masked step repeats the output before");
+    assert_ne!(travelling[..2], travelling[2..4]);
+}
+
+#[test]
+fn halves_and_what_wrappers_hold_can_be_frozen() {
+    let trained = |freeze: &[&str]| {
+        let m = Model::new("frozen");
+        let x = m.input("x", [3, 2], F32);
+        let y = Bidirectional::new(GRU::new(2).return_sequences(true)).name("both").apply(&x);
+        let y = TimeDistributed::new(Dense::new(2).name("each")).name("steps").apply(&y);
+        m.output(&Dense::new(1).name("last").apply(&Flatten.apply(&y)));
+        freeze.iter().for_each(|path| drop(m.freeze(path).problems()));
+        let module = m.lower().unwrap_or_else(|e| panic!("{e}"));
+        let names = module.storage.iter().filter(|cell| cell.trainable).map(|cell| cell.name.clone());
+        names.collect::<Vec<_>>()
+    };
+    let below = |names: &[String], path: &str| names.iter().filter(|name| name.starts_with(path)).count();
+    let all = trained(&[]);
+    assert!(below(&all, "both/forward_gru/") == 3 && below(&all, "both/backward_gru/") == 3, "{all:?}");
+    let half = trained(&["both/forward_gru"]);
+    assert!(below(&half, "both/forward_gru/") == 0 && below(&half, "both/backward_gru/") == 3, "{half:?}");
+    assert_eq!(below(&trained(&["both"]), "both/"), 0);
+    let inner = trained(&["steps/each"]);
+    assert!(below(&inner, "steps/") == 0 && below(&inner, "last/") == 2, "{inner:?}");
+    let layer = Bidirectional::new(LSTM::new(2).trainable(false));
+    let m = Model::new("given");
+    m.output(&Dense::new(1).apply(&layer.name("both").apply(&m.input("x", [3, 2], F32))));
+    let module = m.lower().unwrap_or_else(|e| panic!("{e}"));
+    assert!(module.storage.iter().all(|cell| !(cell.trainable && cell.name.starts_with("both/"))));
+}

@@ -216,7 +216,7 @@ impl Fixtures {
     pub fn committed() -> Fixtures {
         let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures"));
         let mut all = Fixtures::read(&folder.join("keras.json"));
-        for table in ["keras_structures.json", "keras_operations.json"] {
+        for table in ["keras_structures.json", "keras_operations.json", "keras_masks.json"] {
             all.cases.extend(Fixtures::read(&folder.join(table)).cases);
         }
         all

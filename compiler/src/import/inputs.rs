@@ -10,7 +10,7 @@ use crate::diag::Problem;
 use crate::ir::{DType, Shape, SourceLine, TensorType};
 use crate::limit::Limit;
 use crate::model::config::{Config, excerpt};
-use crate::model::{Model, Tensor};
+use crate::model::{Model, Narrow, Tensor};
 
 /// An input as its description has it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -79,15 +79,21 @@ pub(super) struct InputSpec {
     /// The batch, where it is fixed.
     pub rows: Option<usize>,
     pub dtype: Option<DType>,
+    /// The narrow type that its elements have, if they have one.
+    pub narrow: Option<Narrow>,
 }
 
 impl InputSpec {
     /// Declares the input with the extents of an item.
     pub fn declare(&self, model: &Model, item: &[usize], source: SourceLine) -> Tensor {
-        match self.dtype {
+        let x = match self.dtype {
             Some(dtype) => model.input_at(&self.name, item, dtype, source),
             None => model.input_text_at(&self.name, item, source),
+        };
+        if let (Some(narrow), Some(port)) = (self.narrow, x.port) {
+            model.net.borrow_mut().graph.set_narrow(port, narrow);
         }
+        x
     }
 }
 
@@ -115,11 +121,14 @@ impl Reader<'_> {
             return None;
         };
         let rows = shape.get(0).and_then(Value::as_u64).and_then(|rows| usize::try_from(rows).ok());
-        let dtype = match config.get("dtype").and_then(Value::as_str) {
-            Some("string") => None,
+        let named = config.get("dtype").and_then(Value::as_str);
+        let narrow = named.and_then(Narrow::parse);
+        let dtype = match (named, narrow) {
+            (Some("string"), _) => None,
+            (_, Some(narrow)) => Some(narrow.wide()),
             _ => Some(self.dtype(config.get("dtype"), &path)?),
         };
-        Some(InputSpec { name, item, rows, dtype })
+        Some(InputSpec { name, item, rows, dtype, narrow })
     }
 
     /// The extents of an item. Open ones are as the input is `given`, or bound by the user at the outermost model; or they

@@ -63,6 +63,10 @@ fn left_out(config: &Config) -> Option<(&'static str, Limit)> {
     }
     let dtype = config.get("dtype")?;
     let policy = dtype.get("class_name").and_then(Value::as_str).unwrap_or_default();
+    let name = dtype.pointer("/config/name").or(Some(dtype)).and_then(Value::as_str).unwrap_or_default();
+    if name.ends_with("float16") {
+        return Some(("with a policy of 16 bits", Limit::NarrowTypes));
+    }
     let quantized = policy != "DTypePolicy" && policy.ends_with("DTypePolicy") && policy != "DTypePolicyMap";
     let named = dtype.as_str().is_some_and(|name| name.contains("_from_"));
     (quantized || named).then_some(("with a quantized kernel", Limit::QuantizedLayers))

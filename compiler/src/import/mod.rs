@@ -46,6 +46,7 @@ mod vocabulary;
 mod weights;
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -63,7 +64,8 @@ pub use weights::load_weights;
 use crate::diag::{Code, Diagnostic, Diagnostics, Problem};
 use crate::ir::{DType, SourceLine};
 use crate::model::config::{Config, Object, excerpt};
-use crate::model::{DEFAULT_MAX_BATCH, Model};
+use crate::model::output::BatchFirst;
+use crate::model::{AnyLayer, DEFAULT_MAX_BATCH, Model, Tensor, tensor};
 
 /// A model as Keras describes it.
 ///
@@ -206,6 +208,7 @@ impl KerasModel {
         model.max_batch(self.max_batch);
         if let Some(object) = self.object() {
             reader.outermost(&model, &object);
+            reader.lead_with_batch(&model);
         }
         if let Some(compile) = compile {
             reader.compile(&model, compile);
@@ -239,6 +242,24 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
+    /// Moves the batch to the front of outputs in which it comes later.
+    fn lead_with_batch(&mut self, model: &Model) {
+        let outputs = model.net.borrow().graph.outputs.clone();
+        for (i, output) in outputs.into_iter().enumerate() {
+            let axis = model.net.borrow().graph.ty(output.port).shape.iter().position(|d| d.batch).unwrap_or(0);
+            if axis == 0 {
+                continue;
+            }
+            let layer = AnyLayer::from_def(Rc::new(BatchFirst(axis)));
+            let x = Tensor { net: model.net.clone(), port: Some(output.port) };
+            let moved = tensor::apply_at(&layer, &[&x], self.source.clone());
+            if let Some(port) = moved.first().and_then(|x| x.port) {
+                let place = &mut model.net.borrow_mut().graph.outputs[i];
+                (place.port, place.axis) = (port, axis);
+            }
+        }
+    }
+
     fn problem(&mut self, path: &str, problem: Problem) {
         self.problems.push(Diagnostic::new(problem, path, Some(self.source.clone())));
     }
@@ -287,14 +308,15 @@ impl Reader<'_> {
     }
 }
 
-/// The element type for one of Keras's; floats of other widths are computed as `f32`.
+/// The element type for one of Keras's, as it is on JAX without 64 bits; none for narrow types, which have no type of
+/// their own.
 fn dtype_called(name: &str) -> Option<DType> {
     match name {
-        "int8" | "int16" | "int32" | "int64" | "int" => Some(DType::I32),
-        "uint16" | "uint32" => Some(DType::U32),
+        "int32" | "int64" | "int" => Some(DType::I32),
+        "uint32" | "uint64" => Some(DType::U32),
         "uint8" => Some(DType::U8),
         "bool" => Some(DType::Bool),
-        name if name.contains("float") => Some(DType::F32),
+        "float" | "float32" | "float64" => Some(DType::F32),
         _ => None,
     }
 }

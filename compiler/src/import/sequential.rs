@@ -39,7 +39,7 @@ impl Reader<'_> {
                 if item.is_none() {
                     self.malformed(path, format!("the input has the shape {}", excerpt(shape)));
                 }
-                item.map(|item| InputSpec { name: "input".to_string(), item, rows: None, dtype })
+                item.map(|item| InputSpec { name: "input".to_string(), item, rows: None, dtype, narrow: None })
             }
             (None, _) => {
                 self.malformed(

@@ -195,7 +195,12 @@ impl Graph {
         let shape = self.ty(x).shape.clone();
         let best = self.reduce(ReduceFn::Max, x, &[axis]);
         let best = self.unreduce(best, &[axis], &shape);
-        let hit = self.ge(x, best);
+        let mut hit = self.ge(x, best);
+        if self.ty(x).dtype.is_float() {
+            // Among numbers, the first that is none is the largest.
+            let none = self.ne(x, x);
+            hit = self.or(hit, none);
+        }
         let index = self.iota(axis, DType::I32, shape.clone());
         let none = self.lit_like(index, shape[axis].scale as f64 - 1.0);
         let candidate = self.select(hit, index, none);
@@ -208,6 +213,10 @@ impl Graph {
         let shape = self.ty(x).shape.clone();
         let top = self.reduce(ReduceFn::Max, x, &[axis]);
         let top = self.stop_gradient(top);
+        // An infinity shifts nothing: its difference to itself is no number.
+        let (size, infinity, zero) = (self.abs(top), self.lit_like(top, f64::INFINITY), self.lit_like(top, 0.0));
+        let finite = self.lt(size, infinity);
+        let top = self.select(finite, top, zero);
         let wide = self.unreduce(top, &[axis], &shape);
         let shifted = self.sub(x, wide);
         let e = self.exp(shifted);

@@ -327,7 +327,7 @@ impl Model {
             let first = first.source.clone();
             net.problems.push(Diagnostic::new(problem, name, Some(source)).related("first declared", Some(first)));
         } else {
-            net.graph.outputs.push(Output { name, port, place, source });
+            net.graph.outputs.push(Output { name, port, place, axis: 0, source });
         }
         drop(net);
         self
@@ -516,6 +516,12 @@ impl Model {
         net.graph.inputs.iter().map(|&i| net.graph.call(i).input_name().to_string()).collect()
     }
 
+    /// The axis of each output that is the batch in the description that the model was read from. It leads in every
+    /// output here.
+    pub(crate) fn batch_axes(&self) -> Vec<usize> {
+        self.net.borrow().graph.outputs.iter().map(|o| o.axis).collect()
+    }
+
     /// The names of its outputs, in order.
     pub fn output_names(&self) -> Vec<String> {
         self.net.borrow().graph.outputs.iter().map(|o| o.name.clone()).collect()
@@ -688,6 +694,7 @@ impl LayerDef for SubModel {
             cx.add_loss(loss);
         }
         results.iter().enumerate().for_each(|(i, result)| cx.set_mask(i, result.mask));
+        results.iter().enumerate().for_each(|(i, result)| cx.set_narrow(i, result.narrow));
         results.into_iter().map(|result| result.node).collect()
     }
 }

@@ -6,6 +6,7 @@ use std::panic::resume_unwind;
 
 use super::graph::{Call, LayerGraph, MaskedType, Port, Role};
 use super::layer::{AnyLayer, LayerDef};
+use super::narrow::Narrow;
 use super::random::{self, Key};
 use super::regularizer::Regularizer;
 use super::store::Store;
@@ -41,11 +42,13 @@ pub struct Masked {
     pub mask: Option<NodeId>,
     /// Whether the call that takes the tensor was given the mask as an argument; otherwise it travels with the tensor.
     pub given: bool,
+    /// The narrow type of Keras's that it has, if it has one.
+    pub narrow: Option<Narrow>,
 }
 
 impl From<NodeId> for Masked {
     fn from(node: NodeId) -> Masked {
-        Masked { node, mask: None, given: false }
+        Masked { node, mask: None, given: false, narrow: None }
     }
 }
 
@@ -65,6 +68,8 @@ struct Frame {
     inputs: Vec<Masked>,
     /// The masks that it gave its results itself, and whether the next call is given them.
     chosen: HashMap<usize, (Option<NodeId>, bool)>,
+    /// The narrow types of its results.
+    narrow: HashMap<usize, Narrow>,
     /// See [`CallCx::use_up_masks`].
     uses_up: bool,
     /// The penalty on its results.
@@ -104,6 +109,7 @@ impl<'a> CallCx<'a> {
             seed: None,
             inputs: Vec::new(),
             chosen: HashMap::new(),
+            narrow: HashMap::new(),
             uses_up: false,
             penalty: None,
         };
@@ -146,7 +152,19 @@ impl<'a> CallCx<'a> {
 
     /// An input with its mask, as a call inside the layer takes it.
     pub(crate) fn masked_input(&self, input: usize, node: NodeId) -> Masked {
-        Masked { node, mask: self.mask(input), given: false }
+        Masked { node, mask: self.mask(input), given: false, narrow: self.narrow(input) }
+    }
+
+    /// The narrow type of an input, if it has one.
+    pub(crate) fn narrow(&self, input: usize) -> Option<Narrow> {
+        self.frame.inputs.get(input)?.narrow
+    }
+
+    /// Gives a result a narrow type, whose elements it has.
+    pub(crate) fn set_narrow(&mut self, result: usize, narrow: Option<Narrow>) {
+        if let Some(narrow) = narrow {
+            self.frame.narrow.insert(result, narrow);
+        }
     }
 
     /// Gives a result a mask, or none, whatever [`LayerDef::supports_masking`](super::layer::LayerDef) says.
@@ -362,6 +380,7 @@ impl<'a> CallCx<'a> {
             seed: None,
             inputs: Vec::new(),
             chosen: HashMap::new(),
+            narrow: HashMap::new(),
             uses_up: false,
             penalty,
         }
@@ -370,8 +389,8 @@ impl<'a> CallCx<'a> {
     /// The frame of a part of the layer that is being called.
     fn frame_of_part(&self, name: &str, kind: &'static str) -> Frame {
         let (path, prefix) = (self.below(name), format!("{}{name}/", self.frame.prefix));
-        let (inputs, chosen) = (Vec::new(), HashMap::new());
-        Frame { path, kind, prefix, inputs, chosen, uses_up: false, penalty: None, ..self.frame.clone() }
+        let (inputs, chosen, narrow) = (Vec::new(), HashMap::new(), HashMap::new());
+        Frame { path, kind, prefix, inputs, chosen, narrow, uses_up: false, penalty: None, ..self.frame.clone() }
     }
 
     fn below(&self, name: &str) -> String {
@@ -424,12 +443,12 @@ impl<'a> CallCx<'a> {
             results.iter().for_each(|&result| cx.penalize_activity(penalty, result));
             results
         });
-        let Frame { inputs, chosen, uses_up, .. } = frame;
+        let Frame { inputs, chosen, narrow, uses_up, .. } = frame;
         let passes = def.supports_masking();
         let passed = |i: usize| if passes { inputs.get(i).and_then(|input| input.mask) } else { None };
         let masked = |(i, node)| {
             let (mask, given) = chosen.get(&i).copied().unwrap_or_else(|| (passed(i), false));
-            Masked { node, mask, given }
+            Masked { node, mask, given, narrow: narrow.get(&i).copied() }
         };
         let results = results.into_iter().enumerate().map(masked).collect();
         Called { results, uses_up }
@@ -438,6 +457,12 @@ impl<'a> CallCx<'a> {
     /// Runs the calls that some tensors need, given the nodes of the layer graph's inputs.
     pub(crate) fn run(&mut self, layers: &LayerGraph, inputs: &HashMap<Port, Masked>, wanted: &[Port]) -> Vec<Masked> {
         let mut values = inputs.clone();
+        for (port, value) in &mut values {
+            if let Some(narrow) = layers.masked_type(*port).narrow.filter(|narrow| value.narrow != Some(*narrow)) {
+                value.node = narrow.cast(self.graph, value.node);
+                value.narrow = Some(narrow);
+            }
+        }
         for index in layers.needed(wanted) {
             let Call { name, role, source, args, .. } = layers.call(index);
             let Role::Layer(layer) = role else { continue };
@@ -498,13 +523,14 @@ pub(crate) fn infer(layer: &AnyLayer, inputs: &[MaskedType]) -> Result<Inferred,
                 node: declare(format!("x{i}"), &input.ty),
                 mask: input.mask.as_ref().map(|ty| declare(format!("mask{i}"), ty)),
                 given: input.given,
+                narrow: input.narrow,
             })
             .collect();
         let mut cx = CallCx::new(graph, &mut store, training);
         let Called { results, uses_up } = cx.enter("probe", None, layer, &nodes);
         let ty = |node| graph.ty(node).clone();
-        let results =
-            results.iter().map(|r| MaskedType { ty: ty(r.node), mask: r.mask.map(ty), given: r.given }).collect();
+        let masked = |r: &Masked| MaskedType { ty: ty(r.node), mask: r.mask.map(ty), given: r.given, narrow: r.narrow };
+        let results = results.iter().map(masked).collect();
         Inferred { results, uses_up }
     };
     let quiet = |training| match Graph::built("probe", MAX_LAYER_NODES, |graph| attempt(graph, training)) {
@@ -517,6 +543,17 @@ pub(crate) fn infer(layer: &AnyLayer, inputs: &[MaskedType]) -> Result<Inferred,
             .help("its `build` must refuse inputs that its `call` cannot take")),
     };
     let (trained, predicted) = (quiet(true)?, quiet(false)?);
+    let narrow = inputs.iter().find_map(|input| input.narrow.filter(|narrow| !narrow.is_float()));
+    let wide =
+        |result: &MaskedType| result.narrow.is_none() && !result.ty.dtype.is_float() && result.ty.dtype != DType::Bool;
+    if let Some(narrow) = narrow
+        && layer.def.submodel().is_none()
+        && !layer.def.computes_narrow()
+        && trained.results.iter().any(wide)
+    {
+        let message = format!("{kind} of {}, in which it does not compute", narrow.name());
+        return Err(Problem::new(Code::DType, message).limit(Limit::NarrowTypes));
+    }
     if let Some(penalty) = layer.activity_regularizer() {
         trained.results.iter().try_for_each(|result| penalty.check(&result.ty.shape))?;
     }

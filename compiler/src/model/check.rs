@@ -80,6 +80,14 @@ fn completeness(net: &Net, report: &mut Report<'_>) {
         report.problem(problem, "", &net.source);
         return;
     }
+    for output in &net.graph.outputs {
+        let ty = net.graph.ty(output.port);
+        if ty.shape.iter().position(|d| d.batch).is_some_and(|axis| axis > 0) {
+            let message = format!("the output `{}` is {ty}: the batch does not lead in it", output.name);
+            let problem = Problem::shape(message).help("outputs are rows: move the batch back to the front");
+            report.problem(problem, &output.name, &output.source);
+        }
+    }
     let needed = net.graph.needed(&wanted);
     let unused = net.graph.inputs.iter().filter(|i| !needed.contains(i) && !net.graph.keeps_inputs);
     for &index in unused {

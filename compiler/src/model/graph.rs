@@ -9,6 +9,7 @@ use petgraph::graph::{DiGraph, NodeIndex};
 use petgraph::visit::{Dfs, EdgeRef, Reversed};
 
 use super::layer::AnyLayer;
+use super::narrow::Narrow;
 use super::output::Output;
 use crate::ir::{Shape, SourceLine, TensorType};
 
@@ -26,11 +27,13 @@ pub struct MaskedType {
     pub mask: Option<TensorType>,
     /// Whether the mask is an argument of the calls that take the tensor.
     pub given: bool,
+    /// The narrow type of Keras's that the tensor has, if it has one.
+    pub(crate) narrow: Option<Narrow>,
 }
 
 impl From<TensorType> for MaskedType {
     fn from(ty: TensorType) -> MaskedType {
-        MaskedType { ty, mask: None, given: false }
+        MaskedType { ty, mask: None, given: false, narrow: None }
     }
 }
 
@@ -165,6 +168,11 @@ impl LayerGraph {
     /// Gives a tensor a mask of a type, or takes its mask.
     pub fn set_mask(&mut self, port: Port, mask: Option<TensorType>) {
         self.graph[port.call].results[port.output].mask = mask;
+    }
+
+    /// Gives a tensor a narrow type.
+    pub(crate) fn set_narrow(&mut self, port: Port, narrow: Narrow) {
+        self.graph[port.call].results[port.output].narrow = Some(narrow);
     }
 
     /// A tensor, and where a call was only given a mask for it, the tensor without: what loses its mask together.

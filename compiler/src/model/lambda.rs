@@ -100,6 +100,7 @@ impl LayerDef for Lambda {
             ty: cx.ty(x).clone(),
             mask: cx.mask(i).map(|mask| cx.ty(mask).clone()),
             given: false,
+            narrow: cx.narrow(i),
         };
         let inputs: Vec<MaskedType> = x.iter().enumerate().map(masked).collect();
         match self.trace(&inputs) {

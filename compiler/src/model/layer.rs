@@ -19,6 +19,7 @@ use super::config::Config;
 use super::constraint::Constraint;
 use super::graph::MaskedType;
 use super::initializer::Initializer;
+use super::narrow::Narrow;
 use super::regularizer::Regularizer;
 use super::saved::{Held, Part};
 use super::tensor::Tensor;
@@ -108,6 +109,12 @@ pub trait LayerDef: fmt::Debug + Any {
     /// booleans as floats. [`LayerDef::build`] and [`LayerDef::call`] see inputs of these types.
     fn operands(&self, given: &[TensorType]) -> Vec<DType> {
         given.iter().map(|ty| ty.dtype).collect()
+    }
+
+    /// Whether the layer computes in the narrow types of its inputs.
+    #[doc(hidden)]
+    fn computes_narrow(&self) -> bool {
+        false
     }
 
     /// Checks arguments and input types, and declares the weights for them. Everything that a user can get wrong is
@@ -223,7 +230,7 @@ const MAX_WEIGHT: usize = 1 << 28;
 pub struct BuildCx<'a> {
     kind: &'static str,
     inputs: &'a [TensorType],
-    masks: &'a [(Option<TensorType>, bool)],
+    masked: &'a [MaskedType],
     weights: Vec<Weight>,
 }
 
@@ -245,19 +252,22 @@ impl BuildCx<'_> {
 
     /// The type of an input's mask, if it has one.
     pub fn mask(&self, input: usize) -> Option<&TensorType> {
-        self.masks.get(input)?.0.as_ref()
+        self.masked.get(input)?.mask.as_ref()
+    }
+
+    /// The narrow type of an input, if it has one.
+    pub(crate) fn narrow(&self, input: usize) -> Option<Narrow> {
+        self.masked.get(input)?.narrow
     }
 
     /// The type of an input's mask, if the call was given it: see [`CallCx::given_mask`].
     pub fn given_mask(&self, input: usize) -> Option<&TensorType> {
-        self.masks.get(input).filter(|(_, given)| *given)?.0.as_ref()
+        self.masked.get(input).filter(|input| input.given)?.mask.as_ref()
     }
 
     /// The types of all inputs with their masks, as a call inside the layer takes them.
     pub(crate) fn masked_inputs(&self) -> Vec<MaskedType> {
-        let masked =
-            |(i, ty): (usize, &TensorType)| MaskedType { ty: ty.clone(), mask: self.mask(i).cloned(), given: false };
-        self.inputs.iter().enumerate().map(masked).collect()
+        self.masked.iter().map(|input| MaskedType { given: false, ..input.clone() }).collect()
     }
 
     /// Declares a weight.
@@ -298,8 +308,8 @@ impl BuildCx<'_> {
         inputs: &[MaskedType],
         build: impl FnOnce(&mut BuildCx<'_>) -> Result<(), Problem>,
     ) -> Result<(), Problem> {
-        let (types, masks) = apart(inputs);
-        let mut part = BuildCx { kind, inputs: &types, masks: &masks, weights: Vec::new() };
+        let types: Vec<TensorType> = inputs.iter().map(|input| input.ty.clone()).collect();
+        let mut part = BuildCx { kind, inputs: &types, masked: inputs, weights: Vec::new() };
         build(&mut part)?;
         let named = |w: Weight| Weight { name: format!("{name}/{}", w.name), ..w };
         self.weights.extend(part.weights.into_iter().map(named));
@@ -363,11 +373,6 @@ impl BuildCx<'_> {
     pub fn axis(&self, axis: isize) -> Result<usize, Problem> {
         resolve_axis(self.kind, axis, &self.input().shape)
     }
-}
-
-/// Types, and masks with whether the call was given them.
-fn apart(inputs: &[MaskedType]) -> (Vec<TensorType>, Vec<(Option<TensorType>, bool)>) {
-    inputs.iter().map(|input| (input.ty.clone(), (input.mask.clone(), input.given))).unzip()
 }
 
 /// See [`BuildCx::axis`].
@@ -504,8 +509,8 @@ impl AnyLayer {
             return Err(Problem::new(Code::Arity, format!("{kind} takes {wanted}, got {}", inputs.len())));
         }
         let inputs = taken(&*self.def, inputs);
-        let (types, masks) = apart(&inputs);
-        let mut cx = BuildCx { kind, inputs: &types, masks: &masks, weights: Vec::new() };
+        let types: Vec<TensorType> = inputs.iter().map(|input| input.ty.clone()).collect();
+        let mut cx = BuildCx { kind, inputs: &types, masked: &inputs, weights: Vec::new() };
         self.def.build(&mut cx)?;
         self.core.used.set(true);
         let mut before = self.core.weights.borrow_mut();

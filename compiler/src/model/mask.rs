@@ -87,6 +87,10 @@ impl LayerDef for Attach {
         2..=2
     }
 
+    fn computes_narrow(&self) -> bool {
+        true
+    }
+
     fn build(&self, cx: &mut BuildCx<'_>) -> Result<(), Problem> {
         let [x, mask] = cx.inputs() else { return Ok(()) };
         if !mask.dtype.is_int() && mask.dtype != DType::Bool {
@@ -103,6 +107,8 @@ impl LayerDef for Attach {
     fn call(&self, cx: &mut CallCx<'_>, x: &[NodeId]) -> Vec<NodeId> {
         let mask = cx.cast(x[1], DType::Bool);
         cx.give_mask(0, mask);
+        let narrow = cx.narrow(0);
+        cx.set_narrow(0, narrow);
         vec![x[0]]
     }
 }

@@ -39,6 +39,7 @@ mod margins;
 mod mask;
 pub(crate) mod merge;
 mod metric;
+mod narrow;
 mod noise;
 mod norm;
 mod numbers;
@@ -104,6 +105,7 @@ pub use metric::{
     SensitivityAtSpecificity, SparseCategoricalAccuracy, SparseTopKCategoricalAccuracy, SpecificityAtSensitivity, Sum,
     SummationMethod, TopKCategoricalAccuracy, TrueNegatives, TruePositives,
 };
+pub(crate) use narrow::Narrow;
 pub use noise::{GaussianDropout, GaussianNoise};
 pub(crate) use norm::unit;
 pub use norm::{

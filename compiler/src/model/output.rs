@@ -4,8 +4,11 @@
 //! outputs are a dict. Entry points, data and bindings need each by a name of its own: the later ones of a name get the
 //! first free number, `lstm`, `lstm_1`, `lstm_2`. Histories have Keras's own keys.
 
+use super::call::CallCx;
 use super::graph::Port;
-use crate::ir::SourceLine;
+use super::layer::{BuildCx, LayerDef};
+use crate::diag::Problem;
+use crate::ir::{NodeId, SourceLine};
 
 /// A named result of a model.
 #[derive(Clone, PartialEq, Debug)]
@@ -14,6 +17,8 @@ pub struct Output {
     pub name: String,
     pub port: Port,
     pub place: Place,
+    /// The axis that is the batch in a description that it was read from; here the batch leads.
+    pub axis: usize,
     pub source: SourceLine,
 }
 
@@ -64,6 +69,30 @@ impl Place {
     /// What the keys of its metrics begin with: in structures of structures, Keras goes by layers.
     pub fn metric_series(&self) -> &str {
         if self.steps.len() > 1 { &self.layer } else { self.name() }
+    }
+}
+
+/// Moves the batch to the front.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BatchFirst(pub usize);
+
+impl LayerDef for BatchFirst {
+    fn kind(&self) -> &'static str {
+        "BatchFirst"
+    }
+
+    fn computes_narrow(&self) -> bool {
+        true
+    }
+
+    fn build(&self, _: &mut BuildCx<'_>) -> Result<(), Problem> {
+        Ok(())
+    }
+
+    fn call(&self, cx: &mut CallCx<'_>, x: &[NodeId]) -> Vec<NodeId> {
+        let rank = cx.ty(x[0]).shape.rank();
+        let order: Vec<usize> = std::iter::once(self.0).chain((0..rank).filter(|axis| *axis != self.0)).collect();
+        vec![cx.permute(x[0], &order)]
     }
 }
 

@@ -144,7 +144,14 @@ impl<'a> Fit<'a> {
     }
 }
 
-/// What a model predicts for the rows of some data: one column for each output.
+/// What a call adds to an output: so many elements for each row, or for the batch as a whole.
+enum Part {
+    Rows(usize),
+    Batch(usize),
+}
+
+/// What a model predicts for the rows of some data: one column for each output. An output without rows, such as a mean
+/// over the batch, has its elements once for each batch.
 #[derive(Clone, Debug)]
 pub struct Predictions {
     /// Number of rows.
@@ -302,17 +309,23 @@ impl Model {
             .map(|port| match port.row_len() {
                 Some(row_len) => {
                     let count = row_len.saturating_mul(bound.rows);
-                    Ok((row_len, Values::try_zeros(port.dtype, count, "predictions")?))
+                    Ok((Part::Rows(row_len), Values::try_zeros(port.dtype, count, "predictions")?))
                 }
-                None => Err(self.form_error(PREDICT, format!("has output `{}` without rows", port.name))),
+                None if !port.is_batched() => {
+                    let len = port.len(0);
+                    let count = len.saturating_mul(bound.rows.div_ceil(batch));
+                    Ok((Part::Batch(len), Values::try_zeros(port.dtype, count, "predictions")?))
+                }
+                None => Err(self.form_error(PREDICT, format!("has output `{}` whose rows do not lead", port.name))),
             })
             .collect::<Result<Vec<_>, Error>>()?;
         let mut buffers = bound.buffers(0);
         for rows in batches(0..bound.rows, batch) {
             let inputs = bound.inputs(Rows::Range(rows.clone()), &mut buffers);
-            let results = outputs
-                .iter_mut()
-                .map(|(row_len, values)| values.slice_mut(rows.start * *row_len..rows.end * *row_len));
+            let results = outputs.iter_mut().map(|(part, values)| match part {
+                Part::Rows(len) => values.slice_mut(rows.start * *len..rows.end * *len),
+                Part::Batch(len) => values.slice_mut(rows.start / batch * *len..(rows.start / batch + 1) * *len),
+            });
             self.call_each(id, inputs, results, rows.len())?;
         }
         let names = entry.outputs.iter().map(|port| port.name.clone());

@@ -111,6 +111,9 @@ impl Reader<'_> {
             Value::Array(items) => items.iter().collect(),
             one => vec![one],
         };
+        if each.iter().any(|mask| mask.is_null()) && !each.iter().all(|mask| mask.is_null()) {
+            self.malformed(path, "is called with masks for some of its tensors only, which is not supported");
+        }
         for (i, value) in each.into_iter().enumerate() {
             let mut found = Vec::new();
             self.tensors(value, path, &mut found);

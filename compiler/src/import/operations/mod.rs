@@ -12,6 +12,7 @@ mod constants;
 mod elementwise;
 mod gather;
 mod images;
+mod narrow;
 mod neural;
 mod numbers;
 mod products;
@@ -29,7 +30,7 @@ use crate::diag::{Code, Problem};
 use crate::ir::{DType, Graph, NodeId, Shape, TensorType};
 use crate::model::config::{Config, excerpt};
 use crate::model::functions::express::attempt;
-use crate::model::{BuildCx, CallCx, LayerDef};
+use crate::model::{BuildCx, CallCx, LayerDef, Narrow};
 use constants::Constant;
 
 /// What an operation is given in one place.
@@ -136,9 +137,14 @@ impl LayerDef for Operation {
         self.results
     }
 
+    fn computes_narrow(&self) -> bool {
+        true
+    }
+
     /// Tries the operation on a graph of its own: what does not fit is a mistake of the description.
     fn build(&self, cx: &mut BuildCx<'_>) -> Result<(), Problem> {
-        let why = match attempt(cx.inputs(), |graph, x| self.add_to(graph, x)) {
+        let types: Vec<Option<Narrow>> = (0..cx.inputs().len()).map(|i| cx.narrow(i)).collect();
+        let why = match attempt(cx.inputs(), |graph, x| Ok(self.typed(graph, x, &types)?.0)) {
             Ok(results) if results.len() == self.results => return Ok(()),
             Ok(results) => format!("it gives {} tensors where the description has {}", results.len(), self.results),
             Err(why) => why,
@@ -148,7 +154,10 @@ impl LayerDef for Operation {
     }
 
     fn call(&self, cx: &mut CallCx<'_>, tensors: &[NodeId]) -> Vec<NodeId> {
-        self.add_to(cx, tensors).unwrap_or_else(|why| cx.fault(why))
+        let types: Vec<Option<Narrow>> = (0..tensors.len()).map(|i| cx.narrow(i)).collect();
+        let (results, narrow) = self.typed(cx, tensors, &types).unwrap_or_else(|why| cx.fault(why));
+        (0..results.len()).for_each(|i| cx.set_narrow(i, narrow));
+        results
     }
 }
 

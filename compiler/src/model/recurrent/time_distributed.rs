@@ -30,7 +30,7 @@ impl TimeDistributed {
 
 /// Calls the layer; as in Keras, a penalty on its own results does not count here.
 fn child(cx: &mut CallCx<'_>, layer: &AnyLayer, node: NodeId, mask: Option<NodeId>) -> NodeId {
-    cx.child_unpenalized(&layer.own_name(), layer, Masked { node, mask, given: true })
+    cx.child_unpenalized(&layer.own_name(), layer, Masked { node, mask, given: true, narrow: None })
 }
 
 /// One step of a sequence.
@@ -80,7 +80,7 @@ impl LayerDef for TimeDistributed {
         let step = step_of(cx.input());
         let mask = cx.mask(0).filter(|m| m.shape.rank() > 1);
         let mask = mask.map(|m| TensorType::new(m.dtype, m.shape.without(&[1])));
-        layer.build(&[MaskedType { ty: step, mask, given: true }])
+        layer.build(&[MaskedType { ty: step, mask, given: true, narrow: None }])
     }
 
     fn call(&self, cx: &mut CallCx<'_>, inputs: &[NodeId]) -> Vec<NodeId> {
