@@ -23,6 +23,18 @@ impl Graph {
         self.or(less, last)
     }
 
+    /// Integers in the order of numbers, in which `-0` comes before `0` and NaN behind everything.
+    fn total_order(&mut self, x: NodeId) -> NodeId {
+        let (nan, bits) = (self.is_nan(x), self.to_bits(x));
+        let (places, top) = (self.lit_like(bits, 31.0), self.lit_like(bits, 2f64.powi(31)));
+        let negative = self.shr(bits, places);
+        let negative = self.cast(negative, DType::Bool);
+        let (below, above) = (self.not(bits), self.or(bits, top));
+        let key = self.select(negative, below, above);
+        let last = self.lit_like(key, u32::MAX as f64);
+        self.select(nan, last, key)
+    }
+
     /// The place of each element among those along the last axis.
     fn places(&mut self, x: NodeId, descending: bool) -> Built {
         let x = if self.ty(x).dtype == DType::Bool { self.cast(x, DType::U8) } else { x };
@@ -31,6 +43,7 @@ impl Graph {
         if extent > LONGEST {
             return Err(Limit::Sorting.says(format!("it would sort {extent} elements, more than {LONGEST}")));
         }
+        let x = if descending && self.ty(x).dtype == DType::F32 { self.total_order(x) } else { x };
         let mut wide = self.shape_of(x);
         wide.0.push(Dim::fixed(extent));
         let mine = self.unreduce(x, &[axis + 1], &wide);
