@@ -24,6 +24,7 @@ const TOLERANCE: f64 = 1e-4;
 enum Column {
     Float(Vec<f32>),
     Int(Vec<i32>),
+    Unsigned(Vec<u32>),
     Byte(Vec<u8>),
     Bool(Vec<bool>),
 }
@@ -32,7 +33,8 @@ impl Column {
     fn of(draw: &Draw) -> Column {
         let values = draw.values();
         match draw.dtype() {
-            "int32" => Column::Int(values.into_iter().map(|x| x as i32).collect()),
+            "int32" | "int8" | "int16" => Column::Int(values.into_iter().map(|x| x as i32).collect()),
+            "uint16" => Column::Unsigned(values.into_iter().map(|x| x as u32).collect()),
             "uint8" => Column::Byte(values.into_iter().map(|x| x as u8).collect()),
             "bool" => Column::Bool(values.into_iter().map(|x| x != 0.0).collect()),
             _ => Column::Float(values),
@@ -45,6 +47,7 @@ impl Column {
         match self {
             Column::Float(v) => Column::Float(v[cut(v.len())].to_vec()),
             Column::Int(v) => Column::Int(v[cut(v.len())].to_vec()),
+            Column::Unsigned(v) => Column::Unsigned(v[cut(v.len())].to_vec()),
             Column::Byte(v) => Column::Byte(v[cut(v.len())].to_vec()),
             Column::Bool(v) => Column::Bool(v[cut(v.len())].to_vec()),
         }
@@ -54,6 +57,7 @@ impl Column {
         match self {
             Column::Float(v) => v.into(),
             Column::Int(v) => v.into(),
+            Column::Unsigned(v) => v.into(),
             Column::Byte(v) => v.into(),
             Column::Bool(v) => v.into(),
         }
@@ -63,6 +67,7 @@ impl Column {
         match self {
             Column::Float(v) => Input::new(v),
             Column::Int(v) => Input::new(v),
+            Column::Unsigned(v) => Input::new(v),
             Column::Byte(v) => Input::new(v),
             Column::Bool(v) => Input::new(v),
         }
