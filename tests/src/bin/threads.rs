@@ -12,7 +12,7 @@
 
 use std::hint::{black_box, spin_loop};
 use std::process::{Child, Command};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bakelite::abi::SHARES;
 use bakelite::{EntryId, Input, Model, Options, Output, Subnormals};
@@ -156,7 +156,7 @@ impl Net {
     }
 
     fn train(&mut self) -> Result<(), bakelite::Error> {
-        let mut loss = [0.0];
+        let mut loss = [0.0f32];
         let inputs = [Input::new(&self.x), Input::new(&self.y)];
         self.model.call(self.train, &inputs, &mut [Output::new(&mut loss)], self.batch)?;
         black_box(loss);
@@ -234,7 +234,7 @@ fn sizes(seconds: f64) -> Outcome<()> {
         "{:>10} {:>6} {:<8} {:>10} {:>10} {:>10} {:>8} {:>8}",
         "parameters", "batch", "call", "one", "two", "default", "threads", "default"
     );
-    let seconds = Duration::from_secs_f64(seconds / 4.0).as_secs_f64();
+    let seconds = seconds / 4.0;
     let mut worst: f64 = 0.0;
     for width in [7, 22, 70, 223, 707, 2236] {
         let compiled = dense(width, &[width], width, 512)?;
