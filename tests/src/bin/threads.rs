@@ -210,7 +210,7 @@ fn subnormals(seconds: f64) -> Outcome<()> {
         for subnormals in [Subnormals::Flush, Subnormals::Keep] {
             let code = JitModel::new(&compiled, TargetCpu::Portable).map_err(|e| e.to_string())?;
             let mut net = Net::open(code, Options::new().threads(1).subnormals(subnormals), 32, 8, 4)?;
-            let mut train = |net: &mut Net, steps: usize| -> Outcome<f64> {
+            let train = |net: &mut Net, steps: usize| -> Outcome<f64> {
                 let start = Instant::now();
                 (0..steps).try_for_each(|_| net.train()).map_err(|e| e.to_string())?;
                 Ok(start.elapsed().as_secs_f64() * 1e6 / steps as f64)
