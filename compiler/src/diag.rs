@@ -16,6 +16,8 @@
 use std::fmt;
 use std::path::Path;
 
+use bakelite::names::{printable, printable_lines};
+
 use crate::ir::{Shape, SourceLine, TensorType};
 use crate::limit::Limit;
 
@@ -140,9 +142,19 @@ pub struct InputNote {
     pub source: Option<SourceLine>,
 }
 
+/// Whether something has to be mended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Severity {
+    /// There is no model before it is.
+    Error,
+    /// The model does what was said, which is probably not what was meant.
+    Warning,
+}
+
 /// One mistake, with its place.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Diagnostic {
+    pub severity: Severity,
     pub code: Code,
     pub message: String,
     pub help: Option<String>,
@@ -164,6 +176,7 @@ impl Diagnostic {
     /// A problem at a place.
     pub fn new(problem: Problem, path: impl Into<String>, source: Option<SourceLine>) -> Diagnostic {
         Diagnostic {
+            severity: Severity::Error,
             code: problem.code,
             message: problem.message,
             help: problem.help,
@@ -174,6 +187,11 @@ impl Diagnostic {
             trail: Vec::new(),
             related: Vec::new(),
         }
+    }
+
+    /// Something that is no mistake, and probably not meant.
+    pub fn warning(problem: Problem, path: impl Into<String>, source: Option<SourceLine>) -> Diagnostic {
+        Diagnostic { severity: Severity::Warning, ..Diagnostic::new(problem, path, source) }
     }
 
     /// Adds another place that matters.
@@ -200,21 +218,24 @@ const TRAIL: usize = 6;
 
 impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "error[{}]: {}", self.code.name(), self.message)?;
+        let severity = match self.severity {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+        };
+        write!(f, "{severity}[{}]: {}", self.code.name(), printable_lines(&self.message))?;
         let at = |source: &Option<SourceLine>| source.as_ref().map_or_else(|| "?".to_string(), |s| s.to_string());
         // Paths of descriptions from elsewhere hold whatever their layers are called.
-        let path: String = self.path.split(char::is_control).collect::<Vec<_>>().join("?");
-        match (&self.source, path.as_str()) {
+        match (&self.source, printable(&self.path).as_ref()) {
             (Some(source), "") => write!(f, "\n  --> {source}")?,
             (Some(source), path) => write!(f, "\n  --> {source}   {path}")?,
             (None, "") => {}
             (None, path) => write!(f, "\n  --> {path}")?,
         }
         for input in &self.inputs {
-            write!(f, "\n      input {}   from {}   {}", input.ty, input.from, at(&input.source))?;
+            write!(f, "\n      input {}   from {}   {}", input.ty, printable(&input.from), at(&input.source))?;
         }
         if self.trail.len() > 1 {
-            let item = |(name, shape): &(String, Shape)| format!("{name} {shape}");
+            let item = |(name, shape): &(String, Shape)| format!("{} {shape}", printable(name));
             let parts: Vec<String> = if self.trail.len() > TRAIL {
                 let (head, tail) = (&self.trail[..2], &self.trail[self.trail.len() - TRAIL + 3..]);
                 head.iter().map(item).chain(["...".to_string()]).chain(tail.iter().map(item)).collect()
@@ -227,7 +248,7 @@ impl fmt::Display for Diagnostic {
             write!(f, "\n      {what}   {}", at(source))?;
         }
         if let Some(help) = &self.help {
-            write!(f, "\n  help: {help}")?;
+            write!(f, "\n  help: {}", printable_lines(help))?;
         }
         if let Some(limit) = self.limit {
             write!(f, "\n  limits: {limit}")?;
@@ -265,13 +286,6 @@ impl Diagnostics {
     /// The mistakes, or nothing where there are none.
     pub fn check(list: Vec<Diagnostic>) -> Result<(), Diagnostics> {
         if list.is_empty() { Ok(()) } else { Err(Diagnostics { model: String::new(), list }) }
-    }
-
-    /// One `cargo::error=` line for every line of text: printed to the standard output of a build script, they
-    /// appear in the output of `cargo build` under the package's name.
-    pub fn cargo_lines(&self) -> String {
-        let text = self.to_string();
-        text.lines().filter(|line| !line.is_empty()).map(|line| format!("cargo::error={line}\n")).collect()
     }
 }
 

@@ -62,6 +62,7 @@
 
 pub mod backend;
 pub mod build;
+mod cargo;
 pub mod compile;
 pub mod diag;
 pub mod emit;

@@ -3,9 +3,10 @@
 
 use std::fmt;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Instant;
 
+use bakelite::names::printable_lines;
 use bakelite_kernels::manifest::Level;
 use target_lexicon::{Architecture, Triple};
 
@@ -19,7 +20,7 @@ use crate::emit::library::{self, CcError, Kernels};
 pub use crate::emit::library::{Parity, ParityElement};
 use crate::emit::names::snake;
 use crate::emit::select::select;
-use crate::emit::{archive, bindings, object};
+use crate::emit::{Hash, archive, bindings, object};
 use crate::ir::Module;
 use crate::jit::JitModel;
 use crate::model::Model;
@@ -33,7 +34,7 @@ const KERNELS: &[u8] = include_bytes!(env!("BAKELITE_KERNELS_OBJECT"));
 pub enum Weights<'a> {
     /// What the entry point `init` sets for a seed; no file of weights for a model without it.
     Seed(u64),
-    /// What a function sets on the model, which is all zero before.
+    /// What a function sets on the model, whose weights have no values before.
     Set(&'a dyn Fn(&mut bakelite::Model) -> Result<(), bakelite::Error>),
     /// No file of weights.
     #[default]
@@ -133,7 +134,7 @@ pub fn build_library(mut module: Module, options: &LibraryOptions<'_>) -> Result
     })?;
     let stem = snake(&name);
     let file = |suffix: &str| options.out_dir.join(format!("{stem}{suffix}"));
-    let weights = write_weights(&module, options, &file(".safetensors"))?;
+    let weights = first_weights(&module, options)?;
     if let Some(entries) = &options.entries {
         keep(&mut module, entries)?;
     }
@@ -146,7 +147,9 @@ pub fn build_library(mut module: Module, options: &LibraryOptions<'_>) -> Result
     };
     let mut compiled = compile(module, &options.compile).map_err(|e| internal(&name, e))?;
     let start = Instant::now();
-    let object = object::emit(&ModelImage::new(&compiled), &triple, cpu, products).map_err(|e| no_code(&name, e))?;
+    let hash = Hash::new().text(&graph_text).text(&options.target).value(&cpu).value(&kernels).value(&options.compile);
+    let image = ModelImage { symbol: format!("bakelite_{stem}_{hash}"), ..ModelImage::new(&compiled) };
+    let object = object::emit(&image, &triple, cpu, products).map_err(|e| no_code(&name, e))?;
     compiled.stages.push(StageTime::new("generate code", start.elapsed()));
     let interface = interface(&compiled, &object);
 
@@ -156,7 +159,7 @@ pub fn build_library(mut module: Module, options: &LibraryOptions<'_>) -> Result
         source: file(".c"),
         cmake: file("-config.cmake"),
         bindings: file(".rs"),
-        weights,
+        weights: weights.as_ref().map(|_| file(".safetensors")),
         graph: file(".bk"),
         report: Report {
             object_bytes: Some(object.object.len()),
@@ -170,31 +173,46 @@ pub fn build_library(mut module: Module, options: &LibraryOptions<'_>) -> Result
         Some(parity) => Some((parity, parity.check(&interface).map_err(|problem| failed(&name, problem))?)),
         None => None,
     };
-    let mut text = library::header(&interface, &options.target, &object.levels);
+    let header = |hash: &str| {
+        let text = library::header(&interface, &options.target, &object.levels, hash);
+        match parity {
+            Some((parity, _)) => library::verify_header(&text, parity, &interface),
+            None => text,
+        }
+    };
     let mut code = library::source(&interface, &header_name, kernels);
-    let mut symbols = library::symbols(&interface);
     if let Some((parity, predict)) = parity {
-        text = library::verify_header(&text, parity, &interface);
         code += &library::verify_source(parity, &interface, predict);
-        symbols.push(library::verify_symbol(&interface));
     }
-    write(&name, &built.header, text.as_bytes())?;
-    write(&name, &built.source, code.as_bytes())?;
-    write(&name, &built.cmake, library::cmake(&interface).as_bytes())?;
-    write(&name, &built.bindings, bindings::rust(&interface).as_bytes())?;
-    write(&name, &built.graph, graph_text.as_bytes())?;
-    write(&name, &file(".report.txt"), built.report.to_string().as_bytes())?;
-    let json = serde_json::to_string_pretty(&built.report).map_err(|e| internal(&name, e))?;
-    write(&name, &file(".report.json"), json.as_bytes())?;
+    // Everything that the header says and the library does: a header links with its own library alone.
+    let hash = hash.text(&header("")).text(&code).to_string();
+    let text = header(&hash);
+    let mut symbols = library::symbols(&interface, &hash);
+    symbols.extend(parity.is_some().then(|| library::verify_symbol(&interface)));
 
     let compiler = library::Compiler::find(&triple).map_err(|e| no_glue(&name, e))?;
     let mut parts = vec![object.object.as_slice()];
     if kernels == Kernels::Object {
         parts.push(KERNELS);
     }
-    let whole = compiler.object(&options.out_dir, &stem, &parts, &symbols).map_err(|e| no_glue(&name, e))?;
+    let sources = [(header_name.as_str(), text.as_str()), (&format!("{stem}.c"), code.as_str())];
+    let whole = compiler.object(&sources, &parts, &symbols).map_err(|e| no_glue(&name, e))?;
     let symbols: Vec<&str> = symbols.iter().map(String::as_str).collect();
-    write(&name, &built.library, &archive::write(&[(&format!("{stem}.o"), &whole, &symbols)]))?;
+    let archive = archive::write(&[(&format!("{stem}.o"), &whole, &symbols)]);
+    let json = serde_json::to_string_pretty(&built.report).map_err(|e| internal(&name, e))?;
+
+    // Everything is made: from here on files appear, each as a whole, the library before what it is used by.
+    write(&name, &built.library, &archive)?;
+    write(&name, &built.source, code.as_bytes())?;
+    write(&name, &built.header, text.as_bytes())?;
+    write(&name, &built.cmake, library::cmake(&interface).as_bytes())?;
+    write(&name, &built.bindings, bindings::rust(&interface).as_bytes())?;
+    write(&name, &built.graph, graph_text.as_bytes())?;
+    write(&name, &file(".report.txt"), printable_lines(&built.report.to_string()).as_bytes())?;
+    write(&name, &file(".report.json"), json.as_bytes())?;
+    if let (Some(path), Some(weights)) = (&built.weights, &weights) {
+        weights.save(path).map_err(|e| no_weights(&name, &e))?;
+    }
     Ok(built)
 }
 
@@ -211,6 +229,7 @@ fn apply(module: &mut Module, options: &LibraryOptions<'_>) -> Result<(), Diagno
         }
         module.name = name.clone();
     }
+    library::check_name(&module.name).map_err(|problem| failed(&module.name, problem))?;
     match options.max_batch {
         Some(0) => {
             let problem = Problem::new(Code::Value, "the largest batch is 0").help("calls have at least one row");
@@ -263,8 +282,9 @@ fn kernels_for(target: &Triple, cpu: TargetCpu) -> Result<(Kernels, TargetCpu), 
     }
 }
 
-/// Runs the model here, whatever the target, for the values that its parameters and state begin with.
-fn write_weights(module: &Module, options: &LibraryOptions<'_>, path: &Path) -> Result<Option<PathBuf>, Diagnostics> {
+/// The model here, whatever the target, with the values that its parameters and state begin with; nothing where no file
+/// of them is wanted.
+fn first_weights(module: &Module, options: &LibraryOptions<'_>) -> Result<Option<bakelite::Model>, Diagnostics> {
     let name = &module.name;
     let set: &dyn Fn(&mut bakelite::Model) -> Result<(), bakelite::Error> = match &options.weights {
         Weights::Seed(_) if module.entry("init").is_none() => return Ok(None),
@@ -277,13 +297,12 @@ fn write_weights(module: &Module, options: &LibraryOptions<'_>, path: &Path) -> 
     init.entries.retain(|entry| entry.name == "init");
     let compiled = compile(init, &options.compile).map_err(|e| internal(name, e))?;
     let image = JitModel::new(&compiled, TargetCpu::Portable).map_err(|e| internal(name, e))?;
-    bakelite::Model::open(image)
-        .and_then(|mut model| {
-            set(&mut model)?;
-            model.save(path)
-        })
-        .map_err(|e| failed(name, Problem::new(Code::Build, format!("cannot write the weights: {e}"))))?;
-    Ok(Some(path.to_path_buf()))
+    let opened = bakelite::Model::open(image).and_then(|mut model| set(&mut model).map(|()| model));
+    opened.map(Some).map_err(|e| no_weights(name, &e))
+}
+
+fn no_weights(model: &str, error: &bakelite::Error) -> Diagnostics {
+    failed(model, Problem::new(Code::Build, format!("cannot write the weights: {error:?}")))
 }
 
 fn no_code(model: &str, error: BackendError) -> Diagnostics {

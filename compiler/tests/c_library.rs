@@ -186,7 +186,7 @@ fn inputs_that_are_indices_are_checked() {
     let built = library(&m, &LibraryOptions::new(folder.path()));
     let header = fs::read_to_string(&built.header).unwrap();
     assert!(header.contains("in, int32_t[batch, 3], 0 to 9"), "{header}");
-    assert!(header.contains("WORDS_ERROR_BATCH or WORDS_ERROR_INDEX, where"), "{header}");
+    assert!(header.contains("WORDS_ERROR_INDEX, where"), "{header}");
     let main = folder.path().join("main.c");
     let text = "#include <stdlib.h>\n#include \"words.h\"\nint main(void)\n{\n    words_t m;\n    float y[4], loss;\n    \
                 int32_t good[6] = {0, 9, 5, 1, 2, 3}, high[6] = {0, 9, 5, 1, 10, 3}, low[6] = {0, 9, 5, 1, 2, -1};\n    \
@@ -290,7 +290,7 @@ fn a_library_needs_the_c_library_alone_and_is_small() {
 
     let Some(defined) = defined_symbols(&built.library) else { return };
     assert!(defined.contains(&"net_predict".to_string()));
-    assert!(defined.iter().all(|name| name.starts_with("net_") || name == "bakelite_model_net"), "{defined:?}");
+    assert!(defined.iter().all(|name| name.starts_with("net_") || name.starts_with("bakelite_net_")), "{defined:?}");
 
     // Files with the state of training fit.
     let (_, run) = train(&model, Level::Baseline);
@@ -569,12 +569,10 @@ fn a_library_checks_itself_against_stored_answers() {
         Some(text.lines().map(|line| line.parse().unwrap()).collect::<Vec<f64>>())
     };
     let Some(found) = deviations(&built) else { return };
-    let largest = y.iter().map(|y| f64::from(y.abs()) / (1.0 + f64::from(y.abs()))).fold(0.0, f64::max);
-    assert!((found[0] - largest).abs() < 1e-6, "all zero: {found:?}, {largest} expected");
-    assert!(found[1] > 0.0 && found[1] < 1.1e-5, "{found:?}");
+    assert!(found[0] > 0.0 && found[0] < 1.1e-5, "{found:?}");
     y[0] = f32::NAN;
     let built = library(&m, &options(Parity::new(3).input(&x).output(&y)));
-    assert_eq!(deviations(&built).unwrap()[1], f64::INFINITY);
+    assert_eq!(deviations(&built).unwrap()[0], f64::INFINITY);
     let wrong = |parity| m.build_library(&options(parity)).unwrap_err().to_string();
     assert!(wrong(Parity::new(5).input(&x).output(&y)).contains("5 rows"));
     assert!(wrong(Parity::new(3).input(&x[1..]).output(&y)).contains("`x`"));

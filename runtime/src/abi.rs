@@ -1,13 +1,13 @@
 //! The binary interface between generated objects and whoever runs them.
 //!
-//! A compiled model exports one symbol, `bakelite_model_<name>`: a [`Descriptor`]. Everything in it is constant data
+//! A compiled model exports one symbol, whose name holds that of the model: a [`Descriptor`]. Everything in it is constant data
 //! or a function pointer; nothing in a generated object is mutable and nothing in it allocates. This module has no
 //! dependencies, so that the compiler, the Rust runtime and the C header agree on one definition.
 //!
 //! # Memory
 //!
 //! The caller owns three blocks, each aligned to [`ALIGN`] bytes: *storage* (`storage_bytes`: every parameter and
-//! state cell at its constant offset), *arena* (`arena_bytes`: intermediate tensors; contents are undefined between
+//! state cell at its constant offset, with its first value), *arena* (`arena_bytes`: intermediate tensors; contents are undefined between
 //! calls), and *scratch* (`scratch_bytes` for each thread). Inputs and outputs are dense row-major arrays whose batch
 //! extent is the batch of the call.
 //!
@@ -118,6 +118,11 @@ pub struct Cell {
     pub offset: usize,
     /// Bytes.
     pub bytes: usize,
+    /// The bits of the value that every element has when the model is opened, in the low bytes.
+    pub first: u64,
+    /// 1 where `first` is a value to compute with; 0 where the cell has none until it is initialised, loaded or set.
+    pub begins: u32,
+    pub reserved: u32,
 }
 
 /// An argument or a result of an entry point.
@@ -145,6 +150,10 @@ pub struct Entry {
     pub name: Table<u8>,
     pub inputs: Table<Port>,
     pub outputs: Table<Port>,
+    /// Indices of the cells whose values before the call matter.
+    pub reads: Table<u32>,
+    /// Indices of the cells that the call gives new values, all of their elements.
+    pub writes: Table<u32>,
     /// The code for each level; null where the object carries none.
     pub code: [Option<EntryFn>; LEVELS],
     /// At `i`: the smallest batch from which on the build-time cost model finds `2 << i` threads faster than any power

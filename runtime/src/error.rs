@@ -1,10 +1,14 @@
 //! Everything that can go wrong at run time. A failed call leaves the model as it was.
 
+use std::fmt;
+
 use crate::dtype::DType;
 use crate::level::Level;
+use crate::names;
 
-/// An error of the runtime.
-#[derive(Debug, thiserror::Error)]
+/// An error of the runtime. `Debug` prints what `Display` prints, with the causes below, so that
+/// `fn main() -> Result<(), bakelite::Error>` shows text for people.
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The image holds no descriptor.
@@ -35,16 +39,25 @@ pub enum Error {
     Threads(std::io::Error),
 
     /// No entry point by this name.
-    #[error("model `{model}` has no entry point `{name}`, it has {known}")]
-    UnknownEntry { model: String, name: String, known: String },
+    #[error("model `{model}` has no entry point `{name}`, it has {known}{hint}")]
+    UnknownEntry { model: String, name: String, known: String, hint: String },
     /// No parameter or state by this name.
     #[error("model `{model}` has no parameter `{name}`{hint}")]
     UnknownParam { model: String, name: String, hint: String },
+    /// Parameters that were never given a value.
+    #[error("{what} needs {params}, which has no value yet: call `init(seed)`, load weights, or set it")]
+    NoValue { what: String, params: String },
+    /// A learning rate that no training can go by.
+    #[error("a learning rate of {rate}: it has to be a finite number of at least 0")]
+    LearningRate { rate: f32 },
+    /// A number of threads that no call can have.
+    #[error("{found} threads: a model runs on 1 to {max}")]
+    ThreadCount { found: usize, max: usize },
     /// A call with too few or too many arguments.
     #[error("`{entry}` has {expected} {kind}s, the call has {found}")]
     ArgumentCount { entry: String, kind: &'static str, expected: usize, found: usize },
     /// A batch of zero, or of more rows than the model was compiled for.
-    #[error("`{entry}`: a batch of {found} rows, it takes 1 to {max}")]
+    #[error("`{entry}`: a batch of {found} rows, it takes 1 to {max}{}", more_rows(*.found))]
     Batch { entry: String, found: usize, max: usize },
     /// A slice of another element type.
     #[error("{what} is {expected}, got {found}")]
@@ -56,7 +69,7 @@ pub enum Error {
     #[error("{what}: row {row} has {value}, the values are {} to {}", range.start, range.end - 1)]
     Index { what: String, row: usize, value: f64, range: std::ops::Range<i64> },
     /// A tensor of another shape.
-    #[error("{what} has shape {expected:?}, got {found:?}")]
+    #[error("{what} has shape {expected:?}, got {found:?}{}", reshaped(.expected, .found))]
     Shape { what: String, expected: Vec<usize>, found: Vec<usize> },
     /// The entry point does not have the form that the caller relies on.
     #[error("`{entry}` of model `{model}` {what}")]
@@ -84,6 +97,35 @@ pub enum Error {
     #[cfg(feature = "fit")]
     #[error("a callback failed: {0}")]
     Callback(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// How to get along with a batch of this size.
+fn more_rows(found: usize) -> &'static str {
+    match found {
+        0 => "",
+        _ => ": call it in parts, or compile the model with a larger `max_batch`",
+    }
+}
+
+/// How to make one shape of the other, where that is a matter of shape alone.
+fn reshaped(expected: &[usize], found: &[usize]) -> &'static str {
+    let elements = |shape: &[usize]| shape.iter().product::<usize>();
+    match elements(expected) == elements(found) {
+        true => ": reshape it, if its elements are in this order",
+        false => "",
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&names::printable_lines(&self.to_string()))?;
+        let mut source = std::error::Error::source(self);
+        while let Some(cause) = source {
+            write!(f, "\n  caused by: {}", names::printable_lines(&cause.to_string()))?;
+            source = cause.source();
+        }
+        Ok(())
+    }
 }
 
 fn at(batch: Option<usize>) -> String {

@@ -29,6 +29,8 @@ mod forks;
 pub mod level;
 mod memory;
 mod model;
+#[doc(hidden)]
+pub mod names;
 mod params;
 mod pool;
 mod range;
@@ -46,7 +48,7 @@ pub use error::Error;
 pub use file::{check_writable, write_atomically};
 #[cfg(feature = "fit")]
 pub use fit::{
-    Callback, CallbackResult, Data, Fit, History, Lbfgs, Logs, Minimum, Moment, Predictions, Values, shuffle,
+    Callback, CallbackResult, Data, Fit, History, Lbfgs, Logs, Minimum, Moment, Predictions, Rows, Values, shuffle,
 };
 pub use level::Level;
 pub use model::{EntryId, Model, Options};
@@ -80,6 +82,15 @@ macro_rules! with_text {
 #[macro_export]
 macro_rules! include_model {
     ($name:literal) => {
-        include!(concat!(env!("OUT_DIR"), "/", $name, ".rs"));
+        include!(env!(
+            concat!("BAKELITE_MODEL_", $name),
+            concat!(
+                "the build script has built no model `",
+                $name,
+                "`: describe it in build.rs with `Model::new(\"",
+                $name,
+                "\")`, and return from `main` what its `build()` returns"
+            )
+        ));
     };
 }

@@ -12,9 +12,10 @@ use crate::environment::{self, Subnormals};
 use crate::error::Error;
 use crate::level::{self, Level};
 use crate::memory::Block;
+use crate::params::{Param, write_bytes};
 use crate::pool::{MAX_THREADS, Pool, available_threads, wait_alone};
 use crate::range;
-use crate::signature::{Cell, Entry, Port, Signature};
+use crate::signature::{Entry, Port, Signature};
 #[cfg(feature = "text")]
 use crate::text::Texts;
 
@@ -33,10 +34,11 @@ impl Options {
         Options::default()
     }
 
-    /// The most threads of a call, from 1 to 1024, also where there are fewer processors. A call has fewer where the
-    /// compiler's estimate finds that faster at its batch; see [`Entry::threads`]. It never changes a result.
+    /// The most threads of a call, from 1 to 1024, also where there are fewer processors: opening fails for any other
+    /// number. A call has fewer where the compiler's estimate finds that faster at its batch; see [`Entry::threads`]. It
+    /// never changes a result.
     pub fn threads(mut self, threads: usize) -> Options {
-        self.threads = Some(threads.clamp(1, MAX_THREADS));
+        self.threads = Some(threads);
         self
     }
 
@@ -88,9 +90,14 @@ impl EntryId {
 ///
 /// All memory is allocated when the model is opened, and worker threads start with the first call that uses them;
 /// calls allocate nothing. A model is used by one thread at a time and can move between threads; [`Model::fork`]
-/// makes an independent one. Parameters are zero until `init` has run or weights have been loaded.
+/// makes an independent one.
+///
+/// Weights have no value until `init` has run, or they have been loaded or set; a call that would compute with one fails
+/// with [`Error::NoValue`]. The state of optimizers, metrics and random layers, and moving statistics, have their first
+/// values from the beginning, so that training can start from loaded weights.
 pub struct Model {
     storage: Block,
+    values: Given,
     arena: Block,
     scratch: Block,
     threads: usize,
@@ -100,6 +107,26 @@ pub struct Model {
     #[cfg(feature = "text")]
     texts: Texts,
     program: Arc<Program>,
+}
+
+/// Which cells have a value.
+#[derive(Clone)]
+struct Given {
+    cells: Vec<bool>,
+    /// How many have none.
+    missing: usize,
+}
+
+impl Given {
+    /// Those that begin with one.
+    fn first(signature: &Signature) -> Given {
+        let cells: Vec<bool> = signature.cells.iter().map(|cell| cell.first.is_some()).collect();
+        Given { missing: cells.iter().filter(|given| !**given).count(), cells }
+    }
+
+    fn mark(&mut self, cell: usize) {
+        self.missing -= !std::mem::replace(&mut self.cells[cell], true) as usize;
+    }
 }
 
 /// The pointer arrays of a call, with room for the entry point that has the most.
@@ -140,8 +167,20 @@ impl Model {
     fn with_program(program: Arc<Program>, threads: usize, subnormals: Subnormals) -> Result<Model, Error> {
         let s = &program.signature;
         let most = |ports: fn(&Entry) -> usize| s.entries.iter().map(ports).max().unwrap_or(0);
+        if !(1..=MAX_THREADS).contains(&threads) {
+            return Err(Error::ThreadCount { found: threads, max: MAX_THREADS });
+        }
+        let storage = Block::zeroed(s.storage_bytes, "parameters")?;
+        for cell in &s.cells {
+            let Some(first) = cell.first.filter(|first| *first != [0; 8]) else { continue };
+            // SAFETY: the signature proved that the cell lies inside the storage block, of which there is no other user.
+            let bytes = unsafe { std::slice::from_raw_parts_mut(storage.as_ptr().add(cell.offset), cell.bytes()) };
+            let element = &first[..cell.dtype.size()];
+            bytes.chunks_exact_mut(element.len()).for_each(|to| to.copy_from_slice(element));
+        }
         Ok(Model {
-            storage: Block::zeroed(s.storage_bytes, "parameters")?,
+            storage,
+            values: Given::first(s),
             arena: Block::new(s.arena_bytes, "arena")?,
             scratch: scratch(s, threads)?,
             threads,
@@ -165,6 +204,7 @@ impl Model {
         unsafe {
             ptr::copy_nonoverlapping(self.storage.as_ptr(), fork.storage.as_ptr(), self.signature().storage_bytes)
         };
+        fork.values = self.values.clone();
         #[cfg(feature = "text")]
         {
             fork.texts = self.texts.clone();
@@ -203,8 +243,13 @@ impl Model {
     }
 
     /// Changes the most threads of a call, from 1 to 1024: see [`Options::threads`].
+    ///
+    /// # Errors
+    /// [`Error::ThreadCount`] for any number but 1 to 1024, [`Error::OutOfMemory`] without memory for their scratch.
     pub fn set_threads(&mut self, threads: usize) -> Result<(), Error> {
-        let threads = threads.clamp(1, MAX_THREADS);
+        if !(1..=MAX_THREADS).contains(&threads) {
+            return Err(Error::ThreadCount { found: threads, max: MAX_THREADS });
+        }
         if threads != self.threads {
             self.scratch = scratch(self.signature(), threads)?;
             self.threads = threads;
@@ -232,6 +277,10 @@ impl Model {
 
     /// Calls an entry point. Inputs and outputs come in its order, and their lengths are those of their shapes at
     /// this batch. The batch is 1 for an entry point without batched shapes.
+    ///
+    /// # Errors
+    /// Arguments that do not fit: [`Error::Batch`], [`Error::ArgumentCount`], [`Error::DType`], [`Error::Length`],
+    /// [`Error::Index`]. [`Error::NoValue`] where the entry point computes with parameters that were never given one.
     pub fn call(
         &mut self,
         entry: EntryId,
@@ -270,6 +319,10 @@ impl Model {
         if batch == 0 || batch > signature.max_batch {
             return Err(Error::Batch { entry: shape.name.clone(), found: batch, max: signature.max_batch });
         }
+        if self.values.missing > 0 && !shape.reads.iter().all(|cell| self.values.cells[*cell]) {
+            let reads = shape.reads.iter().map(|cell| self.param_at(*cell)).collect::<Vec<_>>();
+            self.have_values(reads.iter(), || format!("`{}`", shape.name))?;
+        }
         check_count(shape, "input", shape.inputs.len(), inputs.len())?;
         check_count(shape, "output", shape.outputs.len(), outputs.len())?;
         self.arguments.inputs.clear();
@@ -300,6 +353,7 @@ impl Model {
         if threads == 1 {
             // SAFETY: the descriptor is valid, its code is executable here, and the call has what it asks for.
             environment::with(subnormals, || unsafe { code(&call, 0, 1) });
+            self.wrote(entry.0);
             return Ok(());
         }
         let pool = match &mut self.pool {
@@ -310,7 +364,30 @@ impl Model {
         (call.wait, call.barrier) = pool.barrier();
         // SAFETY: as above; there is scratch for each thread of the pool, and the barrier is the pool's.
         unsafe { pool.run(threads, code, &call, subnormals) };
+        self.wrote(entry.0);
         Ok(())
+    }
+
+    /// Notes that a call gave cells their values.
+    #[inline]
+    fn wrote(&mut self, entry: usize) {
+        if self.values.missing > 0 {
+            let program = self.program.clone();
+            program.signature.entries[entry].writes.iter().for_each(|cell| self.values.mark(*cell));
+        }
+    }
+
+    /// Fails where any of some cells has no value yet.
+    pub(crate) fn have_values<'p>(
+        &self,
+        params: impl Iterator<Item = &'p Param<'p>>,
+        what: impl FnOnce() -> String,
+    ) -> Result<(), Error> {
+        let without: Vec<&str> = params.filter(|param| !param.has_value()).map(|param| param.name()).collect();
+        if without.is_empty() {
+            return Ok(());
+        }
+        Err(Error::NoValue { what: what(), params: Error::names(without.into_iter()) })
     }
 
     pub(crate) fn signature(&self) -> &Signature {
@@ -334,20 +411,22 @@ impl Model {
         self.program.clone()
     }
 
-    /// The stored bytes of a cell of this model.
-    pub(crate) fn cell_bytes(&self, cell: &Cell) -> &[u8] {
+    /// The cell at a place.
+    pub(crate) fn param_at(&self, index: usize) -> Param<'_> {
+        let cell = &self.signature().cells[index];
         // SAFETY: the signature proved that the cell lies inside the storage block, which is initialised; no call
         // runs while the model is borrowed.
-        unsafe { std::slice::from_raw_parts(self.storage.as_ptr().add(cell.offset), cell.len * cell.dtype.size()) }
+        let data = unsafe { std::slice::from_raw_parts(self.storage.as_ptr().add(cell.offset), cell.bytes()) };
+        Param::new(cell, data, self.values.cells[index])
     }
 
-    /// A cell by name and its stored bytes, which must stay valid for its element type.
-    pub(crate) fn cell_mut(&mut self, name: &str) -> Result<(&Cell, &mut [u8]), Error> {
-        let cell = self.program.signature.cell(name)?;
-        let bytes = cell.len * cell.dtype.size();
+    /// Overwrites the cell at a place with bytes in logical order, as many as it has and valid for its element type.
+    pub(crate) fn overwrite(&mut self, index: usize, from: &[u8]) {
+        let cell = &self.program.signature.cells[index];
         // SAFETY: as above, with the model borrowed exclusively.
-        let data = unsafe { std::slice::from_raw_parts_mut(self.storage.as_ptr().add(cell.offset), bytes) };
-        Ok((cell, data))
+        let data = unsafe { std::slice::from_raw_parts_mut(self.storage.as_ptr().add(cell.offset), cell.bytes()) };
+        write_bytes(cell, data, from);
+        self.values.mark(index);
     }
 }
 

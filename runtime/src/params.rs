@@ -12,11 +12,12 @@ use crate::signature::Cell;
 pub struct Param<'a> {
     cell: &'a Cell,
     data: &'a [u8],
+    given: bool,
 }
 
 impl<'a> Param<'a> {
-    pub(crate) fn new(cell: &'a Cell, data: &'a [u8]) -> Param<'a> {
-        Param { cell, data }
+    pub(crate) fn new(cell: &'a Cell, data: &'a [u8], given: bool) -> Param<'a> {
+        Param { cell, data, given }
     }
 
     /// The path: `conv_1/kernel`.
@@ -49,9 +50,21 @@ impl<'a> Param<'a> {
         self.cell
     }
 
+    /// Whether it has a value: of its own accord, as the optimizer's state and moving statistics do, or because it was
+    /// initialised, loaded, set or computed since the model was opened.
+    pub fn has_value(&self) -> bool {
+        self.given
+    }
+
     /// Copies the elements out.
+    ///
+    /// # Errors
+    /// [`Error::DType`] and [`Error::Length`] where `into` does not fit, [`Error::NoValue`] where there is nothing to copy.
     pub fn read<T: Element>(&self, into: &mut [T]) -> Result<(), Error> {
         check::<T>(self.cell, into.len())?;
+        if !self.given {
+            return Err(Error::NoValue { what: "reading".into(), params: format!("`{}`", self.cell.name) });
+        }
         // SAFETY: `into` is `len` elements of the cell's type, every pattern of whose stored bytes is a value.
         let bytes = unsafe { std::slice::from_raw_parts_mut(into.as_mut_ptr().cast::<u8>(), size_of_val(into)) };
         self.read_bytes(bytes);
@@ -118,28 +131,27 @@ impl fmt::Debug for Param<'_> {
 impl Model {
     /// The parameter or state with this name.
     pub fn param(&self, name: &str) -> Result<Param<'_>, Error> {
-        let cell = self.signature().cell(name)?;
-        Ok(Param::new(cell, self.cell_bytes(cell)))
+        Ok(self.param_at(self.signature().cell(name)?))
     }
 
     /// Every parameter and state.
     pub fn params(&self) -> impl ExactSizeIterator<Item = Param<'_>> {
-        self.signature().cells.iter().map(|cell| Param::new(cell, self.cell_bytes(cell)))
+        (0..self.signature().cells.len()).map(|index| self.param_at(index))
     }
 
     /// Overwrites a parameter or state.
     pub fn set_param<T: Element>(&mut self, name: &str, values: &[T]) -> Result<(), Error> {
-        let (cell, data) = self.cell_mut(name)?;
-        check::<T>(cell, values.len())?;
+        let index = self.signature().cell(name)?;
+        check::<T>(&self.signature().cells[index], values.len())?;
         // SAFETY: the bytes of a slice of plain numbers.
         let bytes = unsafe { std::slice::from_raw_parts(values.as_ptr().cast::<u8>(), size_of_val(values)) };
-        write_bytes(cell, data, bytes);
+        self.overwrite(index, bytes);
         Ok(())
     }
 
     /// Overwrites a parameter or state with a tensor of the same shape.
     pub fn set_param_shaped<T: Element>(&mut self, name: &str, shape: &[usize], values: &[T]) -> Result<(), Error> {
-        let cell = self.signature().cell(name)?;
+        let cell = &self.signature().cells[self.signature().cell(name)?];
         if shape != cell.shape {
             let what = format!("parameter `{name}`");
             return Err(Error::Shape { what, expected: cell.shape.clone(), found: shape.to_vec() });
@@ -155,7 +167,14 @@ impl Model {
     }
 
     /// Changes the optimizer's learning rate from the next step on.
+    ///
+    /// # Errors
+    /// [`Error::LearningRate`] for a rate that is negative, infinite or not a number, [`Error::UnknownParam`] for a model
+    /// without a constant rate.
     pub fn set_learning_rate(&mut self, rate: f32) -> Result<(), Error> {
+        if !(rate.is_finite() && rate >= 0.0) {
+            return Err(Error::LearningRate { rate });
+        }
         self.set_param(LEARNING_RATE, &[rate])
     }
 }

@@ -9,6 +9,7 @@ use std::ops::Range;
 use crate::abi::{self, ALIGN, EntryFn, LEVELS, SHARES};
 use crate::dtype::DType;
 use crate::error::Error;
+use crate::names;
 
 pub use crate::abi::{CellKind, Extent};
 
@@ -26,6 +27,15 @@ pub struct Cell {
     /// Width of the column panels it is kept in; 0 for row-major.
     pub(crate) panel: usize,
     pub(crate) offset: usize,
+    /// The bytes of every element when the model is opened; `None` where it has no value then.
+    pub(crate) first: Option<[u8; 8]>,
+}
+
+impl Cell {
+    /// Bytes of all elements.
+    pub(crate) fn bytes(&self) -> usize {
+        self.len * self.dtype.size()
+    }
 }
 
 /// An argument or a result of an entry point.
@@ -92,6 +102,10 @@ pub struct Entry {
     /// Floating-point operations per call, whatever the batch.
     pub flops_fixed: u64,
     parallel_batch: [usize; SHARES],
+    /// The cells whose values before a call matter.
+    pub(crate) reads: Vec<usize>,
+    /// The cells that a call gives new values.
+    pub(crate) writes: Vec<usize>,
     pub(crate) code: [Option<EntryFn>; LEVELS],
 }
 
@@ -130,12 +144,6 @@ impl Signature {
         // SAFETY: a descriptor of an `Image` is valid while it is borrowed.
         let (cells, entries) = unsafe { (descriptor.cells.as_slice(), descriptor.entries.as_slice()) };
         let cells = cells.iter().map(read_cell).collect::<Result<Vec<_>, _>>().map_err(damaged)?;
-        let entries = entries
-            .iter()
-            .map(|entry| read_entry(entry, descriptor.max_batch))
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(damaged)?;
-
         if descriptor.max_batch == 0 {
             return Err(damaged("its largest batch is 0".into()));
         }
@@ -149,6 +157,11 @@ impl Signature {
                 return Err(damaged(format!("two cells are named `{}`", cell.name)));
             }
         }
+        let entries = entries
+            .iter()
+            .map(|entry| read_entry(entry, descriptor.max_batch, cells.len()))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(damaged)?;
         for (i, entry) in entries.iter().enumerate() {
             if entries[..i].iter().any(|e| e.name == entry.name) {
                 return Err(damaged(format!("two entry points are named `{}`", entry.name)));
@@ -173,34 +186,44 @@ impl Signature {
 
     /// The error of asking for an entry point that is not there.
     pub fn unknown_entry(&self, name: &str) -> Error {
-        Error::UnknownEntry {
+        let names = || self.entries.iter().map(|e| e.name.as_str());
+        let hint = match (names::nearest(name, names()), name) {
+            (Some(near), _) => format!(": did you mean `{near}`?"),
+            (None, "train_step" | "evaluate_step" | "reset_metrics" | "finalize") => {
+                ": describe it with `m.compile(optimizer, loss, metrics)`".to_string()
+            }
+            (None, "predict") => ": describe it with an output, `m.output(&x)`".to_string(),
+            (None, "init") => ": it was compiled without, so load weights or set them".to_string(),
+            (None, _) => String::new(),
+        };
+        let known = Error::names(names());
+        Error::UnknownEntry { model: self.name.clone(), name: name.to_string(), known, hint }
+    }
+
+    /// The place of the cell with a name.
+    pub fn cell(&self, name: &str) -> Result<usize, Error> {
+        self.cell_index.get(name).copied().ok_or_else(|| Error::UnknownParam {
             model: self.name.clone(),
             name: name.to_string(),
-            known: Error::names(self.entries.iter().map(|e| e.name.as_str())),
-        }
+            hint: self.hint(name),
+        })
     }
 
-    /// The cell with a name.
-    pub fn cell(&self, name: &str) -> Result<&Cell, Error> {
-        match self.cell_index.get(name) {
-            Some(i) => Ok(&self.cells[*i]),
-            None => {
-                Err(Error::UnknownParam { model: self.name.clone(), name: name.to_string(), hint: self.hint(name) })
-            }
-        }
-    }
-
-    /// Names that a mistyped one may stand for: those in the same layer, or with the same last part.
+    /// What a mistyped name may stand for: the nearest one, those in the same layer or with the same last part, or all.
     fn hint(&self, name: &str) -> String {
+        let all = || self.cells.iter().map(|c| c.name.as_str());
+        if let Some(near) = names::nearest(name, all()) {
+            return format!(": did you mean `{near}`?");
+        }
         let parts = |name: &str| name.rsplit_once('/').map(|(a, b)| (a.to_string(), b.to_string()));
         let wanted = parts(name);
-        let close = |cell: &&Cell| match (&wanted, parts(&cell.name)) {
+        let close = |cell: &&str| match (&wanted, parts(cell)) {
             (Some((layer, leaf)), Some((l, f))) => *layer == l || *leaf == f,
-            _ => cell.name.contains(name),
+            _ => cell.contains(name),
         };
-        let mut names: Vec<&str> = self.cells.iter().filter(close).map(|c| c.name.as_str()).collect();
+        let mut names: Vec<&str> = all().filter(close).collect();
         if names.is_empty() {
-            names = self.cells.iter().map(|c| c.name.as_str()).collect();
+            names = all().collect();
         }
         format!(", it has {}", Error::names(names.into_iter()))
     }
@@ -241,6 +264,7 @@ fn read_cell(cell: &abi::Cell) -> Result<Cell, String> {
         shape,
         panel,
         offset: cell.offset,
+        first: (cell.begins != 0).then_some(cell.first.to_le_bytes()),
         name,
     })
 }
@@ -267,10 +291,18 @@ fn read_port(port: &abi::Port, max_batch: usize) -> Result<Port, String> {
     Ok(Port { dtype, shape, range, text: layer, scale, power, name })
 }
 
-fn read_entry(entry: &abi::Entry, max_batch: usize) -> Result<Entry, String> {
+fn read_entry(entry: &abi::Entry, max_batch: usize, cells: usize) -> Result<Entry, String> {
     let ports = |table: abi::Table<abi::Port>| {
         // SAFETY: as in `text`.
         unsafe { table.as_slice() }.iter().map(|p| read_port(p, max_batch)).collect::<Result<Vec<_>, _>>()
+    };
+    let indices = |table: abi::Table<u32>| {
+        // SAFETY: as in `text`.
+        let list: Vec<usize> = unsafe { table.as_slice() }.iter().map(|i| *i as usize).collect();
+        match list.iter().find(|i| **i >= cells) {
+            Some(i) => Err(format!("`{}` is about cell {i} of {cells}", text(entry.name))),
+            None => Ok(list),
+        }
     };
     Ok(Entry {
         name: text(entry.name),
@@ -279,6 +311,8 @@ fn read_entry(entry: &abi::Entry, max_batch: usize) -> Result<Entry, String> {
         parallel_batch: entry.parallel_batch,
         flops_row: entry.flops_row,
         flops_fixed: entry.flops_fixed,
+        reads: indices(entry.reads)?,
+        writes: indices(entry.writes)?,
         code: entry.code,
     })
 }

@@ -19,7 +19,7 @@ use crate::dtype::DType;
 use crate::error::Error;
 use crate::file::write_atomically;
 use crate::model::Model;
-use crate::params::{Param, write_bytes};
+use crate::params::Param;
 use crate::signature::Port;
 
 /// Which cells of a model a file holds.
@@ -46,10 +46,14 @@ impl Model {
     }
 
     /// Writes a choice of parameters and state. A file that was there is replaced in one step, or left as it was.
+    ///
+    /// # Errors
+    /// [`Error::NoValue`] where a parameter was never given one, [`Error::Io`] where the file cannot be written.
     pub fn save_with(&self, path: impl AsRef<Path>, contents: Contents) -> Result<(), Error> {
         let path = path.as_ref();
         let wanted = |p: &Param<'_>| contents == Contents::Training || p.cell().kind != CellKind::Training;
         let mut params: Vec<Param<'_>> = self.params().filter(wanted).collect();
+        self.have_values(params.iter(), || format!("saving {}", path.display()))?;
         // The widest elements first, so that every tensor is aligned within the file.
         params.sort_by_key(|p| std::cmp::Reverse(p.dtype().size()));
         write_atomically(path, |file| {
@@ -68,7 +72,8 @@ impl Model {
     }
 
     /// Reads what [`Model::save_with`] wrote. The file must hold every parameter and every state that predictions
-    /// read; the state of training is taken where the file has it, and otherwise kept as it is.
+    /// read; the state of training is taken where the file has it, and otherwise kept as it is: as it begins, in a model that
+    /// was just opened.
     pub fn load(&mut self, path: impl AsRef<Path>) -> Result<(), Error> {
         self.load_checked(path.as_ref(), None)
     }
@@ -88,15 +93,15 @@ impl Model {
             }
         }
         let has_training = reader.has_training(self);
-        let mut loaded: Vec<(String, Vec<u8>)> = Vec::new();
-        for param in self.params() {
+        let mut loaded: Vec<(usize, Vec<u8>)> = Vec::new();
+        for (index, param) in self.params().enumerate() {
             let wanted = match (param.cell().kind, contents) {
                 (CellKind::Param | CellKind::State, _) | (CellKind::Training, Some(Contents::Training)) => true,
                 (CellKind::Training, Some(Contents::Weights)) => false,
                 (CellKind::Training, None) => has_training,
             };
             if wanted {
-                loaded.push((param.name().to_string(), reader.read(&param)?));
+                loaded.push((index, reader.read(&param)?));
             }
         }
         #[cfg(feature = "text")]
@@ -105,9 +110,8 @@ impl Model {
             *self.texts_mut() = texts;
         }
         // Everything is checked: from here on nothing fails.
-        for (name, bytes) in &loaded {
-            let (cell, data) = self.cell_mut(name)?;
-            write_bytes(cell, data, bytes);
+        for (index, bytes) in &loaded {
+            self.overwrite(*index, bytes);
         }
         Ok(())
     }

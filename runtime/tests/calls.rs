@@ -110,10 +110,95 @@ fn threads_change_while_the_model_lives() {
     let mut model = open_seeded(1);
     let (x, _) = samples(MAX_BATCH);
     let expected = predict(&mut model, &x, MAX_BATCH);
-    for threads in [2, 2, 3, 0, 4] {
+    for threads in [2, 2, 3, 4] {
         model.set_threads(threads).unwrap();
-        assert_eq!(model.threads(), threads.max(1));
+        assert_eq!(model.threads(), threads);
         assert_eq!(predict(&mut model, &x, MAX_BATCH), expected);
+    }
+    for threads in [0, 1025, usize::MAX] {
+        let error = model.set_threads(threads).unwrap_err();
+        assert_eq!(error.to_string(), format!("{threads} threads: a model runs on 1 to 1024"));
+        assert!(matches!(
+            Model::open_with(image(), Options::new().threads(threads)),
+            Err(Error::ThreadCount { max: 1024, .. })
+        ));
+    }
+    assert_eq!(model.threads(), 4);
+}
+
+#[test]
+fn nothing_is_computed_from_weights_without_a_value() {
+    let mut model = open(2);
+    let (x, y) = samples(4);
+    let refused = |result: Result<(), Error>, params: &str| {
+        let text = result.unwrap_err().to_string();
+        assert!(text.contains(&format!("needs {params}, which has no value yet: call `init(seed)`, load")), "{text}");
+    };
+    let mut out = [0.0f32; 16];
+    let mut all = |model: &mut Model| model.predict_into(4, &[(&x).into()], &mut [(&mut out).into()]);
+    refused(all(&mut model), "`dense/kernel`, `dense/bias`");
+    refused(model.param(KERNEL).unwrap().to_vec::<f32>().map(drop), "`dense/kernel`");
+    // What needs no weights runs, and the rest of the state has its first values.
+    let phases = model.entry("phases").unwrap();
+    model.call(phases, &[], &mut [(&mut [0u32]).into()], 1).unwrap();
+    assert_eq!(model.learning_rate(), Some(0.1));
+    assert!(model.param(ROWS_SEEN).unwrap().has_value() && !model.param(BIAS).unwrap().has_value());
+    // Some are not all, and forks lack what the original lacks.
+    model.set_param(KERNEL, &[0.5f32; 12]).unwrap();
+    refused(all(&mut model), "`dense/bias`");
+    refused(all(&mut model.fork().unwrap()), "`dense/bias`");
+    assert!(model.set_param(BIAS, &[0.5f32; 3]).is_err());
+    refused(all(&mut model), "`dense/bias`");
+    model.set_param(BIAS, &[0.5f32; 4]).unwrap();
+    all(&mut model).unwrap();
+    assert!(train(&mut model, &x, &y, 4).0 > 0.0);
+    // So is what `init` sets.
+    let mut model = open(1);
+    model.init(3).unwrap();
+    all(&mut model).unwrap();
+    all(&mut model.fork().unwrap()).unwrap();
+}
+
+#[test]
+fn learning_rates_are_numbers_that_training_can_go_by() {
+    let mut model = open(1);
+    for rate in [f32::NAN, -0.1, f32::INFINITY, f32::NEG_INFINITY] {
+        let error = model.set_learning_rate(rate).unwrap_err();
+        assert_eq!(error.to_string(), format!("a learning rate of {rate}: it has to be a finite number of at least 0"));
+    }
+    assert_eq!(model.learning_rate(), Some(0.1));
+    model.set_learning_rate(0.0).unwrap();
+    assert_eq!(model.learning_rate(), Some(0.0));
+}
+
+#[test]
+fn errors_say_how_to_mend_also_from_main() {
+    let mut model = open_seeded(1);
+    let text = |error: Error| format!("{error:?}");
+    let x = vec![0.0f32; 3 * 500];
+    let error = model.predict_into(500, &[(&x).into()], &mut []).unwrap_err();
+    assert_eq!(
+        text(error),
+        "`predict`: a batch of 500 rows, it takes 1 to 16: call it in parts, or compile the model with a larger \
+         `max_batch`"
+    );
+    assert!(text(model.entry("trainstep").unwrap_err()).ends_with("did you mean `train_step`?"));
+    assert!(
+        text(model.param("dense/kernal").unwrap_err())
+            .ends_with("no parameter `dense/kernal`: did you mean `dense/kernel`?")
+    );
+    let mut without = descriptor();
+    without.entries.len = 2;
+    let error = Model::open(linked(without)).unwrap().entry("train_step").unwrap_err();
+    assert!(text(error).ends_with("describe it with `m.compile(optimizer, loss, metrics)`"));
+    assert_eq!(
+        text(model.set_param_shaped(KERNEL, &[4, 3], &[0.0f32; 12]).unwrap_err()),
+        "parameter `dense/kernel` has shape [3, 4], got [4, 3]: reshape it, if its elements are in this order"
+    );
+    #[cfg(feature = "safetensors")]
+    {
+        let error = text(model.load("no/such/file").unwrap_err());
+        assert!(error.starts_with("cannot read no/such/file\n  caused by: No such file"), "{error}");
     }
 }
 
@@ -135,7 +220,9 @@ fn wrong_arguments_are_named_and_change_nothing() {
     );
     assert_eq!(call(&[(&x).into(), (&labels).into()], 4), "input `y_target` of `train_step` is f32, got i32");
     assert_eq!(call(&[(&x).into()], 4), "`train_step` has 2 inputs, the call has 1");
-    assert_eq!(call(&[(&x).into(), (&y).into()], 17), "`train_step`: a batch of 17 rows, it takes 1 to 16");
+    assert!(
+        call(&[(&x).into(), (&y).into()], 17).starts_with("`train_step`: a batch of 17 rows, it takes 1 to 16: call")
+    );
     assert!(loss[0].is_nan() && error[0].is_nan());
     assert_eq!(model.param(KERNEL).unwrap().to_vec::<f32>().unwrap(), before);
 
@@ -157,7 +244,7 @@ fn nan_passes_through() {
 
 #[test]
 fn parameters_are_row_major_by_name() {
-    let mut model = open(1);
+    let mut model = open_seeded(1);
     let values: Vec<f32> = (0..12).map(|i| i as f32).collect();
     model.set_param_shaped(KERNEL, &[3, 4], &values).unwrap();
     assert_eq!(model.param(KERNEL).unwrap().to_vec::<f32>().unwrap(), values);
@@ -178,7 +265,7 @@ fn parameters_are_row_major_by_name() {
     );
     assert_eq!(
         text(model.set_param_shaped(KERNEL, &[4, 3], &values).unwrap_err()),
-        "parameter `dense/kernel` has shape [3, 4], got [4, 3]"
+        "parameter `dense/kernel` has shape [3, 4], got [4, 3]: reshape it, if its elements are in this order"
     );
     assert_eq!(text(model.set_param(KERNEL, &[0i32; 12]).unwrap_err()), "parameter `dense/kernel` is f32, got i32");
     assert_eq!(

@@ -177,7 +177,10 @@ fn data_that_does_not_fit_is_named() {
     }
     let data = Data::pair(&x, &y);
     assert_eq!(refused(&data, fit().batch(0)), "`train_step`: a batch of 0 rows, it takes 1 to 16");
-    assert_eq!(refused(&data, fit().batch(17)), "`train_step`: a batch of 17 rows, it takes 1 to 16");
+    assert_eq!(
+        refused(&data, fit().batch(17)),
+        "`train_step`: a batch of 17 rows, it takes 1 to 16: call it in parts, or compile the model with a larger `max_batch`"
+    );
     for fraction in [0.0, 1.0, -0.5, f64::NAN] {
         assert!(refused(&data, fit().validation_split(fraction)).contains("lies between 0 and 1"));
     }

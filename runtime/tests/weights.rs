@@ -76,6 +76,10 @@ fn training_state_travels_on_request() {
     // A model compiled for prediction alone skips what only training needs.
     let mut small = descriptor();
     small.cells.len -= 1;
+    small.entries.len = 2;
+    // SAFETY: the table was made by `descriptor`.
+    let entries = unsafe { small.entries.as_slice() };
+    small.entries = table(entries.iter().map(|e| bakelite::abi::Entry { writes: table(vec![]), ..*e }).collect());
     let mut small = Model::open(linked(small)).unwrap();
     small.load(&path).unwrap();
     assert_eq!(state(&small), state(&model)[..4]);
@@ -83,6 +87,29 @@ fn training_state_travels_on_request() {
     model.save(&path).unwrap();
     let error = open(1).load_with(&path, Contents::Training).unwrap_err().to_string();
     assert!(error.ends_with("parameter `optimizer/learning_rate` is missing"), "{error}");
+}
+
+#[test]
+fn a_model_that_was_only_loaded_trains() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("weights.safetensors");
+    let error = open(1).save(&path).unwrap_err().to_string();
+    assert!(error.contains("needs `dense/kernel`, `dense/bias`"), "{error}");
+    assert!(!path.exists());
+    open_seeded(1).save(&path).unwrap();
+    let mut model = open(1);
+    model.load(&path).unwrap();
+    assert_eq!(model.learning_rate(), Some(0.1));
+    let before = state(&model);
+    let (x, y) = samples(4);
+    let step = model.entry("train_step").unwrap();
+    let (mut loss, mut error) = ([0.0f32], [0.0f32]);
+    model.call(step, &[(&x).into(), (&y).into()], &mut [(&mut loss).into(), (&mut error).into()], 4).unwrap();
+    assert_ne!(state(&model)[0], before[0]);
+    // As a model does that was initialised with the same weights.
+    let mut other = open_seeded(1);
+    other.call(step, &[(&x).into(), (&y).into()], &mut [(&mut loss).into(), (&mut error).into()], 4).unwrap();
+    assert_eq!(state(&model), state(&other));
 }
 
 #[test]

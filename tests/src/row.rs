@@ -196,6 +196,7 @@ impl Row {
                     ty: ty.clone(),
                     kind: StorageKind::Param,
                     trainable: true,
+                    first: None,
                     site,
                 });
                 graph.push(Op::Storage { id, ty }, &[])

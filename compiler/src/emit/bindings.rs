@@ -4,6 +4,7 @@
 //! as rustfmt does, since people read it when they look up what a method takes.
 
 use bakelite::abi::CellKind;
+use bakelite::names::printable;
 
 use super::names::{Scope, camel, screaming, snake};
 use super::text::{Item, Text};
@@ -66,7 +67,7 @@ pub struct TextPort {
     pub texts: usize,
 }
 
-/// The name of the descriptor's symbol for a model's name.
+/// The symbol of a descriptor that no other program links.
 pub fn symbol(model: &str) -> String {
     format!("bakelite_model_{}", snake(model))
 }
@@ -316,10 +317,15 @@ fn named_ports<'a>(ports: &'a [PortInterface], idents: &mut Scope) -> Vec<Port<'
     ports.iter().map(|port| Port { port, ident: idents.unique(snake(&port.name)) }).collect()
 }
 
+/// A name between backquotes in documentation.
+fn quotable(name: &str) -> String {
+    printable(name).replace('`', "'")
+}
+
 fn module_doc(interface: &Interface) -> Vec<String> {
     let weights = interface.cells.iter().filter(|cell| cell.kind == CellKind::Param);
     let parameters: usize = weights.map(|cell| cell.shape.iter().product::<usize>()).sum();
-    vec![format!("The model `{}`: {parameters} parameters.", interface.name.replace('`', "'"))]
+    vec![format!("The model `{}`: {parameters} parameters.", quotable(&interface.name))]
 }
 
 fn constants(text: &mut Text, interface: &Interface, entries: &[Named<'_>]) {
@@ -424,7 +430,7 @@ fn method(text: &mut Text, entry: &Named<'_>) {
     let source = ports().find(|p| p.tells_batch());
     let scalars: Vec<&Port<'_>> = entry.outputs.iter().filter(|p| p.is_scalar()).collect();
 
-    let mut doc = vec![format!("Calls the entry point `{}`.", entry.entry.name.replace('`', "'")), String::new()];
+    let mut doc = vec![format!("Calls the entry point `{}`.", quotable(&entry.entry.name)), String::new()];
     doc.extend(ports().filter(|p| entry.inputs.iter().any(|i| std::ptr::eq(i, *p)) || !p.is_scalar()).map(Port::doc));
     if batched {
         doc.push(String::new());

@@ -8,6 +8,7 @@ use bakelite::abi::{self, Cell, CellKind, Descriptor, Entry, Extent, Port, Table
 use bakelite_kernels::manifest::Level;
 use cranelift_module::{DataDescription, DataId, FuncId, Linkage, Module};
 
+use super::bindings;
 use crate::backend::BackendError;
 use crate::backend::cranelift::threads;
 use crate::backend::cranelift::{Compiler, PlannedEntry, Products, Variant};
@@ -31,11 +32,15 @@ pub struct CellImage {
     /// The logical extents.
     pub shape: Vec<usize>,
     pub bytes: usize,
+    /// The value of every element when a model is opened, if it has one.
+    pub first: Option<f64>,
 }
 
 /// A model ready for code generation.
 pub struct ModelImage<'a> {
     pub name: String,
+    /// The symbol of the descriptor.
+    pub symbol: String,
     pub max_batch: usize,
     pub cells: Vec<CellImage>,
     pub storage: &'a StorageLayout,
@@ -47,6 +52,9 @@ pub struct EntryImage<'a> {
     pub program: &'a Verified<Program>,
     /// The inputs as the graph declares them, for what the program does not know of them; empty for none.
     pub inputs: &'a [InputDecl],
+    /// The cells whose values before a call matter, and those that it gives new ones.
+    pub reads: Vec<u32>,
+    pub writes: Vec<u32>,
     /// See [`abi::Entry::parallel_batch`].
     pub parallel_batch: [usize; abi::SHARES],
     /// Floating-point operations per row and per call.
@@ -66,6 +74,8 @@ impl<'a> EntryImage<'a> {
         EntryImage {
             program,
             inputs: &[],
+            reads: Vec::new(),
+            writes: Vec::new(),
             parallel_batch: threads::parallel_batch(program),
             flops_row: row as u64,
             flops_fixed: (one - row).max(0.0) as u64,
@@ -91,10 +101,12 @@ impl<'a> ModelImage<'a> {
                 panel: if logical.is_some() { panels::WIDTH } else { 0 },
                 shape: logical.unwrap_or(&cell.ty.shape).at(1),
                 bytes: cell.ty.bytes(1),
+                first: cell.first.map(|first| first.0),
             }
         });
         ModelImage {
             name: module.name.clone(),
+            symbol: bindings::symbol(&module.name),
             max_batch: module.max_batch,
             cells: cells.collect(),
             storage: &compiled.storage,
@@ -102,14 +114,14 @@ impl<'a> ModelImage<'a> {
                 .programs
                 .iter()
                 .zip(&module.entries)
-                .map(|(program, graph)| EntryImage { inputs: &graph.inputs, ..EntryImage::new(program) })
+                .map(|(program, graph)| EntryImage {
+                    inputs: &graph.inputs,
+                    reads: graph.reads().into_iter().map(|id| id.0).collect(),
+                    writes: graph.writes().into_iter().map(|id| id.0).collect(),
+                    ..EntryImage::new(program)
+                })
                 .collect(),
         }
-    }
-
-    /// The symbol of the descriptor.
-    pub fn symbol(&self) -> String {
-        format!("bakelite_model_{}", self.name)
     }
 }
 
@@ -156,7 +168,7 @@ fn describe(
     scratch_bytes: usize,
     arena_bytes: usize,
 ) -> Result<DataId, BackendError> {
-    let mut tables = Tables { module, prefix: image.symbol(), count: 0, texts: HashMap::new() };
+    let mut tables = Tables { module, prefix: image.symbol.clone(), count: 0, texts: HashMap::new() };
 
     let mut cells = Record::new(size_of::<Cell>() * image.cells.len());
     for (i, cell) in image.cells.iter().enumerate() {
@@ -173,6 +185,8 @@ fn describe(
         tables.table(&mut cells, at + offset_of!(Cell, shape), shape, cell.shape.len())?;
         cells.word(at + offset_of!(Cell, offset), image.storage.offsets[i] as u64);
         cells.word(at + offset_of!(Cell, bytes), cell.bytes as u64);
+        cells.word(at + offset_of!(Cell, first), cell.first.map_or(0, |first| bits(cell.dtype, first)));
+        cells.word32(at + offset_of!(Cell, begins), cell.first.is_some() as u32);
     }
 
     let mut entries = Record::new(size_of::<Entry>() * image.entries.len());
@@ -182,6 +196,8 @@ fn describe(
         tables.text(&mut entries, at + offset_of!(Entry, name), &program.name)?;
         tables.ports(&mut entries, at + offset_of!(Entry, inputs), program, &program.inputs, entry.inputs)?;
         tables.ports(&mut entries, at + offset_of!(Entry, outputs), program, &program.outputs, &[])?;
+        tables.indices(&mut entries, at + offset_of!(Entry, reads), &entry.reads)?;
+        tables.indices(&mut entries, at + offset_of!(Entry, writes), &entry.writes)?;
         for (level, function) in code.iter().enumerate() {
             if let Some(function) = function {
                 entries.functions.push((at + offset_of!(Entry, code) + 8 * level, *function));
@@ -204,8 +220,19 @@ fn describe(
     model.word(offset_of!(Descriptor, scratch_bytes), scratch_bytes as u64);
     tables.table(&mut model, offset_of!(Descriptor, cells), cells, image.cells.len())?;
     tables.table(&mut model, offset_of!(Descriptor, entries), entries, image.entries.len())?;
-    let symbol = image.symbol();
-    tables.define(&symbol, Linkage::Export, model)
+    tables.define(&image.symbol, Linkage::Export, model)
+}
+
+/// An element's bits, in the low bytes.
+fn bits(dtype: DType, x: f64) -> u64 {
+    match dtype {
+        DType::F32 => (x as f32).to_bits().into(),
+        DType::F64 => x.to_bits(),
+        DType::I32 => (x as i32 as u32).into(),
+        DType::U32 => (x as u32).into(),
+        DType::U8 => (x as u8).into(),
+        DType::Bool => (x != 0.0).into(),
+    }
 }
 
 /// Bytes of a structure under construction, and the addresses in it.
@@ -266,6 +293,13 @@ impl<M: Module> Tables<'_, M> {
         }
         into.word(at + offset_of!(Table<u8>, len), len as u64);
         Ok(())
+    }
+
+    /// Writes a table of indices.
+    fn indices(&mut self, into: &mut Record, at: usize, list: &[u32]) -> Result<(), BackendError> {
+        let mut record = Record::new(4 * list.len());
+        list.iter().enumerate().for_each(|(i, index)| record.word32(4 * i, *index));
+        self.table(into, at, record, list.len())
     }
 
     /// Writes a text, which is in the object once however often it is named.

@@ -2,6 +2,7 @@
 
 pub mod archive;
 pub mod bindings;
+mod hash;
 pub mod image;
 pub mod library;
 pub(crate) mod names;
@@ -12,3 +13,5 @@ pub mod select;
 #[cfg(test)]
 mod tests;
 mod text;
+
+pub(crate) use hash::Hash;

@@ -38,7 +38,8 @@ pub fn emit(image: &ModelImage, triple: &Triple, cpu: TargetCpu, products: Produ
         return Err(BackendError::internal(&image.name, "no variant of the code"));
     };
     let fail = |e: cranelift_module::ModuleError| BackendError::internal(&image.name, e);
-    let mut builder = ObjectBuilder::new(first.isa.clone(), image.symbol(), default_libcall_names()).map_err(fail)?;
+    let mut builder =
+        ObjectBuilder::new(first.isa.clone(), image.symbol.as_str(), default_libcall_names()).map_err(fail)?;
     builder.per_function_section(false);
     let mut module = ObjectModule::new(builder);
     let mut compiler = Compiler::new(&mut module, &image.name);
@@ -46,7 +47,7 @@ pub fn emit(image: &ModelImage, triple: &Triple, cpu: TargetCpu, products: Produ
     let object = module.finish().emit().map_err(|e| BackendError::internal(&image.name, e))?;
     Ok(Object {
         object,
-        symbol: image.symbol(),
+        symbol: image.symbol.clone(),
         levels: variants.iter().flat_map(|v| v.levels).map(|l| l.name()).collect(),
         scratch_bytes: emitted.scratch_bytes,
         arena_bytes: emitted.arena_bytes,

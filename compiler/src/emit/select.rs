@@ -14,7 +14,8 @@ pub fn select(module: &mut Module, names: &[&str]) -> Result<(), String> {
         return Err(unknown.to_string());
     }
     module.entries.retain(|entry| names.contains(&entry.name.as_str()));
-    let touched: BTreeSet<StorageId> = module.entries.iter().flat_map(touched).collect();
+    let touched: BTreeSet<StorageId> =
+        module.entries.iter().flat_map(|entry| entry.reads().into_iter().chain(entry.writes())).collect();
     let mut next = Vec::new();
     let mut ids = Vec::new();
     for (i, cell) in module.storage.drain(..).enumerate() {
@@ -28,16 +29,6 @@ pub fn select(module: &mut Module, names: &[&str]) -> Result<(), String> {
         *entry = renumbered(entry, &ids);
     }
     Ok(())
-}
-
-/// The cells that an entry point reads for a result, or writes.
-fn touched(graph: &Graph) -> BTreeSet<StorageId> {
-    let live = graph.live();
-    let read = graph.ids().filter(|id| live[id.index()]).filter_map(|id| match graph.node(id).op {
-        Op::Storage { id, .. } => Some(id),
-        _ => None,
-    });
-    read.chain(graph.assigns.iter().map(|assign| assign.target)).collect()
 }
 
 /// The live part of a graph with other numbers of cells.

@@ -169,7 +169,7 @@ fn rustfmt_would_not_change_the_bindings() {
 #[test]
 fn a_c_compiler_agrees_on_every_offset() {
     // Headers of several models, one with whatever names allow, in one file with what is behind them.
-    let headers = header(&odd(), "here", &[]) + &header(&linear(), "here", &[]);
+    let headers = header(&odd(), "here", &[], "0") + &header(&linear(), "here", &[], "0");
     let mut text = format!(
         "{headers}#include <assert.h>\n#define BAKELITE_LEVELS {}\n#define BAKELITE_SHARES {}\n{TYPES}",
         abi::LEVELS,
@@ -186,10 +186,11 @@ fn a_c_compiler_agrees_on_every_offset() {
     }
     same!(Extent = "bakelite_extent": scale = "scale", batch = "batch");
     same!(Cell = "bakelite_cell": name = "name", dtype = "dtype", kind = "kind", trainable = "trainable",
-        panel = "panel", shape = "shape", offset = "offset", bytes = "bytes");
+        panel = "panel", shape = "shape", offset = "offset", bytes = "bytes", first = "first",
+        begins = "begins", reserved = "reserved");
     same!(Port = "bakelite_port": name = "name", dtype = "dtype", limited = "limited", shape = "shape", low = "low",
         high = "high", text = "text");
-    same!(Entry = "bakelite_entry": name = "name", inputs = "inputs", outputs = "outputs", code = "code",
+    same!(Entry = "bakelite_entry": name = "name", inputs = "inputs", outputs = "outputs", reads = "reads", writes = "writes", code = "code",
         parallel_batch = "parallel_batch", flops_row = "flops_row", flops_fixed = "flops_fixed");
     same!(Descriptor = "bakelite_model": magic = "magic", abi_version = "abi_version", reserved = "reserved",
         name = "name", max_batch = "max_batch", storage_bytes = "storage_bytes", arena_bytes = "arena_bytes",

@@ -11,6 +11,7 @@ use super::archive::{Archive, MAX_CONFIG, MAX_WEIGHTS};
 use super::h5::Store;
 use super::restore::{Layout, Restored, restore};
 use super::{KerasModel, json, legacy, malformed, older, vocabulary};
+use crate::cargo;
 use crate::diag::Diagnostics;
 use crate::ir::SourceLine;
 use crate::model::Model;
@@ -54,6 +55,7 @@ pub(super) const HDF5: &[u8] = b"\x89HDF\r\n\x1a\n";
 
 /// Reads a file of bounded size.
 pub(super) fn read(path: &Path) -> Result<Vec<u8>, Diagnostics> {
+    cargo::reads(path);
     let length = opened(path).and_then(|file| Ok(file.metadata()?.len())).map_err(|e| unreadable(path, &e))?;
     if length > MAX_WEIGHTS {
         let why = format!("{} has {length} bytes, more than {MAX_WEIGHTS}", path.display());
@@ -64,6 +66,7 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, Diagnostics> {
 
 /// The first bytes of a file.
 pub(super) fn lead(path: &Path, count: usize) -> Result<Vec<u8>, Diagnostics> {
+    cargo::reads(path);
     let mut bytes = Vec::new();
     let read = opened(path).and_then(|file| file.take(count as u64).read_to_end(&mut bytes));
     read.map(|_| bytes).map_err(|e| unreadable(path, &e))

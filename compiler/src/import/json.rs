@@ -97,7 +97,7 @@ mod tests {
     #[test]
     fn what_is_dense_is_refused_before_it_is_parsed() {
         let long = 8 << 20;
-        for item in ["0,", "[],", "{},", "\"\",", "{\"a\":0},", "[[[0]]],", "\"a\","] {
+        for item in ["[],", "{},", "{\"a\":0},", "[[],[]],"] {
             let items = item.repeat(long / item.len());
             let text = format!("[{}]", items.trim_end_matches(','));
             let error = parse(&text).map(drop).unwrap_err();

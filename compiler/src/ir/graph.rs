@@ -1,6 +1,6 @@
 //! The tensor graph of one entry point, and the module that holds a model's entry points and storage.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
@@ -375,6 +375,9 @@ pub struct Storage {
     pub kind: StorageKind,
     /// Whether `compile`'s optimizer updates it.
     pub trainable: bool,
+    /// The value of every element when a model is opened; `None` for a cell that has none before it is initialised,
+    /// loaded or set.
+    pub first: Option<Number>,
     pub site: Site,
 }
 
@@ -388,6 +391,23 @@ pub struct Module {
     pub entries: Vec<Graph>,
     /// The logical shapes of cells that are kept as column panels: see [`crate::pass::panels`].
     pub panels: BTreeMap<StorageId, Shape>,
+}
+
+impl Graph {
+    /// The cells whose values before a call matter to a result or to a new value, in order.
+    pub fn reads(&self) -> BTreeSet<StorageId> {
+        let live = self.live();
+        let cell = |id: NodeId| match self.node(id).op {
+            Op::Storage { id, .. } => Some(id),
+            _ => None,
+        };
+        self.ids().filter(|id| live[id.index()]).filter_map(cell).collect()
+    }
+
+    /// The cells that a call gives new values, in order.
+    pub fn writes(&self) -> BTreeSet<StorageId> {
+        self.assigns.iter().map(|assign| assign.target).collect()
+    }
 }
 
 impl Module {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use super::dtype::DType;
 use super::graph::{Graph, InputDecl, Module, NodeId, Storage, StorageKind};
-use super::op::{Op, StorageId};
+use super::op::{Number, Op, StorageId};
 use super::range::ValueRange;
 use super::scan::Scan;
 use super::shape::{Dim, Shape, TensorType};
@@ -119,8 +119,12 @@ impl<'t> Parser<'t> {
             _ => return Err((at, "expected `param`, `state` or `training`".into())),
         };
         let trainable = self.eat("trainable");
+        let first = match self.eat("=") {
+            true => Some(self.number()?),
+            false => None,
+        };
         let site = self.site()?;
-        Ok(Storage { name, ty, kind, trainable, site })
+        Ok(Storage { name, ty, kind, trainable, first, site })
     }
 
     fn entry(&mut self, cells: usize) -> Parsed<Graph> {
@@ -329,6 +333,16 @@ impl<'t> Parser<'t> {
             items.push(self.value(depth + 1)?);
         }
         Ok(Value::List(items))
+    }
+
+    /// A number, whole or not.
+    fn number(&mut self) -> Parsed<Number> {
+        let at = self.skip_space();
+        match self.number_or_dim()? {
+            Value::Number(x) => Ok(Number(x)),
+            Value::Int(n) => Ok(Number(n as f64)),
+            _ => Err((at, "expected a number".into())),
+        }
     }
 
     /// An integer, a number, or an extent.

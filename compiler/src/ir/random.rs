@@ -249,7 +249,15 @@ impl Generator {
                 let kind = self.rng.pick(&[StorageKind::Param, StorageKind::State, StorageKind::Training]);
                 let trainable = kind == StorageKind::Param && self.rng.one_in(2);
                 let site = Site::path("cells");
-                self.cells.push(Storage { name: format!("cell/{}", id.0), ty: ty.clone(), kind, trainable, site });
+                let first = (kind != StorageKind::Param).then_some(Number(0.5));
+                self.cells.push(Storage {
+                    name: format!("cell/{}", id.0),
+                    ty: ty.clone(),
+                    kind,
+                    trainable,
+                    first,
+                    site,
+                });
                 self.push(Op::Storage { id, ty }, &[], bounds)
             }
             (1, Some(_)) => {

@@ -58,6 +58,9 @@ impl Display for Module {
             if cell.trainable {
                 f.write_str(" trainable")?;
             }
+            if let Some(first) = cell.first {
+                write!(f, " = {first}")?;
+            }
             writeln!(f, "{}", SiteText(&cell.site))?;
         }
         for entry in &self.entries {

@@ -217,7 +217,7 @@ mod tests {
 
     fn cell(name: &str, dims: &[usize]) -> Storage {
         let ty = TensorType::new(DType::F32, Shape::fixed(dims));
-        Storage { name: name.into(), ty, kind: StorageKind::Param, trainable: true, site: Site::default() }
+        Storage { name: name.into(), ty, kind: StorageKind::Param, trainable: true, first: None, site: Site::default() }
     }
 
     fn rules(graph: &Graph, cells: &[Storage]) -> Vec<Rule> {

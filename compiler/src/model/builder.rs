@@ -4,13 +4,15 @@ use std::cell::{Ref, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 
+use bakelite::names::nearest;
+
 use super::call::CallCx;
 use super::check;
 use super::compile::{Compiled, Losses, Metrics, TargetDecl, Tracked};
 use super::entry::{Entry, EntrySpec};
 use super::graph::{Call, LayerGraph, MaskedType, Port, Role};
 use super::layer::{AnyLayer, BuildCx, Core, IntoLayer, LayerDef, snake_case};
-use super::lower;
+use super::lower::{self, Lowered};
 use super::metric::Metric;
 use super::optimizer::Optimizer;
 use super::output::{self, Output, Place};
@@ -38,6 +40,8 @@ pub(crate) struct Net {
     pub problems: Vec<Diagnostic>,
     /// Why there is no training, where a description asks for one that cannot be honoured.
     pub untrained: Vec<Diagnostic>,
+    /// Whether a tensor or an entry point is missing because of a mistake: what depends on it is not judged then.
+    pub lost: bool,
     /// Whether mistakes of this model have moved into a model that uses it.
     pub broken: bool,
     pub chain: Chain,
@@ -69,6 +73,7 @@ impl Net {
             entries: Vec::new(),
             problems: Vec::new(),
             untrained: Vec::new(),
+            lost: false,
             broken: false,
             chain: Chain::default(),
             taken: HashMap::new(),
@@ -115,8 +120,47 @@ impl Net {
         Ok(())
     }
 
+    /// Records a mistake for which something is missing.
     pub fn report(&mut self, problem: Problem, path: impl Into<String>, source: SourceLine) {
+        self.lose(Diagnostic::new(problem, path, Some(source)));
+    }
+
+    /// The same for a mistake that was made elsewhere.
+    pub fn lose(&mut self, diagnostic: Diagnostic) {
+        self.problems.push(diagnostic);
+        self.lost = true;
+    }
+
+    /// Records a mistake that leaves every tensor in its place.
+    pub fn object(&mut self, problem: Problem, path: impl Into<String>, source: SourceLine) {
         self.problems.push(Diagnostic::new(problem, path, Some(source)));
+    }
+
+    /// Whether an input or a layer has a name.
+    pub fn is_taken(&self, name: &str) -> bool {
+        self.taken.contains_key(name)
+    }
+
+    /// Whether every layer that was applied is there, in an order.
+    pub fn is_whole(&self) -> bool {
+        !self.lost && !self.broken && self.graph.order().is_ok()
+    }
+
+    /// What to say where no layer has a path: the name that was probably meant, or the first ones.
+    pub fn layers_hint(&self, path: &str) -> String {
+        const SHOWN: usize = 12;
+        let layers = self.graph.layers();
+        let names = || layers.iter().map(|(name, _)| *name);
+        if let Some(near) = nearest(path, names()) {
+            return format!("did you mean `{near}`?");
+        }
+        let more = layers.len().saturating_sub(SHOWN);
+        let list = names().take(SHOWN).collect::<Vec<_>>().join(", ");
+        match (layers.len(), more) {
+            (0, _) => "there is no layer yet".to_string(),
+            (_, 0) => format!("layers are {list}"),
+            (_, more) => format!("layers are {list} and {more} more"),
+        }
     }
 }
 
@@ -245,7 +289,7 @@ impl Model {
                 Some(Port { call: net.graph.add(call), output: 0 })
             }
             Err(diagnostic) => {
-                net.problems.push(*diagnostic);
+                net.lose(*diagnostic);
                 None
             }
         };
@@ -276,7 +320,7 @@ impl Model {
                 Some(Port { call: net.graph.add(call), output: 0 })
             }
             Err(diagnostic) => {
-                net.problems.push(*diagnostic);
+                net.lose(*diagnostic);
                 None
             }
         };
@@ -325,7 +369,7 @@ impl Model {
             let problem = Problem::new(Code::Name, format!("the output `{name}` is declared twice"))
                 .help("name one of them: `m.output_as(\"other\", &x)`");
             let first = first.source.clone();
-            net.problems.push(Diagnostic::new(problem, name, Some(source)).related("first declared", Some(first)));
+            net.lose(Diagnostic::new(problem, name, Some(source)).related("first declared", Some(first)));
         } else {
             net.graph.outputs.push(Output { name, port, place, axis: 0, source });
         }
@@ -346,7 +390,7 @@ impl Model {
         let mut net = self.net.borrow_mut();
         if !(1..=MAX_BATCH).contains(&batch) {
             let problem = Problem::value(format!("max_batch {batch}: must be between 1 and {MAX_BATCH}"));
-            net.report(problem, "", SourceLine::caller());
+            net.object(problem, "", SourceLine::caller());
         } else {
             net.max_batch = batch;
         }
@@ -387,7 +431,7 @@ impl Model {
         let mut net = self.net.borrow_mut();
         match batch_type(&format!("the target of `{output}`"), &shape.into_shape(), dtype) {
             Ok(ty) => net.targets.push(TargetDecl { output, ty, source }),
-            Err(problem) => net.report(problem, output, source),
+            Err(problem) => net.object(problem, output, source),
         }
         drop(net);
         self
@@ -402,7 +446,7 @@ impl Model {
         let mut net = self.net.borrow_mut();
         match batch_type(&format!("the sample weights of `{output}`"), &shape.into_shape(), DType::F32) {
             Ok(ty) => net.weights.push(TargetDecl { output, ty, source }),
-            Err(problem) => net.report(problem, output, source),
+            Err(problem) => net.object(problem, output, source),
         }
         drop(net);
         self
@@ -449,7 +493,7 @@ impl Model {
         let problem = Problem::new(Code::DType, format!("{user} is made of f32, this tensor is {ty}"));
         let diagnostic =
             net.explain(problem.help("convert it first: `x.cast(F32)`"), String::new(), source.clone(), &[port]);
-        net.problems.push(diagnostic);
+        net.lose(diagnostic);
         None
     }
 
@@ -467,10 +511,9 @@ impl Model {
         // A layer that was refused has been reported already.
         let refused = !net.problems.is_empty() && net.taken.contains_key(path.split('/').next().unwrap_or(path));
         if !set_trainable(&net.graph, path, false) && !refused {
-            let names: Vec<&str> = net.graph.layers().iter().map(|(name, _)| *name).collect();
             let problem = Problem::new(Code::Unknown, format!("no layer `{path}` to freeze"))
-                .help(format!("layers so far: {}", names.join(", ")));
-            net.report(problem, path, SourceLine::caller());
+                .help(format!("freeze it after it was applied; {}", net.layers_hint(path)));
+            net.object(problem, path, SourceLine::caller());
         }
         drop(net);
         self
@@ -558,7 +601,21 @@ impl Model {
     /// The model as tensor graphs over its storage: `init`, `predict`, with [`Model::compile`] also `train_step` and
     /// `evaluate_step`, and the entry points of [`Model::entry`]; or everything that is wrong with it.
     pub fn lower(&self) -> Result<Module, Diagnostics> {
+        self.lowered().map(|lowered| lowered.module)
+    }
+
+    /// [`Model::lower`], with what is said about the model.
+    pub(crate) fn lowered(&self) -> Result<Lowered, Diagnostics> {
         lower::lower(&self.net.borrow())
+    }
+
+    /// What is no mistake, and probably not meant: layers that no entry point uses, and trainable weights that no training
+    /// step changes. [`Model::build`] shows them.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the model, as for [`Model::lower`].
+    pub fn warnings(&self) -> Result<Vec<Diagnostic>, Diagnostics> {
+        self.lowered().map(|lowered| lowered.warnings)
     }
 }
 

@@ -1,12 +1,14 @@
 //! What can only be judged when the model is complete: its name, outputs and inputs, entry points, something to train.
 
+use std::collections::HashSet;
+
 use super::builder::{Net, check_name};
-use super::graph::Port;
+use super::graph::{LayerGraph, Port};
 use super::objective::{self, Objective};
 use super::optimizer::options;
 use super::store::Store;
 use crate::diag::{Code, Diagnostic, Problem};
-use crate::ir::{SourceLine, StorageId};
+use crate::ir::{Site, SourceLine, StorageId};
 
 /// Collects mistakes.
 pub(crate) struct Report<'a>(pub &'a mut Vec<Diagnostic>);
@@ -43,8 +45,8 @@ pub(crate) fn check(net: &Net, problems: &mut Vec<Diagnostic>) -> Vec<Objective>
     if let Err(cycle) = net.graph.order() {
         report.problem(Problem::new(Code::Cycle, cycle.to_string()), &cycle.0, &net.source);
     }
-    // Earlier mistakes explain what is missing; only a model without them is judged on that.
-    if net.problems.is_empty() && !net.broken {
+    // Earlier mistakes explain what is missing; only a model in which nothing is gets judged on that.
+    if net.is_whole() {
         completeness(net, &mut report);
     }
     entries(net, &mut report);
@@ -116,6 +118,14 @@ fn entries(net: &Net, report: &mut Report<'_>) {
             report.problem(problem, &entry.name, &entry.source);
         }
         for update in &entry.updates {
+            for path in &update.layers {
+                // A layer that was refused has been reported already.
+                if net.graph.has_layer(head(path)) || (net.lost && net.is_taken(head(path))) {
+                    continue;
+                }
+                let problem = Problem::new(Code::Unknown, format!("`{}` has no layer `{path}` to train", entry.name));
+                report.problem(problem.help(net.layers_hint(path)), &entry.name, &update.source);
+            }
             let checked = options::check(update.optimizer.as_ref());
             report.result(checked, &entry.name, &update.source);
         }
@@ -139,11 +149,97 @@ pub(crate) fn trainable(net: &Net, store: &Store, report: &mut Report<'_>) {
         report.problem(problem, "", &compiled.source);
     }
     for entry in &net.entries {
-        for update in entry.updates.iter().filter(|u| selected(store, &u.layers).is_empty()) {
-            let message = format!("`{}` has no trainable weight at {}", entry.name, update.layers.join(", "));
-            let names: Vec<&str> = net.graph.layers().iter().map(|(name, _)| *name).collect();
-            let problem = Problem::new(Code::Unknown, message).help(format!("layers are {}", names.join(", ")));
-            report.problem(problem, &entry.name, &update.source);
+        for update in &entry.updates {
+            let below = |path: &str| {
+                let prefix = format!("{path}/");
+                store.cells.iter().any(|cell| cell.name.starts_with(&prefix))
+            };
+            // Names of no layer at all have been reported.
+            let (known, strange): (Vec<&String>, Vec<&String>) = update
+                .layers
+                .iter()
+                .filter(|path| net.graph.has_layer(head(path)))
+                .partition(|path| net.graph.has_layer(path) || below(path));
+            for path in &strange {
+                let message = format!("`{}` has no layer `{path}` to train", entry.name);
+                report.problem(Problem::new(Code::Unknown, message), &entry.name, &update.source);
+            }
+            if update.layers.is_empty() {
+                let problem = Problem::new(Code::Missing, format!("`{}` is given no layer to train", entry.name));
+                report.problem(problem.help(net.layers_hint("")), &entry.name, &update.source);
+            } else if !known.is_empty() && selected(store, &update.layers).is_empty() {
+                let paths: Vec<String> = known.iter().map(|path| format!("`{path}`")).collect();
+                let message = format!("`{}` has no trainable weight at {}", entry.name, paths.join(", "));
+                let problem = Problem::new(Code::Unknown, message).help(match known.iter().any(|path| below(path)) {
+                    true => "they are frozen: name others, or do not freeze them",
+                    false => "no weights of theirs are used by an output or an entry point: name others",
+                });
+                report.problem(problem, &entry.name, &update.source);
+            }
         }
+    }
+}
+
+/// The name of the layer that a path begins with.
+fn head(path: &str) -> &str {
+    path.split('/').next().unwrap_or(path)
+}
+
+/// What is no mistake, and probably not meant, in a model that has been lowered.
+pub(crate) fn warnings(net: &Net, store: &Store) -> Vec<Diagnostic> {
+    let mut list = Vec::new();
+    let mut seen = HashSet::new();
+    unused(&net.graph, &wanted(net), "", &mut seen, &mut list);
+    untrained(net, store, &mut list);
+    list
+}
+
+/// Layers that no wanted tensor depends on, in a graph and in the models that are layers of it.
+fn unused(graph: &LayerGraph, wanted: &[Port], prefix: &str, seen: &mut HashSet<u64>, list: &mut Vec<Diagnostic>) {
+    let needed = graph.needed(wanted);
+    let used: HashSet<u64> = needed.iter().filter_map(|index| graph.call(*index).layer()).map(|l| l.core.id).collect();
+    for call in graph.calls() {
+        let Some(layer) = call.layer() else { continue };
+        if !seen.insert(layer.core.id) {
+            continue;
+        }
+        let path = format!("{prefix}{}", call.name);
+        if !used.contains(&layer.core.id) {
+            let problem = Problem::new(Code::Unused, format!("no result depends on the layer `{path}`"))
+                .help("make what it gives an output, use it in another layer, or remove it");
+            list.push(Diagnostic::warning(problem, path, Some(call.source.clone())));
+        } else if let Some(model) = layer.def.submodel() {
+            let wanted: Vec<Port> =
+                model.graph.outputs.iter().map(|o| o.port).chain(model.graph.losses.iter().copied()).collect();
+            unused(&model.graph, &wanted, &format!("{path}/"), seen, list);
+        }
+    }
+}
+
+/// Trainable weights that no training step changes, layer by layer.
+fn untrained(net: &Net, store: &Store, list: &mut Vec<Diagnostic>) {
+    let trains = net.compiled.is_some() || net.entries.iter().any(|entry| !entry.updates.is_empty());
+    if !trains {
+        return;
+    }
+    let mut layers: Vec<(&Site, Vec<StorageId>)> = Vec::new();
+    for id in store.trainable().into_iter().filter(|id| !store.trained.contains(id)) {
+        let site = &store.cell(id).site;
+        match layers.iter_mut().find(|(at, _)| at.path == site.path) {
+            Some((_, ids)) => ids.push(id),
+            None => layers.push((site, vec![id])),
+        }
+    }
+    let updates = || net.entries.iter().flat_map(|entry| &entry.updates);
+    for (site, ids) in layers {
+        let names: Vec<String> = ids.iter().map(|id| format!("`{}`", store.cell(*id).name)).collect();
+        let reached = net.compiled.is_some() || updates().any(|u| selected(store, &u.layers).contains(&ids[0]));
+        let path = &site.path;
+        let problem = Problem::new(Code::Unused, format!("no training step changes {}", names.join(", ")));
+        let problem = problem.help(match reached {
+            true => format!("the loss does not depend on it; if that is meant, freeze it: `m.freeze(\"{path}\")`"),
+            false => format!("no `minimize` names `{path}`; if that is meant, freeze it: `m.freeze(\"{path}\")`"),
+        });
+        list.push(Diagnostic::warning(problem, path, site.source.clone()));
     }
 }

@@ -56,7 +56,7 @@ impl Entry {
             net.report(problem, name, source);
         } else if first.is_some() {
             let problem = Problem::new(Code::Name, format!("the entry point `{name}` is defined twice"));
-            net.problems.push(Diagnostic::new(problem, name, Some(source)).related("first defined", first));
+            net.lose(Diagnostic::new(problem, name, Some(source)).related("first defined", first));
         } else {
             index = Some(net.entries.len());
             net.entries.push(EntrySpec { name, source, outputs: Vec::new(), updates: Vec::new(), training: None });
@@ -97,7 +97,7 @@ impl Entry {
                 .help("take its mean: `x.mean_all()`");
             let (entry, net) = (net.entries[index].name.clone(), &mut *net);
             let diagnostic = net.explain(problem, entry, source, &[port]);
-            net.problems.push(diagnostic);
+            net.lose(diagnostic);
         } else {
             let layers = layers.iter().map(|l| l.to_string()).collect();
             net.entries[index].updates.push(UpdateSpec { loss: port, layers, optimizer: Rc::new(optimizer), source });

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::fmt::Write;
 use std::sync::Arc;
 
+use bakelite::names::printable;
 use petgraph::algo::{has_path_connecting, toposort};
 use petgraph::graph::{DiGraph, NodeIndex};
 use petgraph::visit::{Dfs, EdgeRef, Reversed};
@@ -78,6 +79,15 @@ impl Call {
         match &self.role {
             Role::Encoded(text) => &text.input,
             _ => &self.name,
+        }
+    }
+
+    /// The layer that is applied.
+    pub fn layer(&self) -> Option<&AnyLayer> {
+        match &self.role {
+            Role::Input | Role::Text => None,
+            Role::Encoded(text) => Some(&text.layer),
+            Role::Layer(layer) => Some(layer),
         }
     }
 }
@@ -228,7 +238,7 @@ impl LayerGraph {
 
     /// The graph in Graphviz's language, with shapes on the edges.
     pub fn to_dot(&self) -> String {
-        let quote = |s: &str| s.replace('\\', "\\\\").replace('"', "\\\"");
+        let quote = |s: &str| printable(s).replace('\\', "\\\\").replace('"', "\\\"");
         let mut dot = format!("digraph \"{}\" {{\n  node [shape=box];\n", quote(&self.name));
         for index in self.graph.node_indices() {
             let call = &self.graph[index];
@@ -325,18 +335,23 @@ impl LayerGraph {
         layers
     }
 
+    /// Whether there is a layer at a path, in this graph or in the models that are layers of it.
+    pub fn has_layer(&self, path: &str) -> bool {
+        let (head, rest) = path.split_once('/').map_or((path, None), |(head, rest)| (head, Some(rest)));
+        self.layers().into_iter().filter(|(name, _)| *name == head).any(|(_, layer)| match rest {
+            None => true,
+            Some(rest) => layer.def.submodel().is_some_and(|model| model.graph.has_layer(rest)),
+        })
+    }
+
     /// The distinct layers in order of their first call, by name.
     pub fn layers(&self) -> Vec<(&str, &AnyLayer)> {
         let mut seen = HashSet::new();
         let mut layers = Vec::new();
         for call in self.graph.node_weights() {
-            let (name, layer) = match &call.role {
-                Role::Input | Role::Text => continue,
-                Role::Encoded(text) => (call.name.as_str(), &text.layer),
-                Role::Layer(layer) => (call.name.as_str(), layer),
-            };
+            let Some(layer) = call.layer() else { continue };
             if seen.insert(layer.core.id) {
-                layers.push((name, layer));
+                layers.push((call.name.as_str(), layer));
             }
         }
         layers

@@ -94,6 +94,16 @@ pub enum Distribution {
 const TRUNCATED_STDDEV: f64 = 0.879_625_661_034_239_8;
 
 impl Initializer {
+    /// The value of every element, where it is one value and no matter of chance.
+    pub(crate) fn constant(self) -> Option<f64> {
+        match self {
+            Initializer::Zeros => Some(0.0),
+            Initializer::Ones => Some(1.0),
+            Initializer::Constant(x) => Some(x),
+            _ => None,
+        }
+    }
+
     /// Uniform between -0.05 and 0.05.
     pub const fn random_uniform() -> Initializer {
         Initializer::RandomUniform { minval: -0.05, maxval: 0.05 }

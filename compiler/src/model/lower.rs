@@ -12,7 +12,7 @@ use super::metric::{Batch, Metric};
 use super::objective::{Objective, Reported};
 use super::optimizer::step::{self, Step};
 use super::store::Store;
-use crate::diag::{Code, Diagnostics, Problem};
+use crate::diag::{Code, Diagnostic, Diagnostics, Problem};
 use crate::grad;
 use crate::ir::graph::MAX_NODES;
 use crate::ir::{DType, Graph, Module, NodeId, Shape, Site, SourceLine, StorageId, TensorType};
@@ -23,12 +23,21 @@ pub(crate) const OPTIMIZER: &str = "optimizer";
 /// The path of the cells of metrics.
 const METRICS: &str = "metrics/";
 
+/// A model as graphs.
+#[derive(Debug)]
+pub(crate) struct Lowered {
+    pub module: Module,
+    /// What is no mistake, and probably not meant.
+    pub warnings: Vec<Diagnostic>,
+}
+
 /// The objectives of a model and the cells of its weights, or everything that is wrong with it.
 pub(crate) fn checked(net: &Net) -> Result<(Vec<Objective>, Store), Diagnostics> {
     let mut problems = net.problems.clone();
     let objectives = check::check(net, &mut problems);
     let mut store = Store::default();
-    if problems.is_empty() {
+    // Whatever else is wrong, the layers that are there can be judged, unless tensors between them are missing.
+    if net.is_whole() && net.chain.waiting.is_empty() {
         match declare(net, &mut store) {
             Ok(()) => check::trainable(net, &store, &mut Report(&mut problems)),
             Err(large) => problems.extend(large.list),
@@ -41,7 +50,7 @@ pub(crate) fn checked(net: &Net) -> Result<(Vec<Objective>, Store), Diagnostics>
 }
 
 /// Lowers a model, or returns everything that is wrong with it.
-pub(crate) fn lower(net: &Net) -> Result<Module, Diagnostics> {
+pub(crate) fn lower(net: &Net) -> Result<Lowered, Diagnostics> {
     let (objectives, mut store) = checked(net)?;
     let mut entries = Vec::new();
     if !net.graph.outputs.is_empty() {
@@ -66,13 +75,10 @@ pub(crate) fn lower(net: &Net) -> Result<Module, Diagnostics> {
         entries.push(trained(entry, &spec.source)?);
     }
     entries.insert(0, store.init());
-    Ok(Module {
-        name: net.graph.name.clone(),
-        max_batch: net.max_batch,
-        storage: store.cells,
-        entries,
-        ..Module::default()
-    })
+    let warnings = check::warnings(net, &store);
+    let name = net.graph.name.clone();
+    let module = Module { name, max_batch: net.max_batch, storage: store.cells, entries, ..Module::default() };
+    Ok(Lowered { module, warnings })
 }
 
 /// The graph of an entry point. What is too large to exist is a mistake of whoever described it.

@@ -94,6 +94,7 @@ pub use loss::{
     Loss, LossFn, MeanAbsoluteError, MeanAbsolutePercentageError, MeanSquaredError, MeanSquaredLogarithmicError,
     Poisson, Reduced, Reduction, SparseCategoricalCrossentropy, SquaredHinge, Tversky,
 };
+pub(crate) use lower::Lowered;
 pub use margins::{Cropping1D, Cropping2D, Cropping3D, Margins, ZeroPadding1D, ZeroPadding2D, ZeroPadding3D};
 pub use mask::Masking;
 pub use merge::{Add, Average, Concatenate, Maximum, Minimum, Multiply, Subtract};

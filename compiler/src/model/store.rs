@@ -1,12 +1,12 @@
 //! The storage cells of a model while it is lowered: which layer owns which, and how each begins.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
 use super::initializer::Initializer;
 use super::layer::Weight;
 use super::random::{self, Key};
-use crate::ir::{DType, Graph, NodeId, Site, SourceLine, Storage, StorageId, StorageKind, TensorType};
+use crate::ir::{DType, Graph, NodeId, Number, Site, SourceLine, Storage, StorageId, StorageKind, TensorType};
 
 /// How a cell begins.
 #[derive(Clone, Debug)]
@@ -18,6 +18,20 @@ enum Start {
     Seed,
 }
 
+impl Start {
+    /// The value that a cell has before anything is initialised or loaded: what is no matter of chance and nothing that
+    /// the model learns. So state that a file of weights lacks is what it is at the beginning of a training. Weights have
+    /// none: whoever forgets them is told so. Random draws begin with the seed 0.
+    fn first(&self, kind: StorageKind) -> Option<Number> {
+        match self {
+            _ if kind == StorageKind::Param => None,
+            Start::Weight(initializer) => initializer.constant().map(Number),
+            Start::Splat(x) => Some(Number(*x)),
+            Start::Seed => Some(Number(0.0)),
+        }
+    }
+}
+
 /// Storage cells, in order of their ids.
 #[derive(Debug, Default)]
 pub(crate) struct Store {
@@ -27,6 +41,8 @@ pub(crate) struct Store {
     weights: HashMap<StorageId, Weight>,
     owned: HashMap<(u64, String), StorageId>,
     named: HashMap<String, StorageId>,
+    /// Those that some training step changes.
+    pub trained: HashSet<StorageId>,
 }
 
 /// First components of storage names that belong to the compiler. A layer that is called like one has an underscore
@@ -39,7 +55,8 @@ pub(crate) const SEED: &str = "random/seed";
 pub(crate) const STEP: &str = "random/step";
 
 impl Store {
-    fn add(&mut self, cell: Storage, start: Start) -> StorageId {
+    fn add(&mut self, mut cell: Storage, start: Start) -> StorageId {
+        cell.first = start.first(cell.kind);
         let id = StorageId(self.cells.len() as u32);
         self.named.insert(cell.name.clone(), id);
         self.cells.push(cell);
@@ -64,9 +81,13 @@ impl Store {
             ty: weight.ty(),
             kind: weight.kind,
             trainable: trainable && weight.kind == StorageKind::Param,
+            first: None,
             site: Site { path: path.to_string(), source: source.clone(), derived: Vec::new() },
         };
         let id = self.add(cell, Start::Weight(weight.initializer));
+        if !weight.ones.is_empty() {
+            self.cells[id.0 as usize].first = None;
+        }
         self.owned.insert((layer, weight.name.clone()), id);
         self.weights.insert(id, weight.clone());
         id
@@ -117,7 +138,7 @@ impl Store {
             return id;
         }
         let (kind, site) = (StorageKind::Training, Site::path(name));
-        self.add(Storage { name: name.to_string(), ty, kind, trainable: false, site }, start)
+        self.add(Storage { name: name.to_string(), ty, kind, trainable: false, first: None, site }, start)
     }
 
     /// The cells of the seed and of the step of random draws.

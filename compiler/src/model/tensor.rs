@@ -77,7 +77,7 @@ pub(crate) fn apply_at(layer: &AnyLayer, xs: &[&Tensor], source: SourceLine) -> 
         // result is used.
         let net = Rc::new(RefCell::new(Net::new(String::new(), source.clone())));
         let problem = Problem::new(Code::Arity, format!("{} is applied to nothing", layer.def.kind()));
-        net.borrow_mut().problems.push(Diagnostic::new(problem, "", Some(source)));
+        net.borrow_mut().lose(Diagnostic::new(problem, "", Some(source)));
         return vec![Tensor::poison(&net); count];
     };
     let net = &first.net;
@@ -105,7 +105,7 @@ pub(crate) fn apply_at(layer: &AnyLayer, xs: &[&Tensor], source: SourceLine) -> 
     let name = match named {
         Ok(name) => name,
         Err(diagnostic) => {
-            net.borrow_mut().problems.push(*diagnostic);
+            net.borrow_mut().lose(*diagnostic);
             return poisoned();
         }
     };
@@ -122,7 +122,7 @@ pub(crate) fn apply_at(layer: &AnyLayer, xs: &[&Tensor], source: SourceLine) -> 
         }
         Err(problem) => {
             let diagnostic = net.borrow().explain(problem, name, source, &args);
-            net.borrow_mut().problems.push(diagnostic);
+            net.borrow_mut().lose(diagnostic);
             poisoned()
         }
     }
@@ -131,7 +131,7 @@ pub(crate) fn apply_at(layer: &AnyLayer, xs: &[&Tensor], source: SourceLine) -> 
 /// Makes an input of text by a layer: what the caller gives in its place.
 fn encode(layer: &AnyLayer, def: &dyn TextDef, net: &Rc<RefCell<Net>>, text: Port, source: SourceLine) -> Tensor {
     let refuse = |diagnostic: Diagnostic| {
-        net.borrow_mut().problems.push(diagnostic);
+        net.borrow_mut().lose(diagnostic);
         Tensor::poison(net)
     };
     let named = net.borrow_mut().name_layer(layer, &source);
@@ -187,7 +187,7 @@ fn admit(net: &Rc<RefCell<Net>>, layer: &AnyLayer, source: &SourceLine, args: &[
         let problem =
             Problem::new(Code::Cycle, message).help("models nest like boxes; put the shared layers in a third");
         let diagnostic = net.borrow().explain(problem, name, source.clone(), args);
-        net.borrow_mut().problems.push(diagnostic);
+        net.borrow_mut().lose(diagnostic);
         return false;
     }
     let problems = std::mem::take(&mut inner.net.borrow_mut().problems);
@@ -195,10 +195,10 @@ fn admit(net: &Rc<RefCell<Net>>, layer: &AnyLayer, source: &SourceLine, args: &[
     origin.broken |= !problems.is_empty();
     let sound = !origin.broken;
     drop(origin);
-    net.borrow_mut().problems.extend(problems.into_iter().map(|mut p| {
+    problems.into_iter().for_each(|mut p| {
         p.path = if p.path.is_empty() { name.clone() } else { format!("{name}/{}", p.path) };
-        p
-    }));
+        net.borrow_mut().lose(p);
+    });
     sound
 }
 
@@ -210,7 +210,7 @@ pub(crate) fn adopt(net: &Rc<RefCell<Net>>, x: &Tensor, user: &str, source: &Sou
             let problem =
                 Problem::new(Code::DType, format!("{user} takes numbers, `{}` is text", x.name().unwrap_or_default()))
                     .help("look it up first: `TextVectorization::new().output_sequence_length(80).apply(&x)`");
-            net.borrow_mut().problems.push(Diagnostic::new(problem, "", Some(source.clone())));
+            net.borrow_mut().lose(Diagnostic::new(problem, "", Some(source.clone())));
             return false;
         }
         return true;
@@ -224,7 +224,7 @@ pub(crate) fn adopt(net: &Rc<RefCell<Net>>, x: &Tensor, user: &str, source: &Sou
             .help(format!("apply the model `{there}` as a layer to a tensor of `{here}`"));
         problems.push(Diagnostic::new(problem, "", Some(source.clone())));
     }
-    net.borrow_mut().problems.extend(problems);
+    problems.into_iter().for_each(|problem| net.borrow_mut().lose(problem));
     false
 }
 

@@ -125,6 +125,7 @@ fn cells(scan: &Scan, site: &Site) -> Vec<Storage> {
         ty: ty.clone(),
         kind: StorageKind::State,
         trainable: false,
+        first: None,
         site: site.clone(),
     };
     scan.carries.iter().enumerate().map(cell).collect()

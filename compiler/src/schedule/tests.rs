@@ -31,6 +31,7 @@ impl Cells {
             ty: ty.clone(),
             kind: StorageKind::Param,
             trainable: true,
+            first: None,
             site: Site::path(name),
         };
         self.0.push(cell);

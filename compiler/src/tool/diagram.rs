@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::ir::{DType, Graph, Module, NodeId, Op, TensorType};
 use crate::model::Model;
 use crate::model::graph::{Encoded, Role};
+use bakelite::names::printable;
 
 /// A box of a diagram: an input, or one application of a layer.
 #[derive(Clone, PartialEq, Debug)]
@@ -145,7 +146,7 @@ impl Diagram {
 
     /// In the language of Graphviz, with shapes on the edges.
     pub fn dot(&self) -> String {
-        let quote = |s: &str| s.replace('\\', "\\\\").replace('"', "\\\"");
+        let quote = |s: &str| printable(s).replace('\\', "\\\\").replace('"', "\\\"");
         let mut lines = vec![format!("digraph \"{}\" {{", quote(&self.name)), "  node [shape=box];".to_string()];
         for (i, block) in self.blocks.iter().enumerate() {
             lines.push(format!("  n{i} [label=\"{}\\n{}\"];", quote(&block.name), quote(&block.class)));

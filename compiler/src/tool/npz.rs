@@ -97,6 +97,9 @@ impl Npz {
         if archive.len() > MOST_ARRAYS {
             return Err(wrong("", format!("{} arrays, more than {MOST_ARRAYS}", archive.len())));
         }
+        if archive.has_duplicate_names() {
+            return Err(wrong("", "two of its arrays have one name, and one of them would be ignored".to_string()));
+        }
         let mut arrays = Vec::new();
         for entry in 0..archive.len() {
             let raw = archive.by_index_raw(entry).map_err(|e| wrong("", zip_text(e)))?;

@@ -3,11 +3,13 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
+use bakelite::names::printable_lines;
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// Writes to standard error, if anybody reads it: a closed pipe or a full disk behind it never ends the work.
+/// Writes to standard error, if anybody reads it: a closed pipe or a full disk behind it never ends the work. Names
+/// in the text cannot turn the direction of writing.
 pub fn say(text: &str) {
-    let _ = io::stderr().write_all(text.as_bytes());
+    let _ = io::stderr().write_all(printable_lines(text).as_bytes());
 }
 
 /// Whether anything is shown.

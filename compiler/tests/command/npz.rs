@@ -25,6 +25,26 @@ fn read(folder: &Folder, name: &str) -> Result<usize, Diagnostics> {
 }
 
 #[test]
+fn two_arrays_of_one_name_are_an_error() {
+    let folder = Folder::new();
+    let values = numbers(4, 1).into();
+    write(&folder.path("two.npz"), &[("x1", vec![4], &values), ("x2", vec![4], &values)]).unwrap();
+    let bytes = fs::read(folder.path("two.npz")).unwrap();
+    let renamed: Vec<u8> = String::from_utf8(bytes.iter().map(|b| b & 0x7f).collect())
+        .unwrap()
+        .match_indices("x2.npy")
+        .map(|(at, _)| at)
+        .fold(bytes.clone(), |mut bytes, at| {
+            bytes[at + 1] = b'1';
+            bytes
+        });
+    fs::write(folder.path("one.npz"), &renamed).unwrap();
+    assert!(read(&folder, "two.npz").is_ok());
+    let error = read(&folder, "one.npz").unwrap_err().to_string();
+    assert!(error.contains("two of its arrays have one name"), "{error}");
+}
+
+#[test]
 fn mutated_files_are_errors_or_arrays() {
     let folder = Folder::new();
     let values = numbers(60, 1).into();

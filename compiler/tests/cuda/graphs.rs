@@ -105,6 +105,7 @@ impl Build {
             ty: ty.clone(),
             kind: StorageKind::Param,
             trainable: true,
+            first: None,
             site: Site::path(name),
         });
         (id, self.graph.push(Op::Storage { id, ty }, &[]))

@@ -114,27 +114,69 @@ macro_rules! values {
                 }
             }
 
-            impl<'a, const N: usize> From<&'a [[$ty; N]]> for Values<'a> {
-                fn from(values: &'a [[$ty; N]]) -> Self {
-                    Values::$dtype(Cow::Borrowed(values.as_flattened()))
-                }
-            }
-
-            impl<'a, const N: usize> From<&'a Vec<[$ty; N]>> for Values<'a> {
-                fn from(values: &'a Vec<[$ty; N]>) -> Self {
-                    Values::$dtype(Cow::Borrowed(values.as_flattened()))
-                }
-            }
-
             impl From<Vec<$ty>> for Values<'_> {
                 fn from(values: Vec<$ty>) -> Self {
                     Values::$dtype(Cow::Owned(values))
                 }
             }
 
-            impl<const N: usize> From<Vec<[$ty; N]>> for Values<'_> {
-                fn from(values: Vec<[$ty; N]>) -> Self {
-                    Values::$dtype(Cow::Owned(values.into_flattened()))
+            impl<'a> From<&'a [$ty]> for Rows<'a> {
+                fn from(values: &'a [$ty]) -> Self {
+                    Rows::flat(values)
+                }
+            }
+
+            impl<'a> From<&'a Vec<$ty>> for Rows<'a> {
+                fn from(values: &'a Vec<$ty>) -> Self {
+                    Rows::flat(values)
+                }
+            }
+
+            impl<'a, const N: usize> From<&'a [$ty; N]> for Rows<'a> {
+                fn from(values: &'a [$ty; N]) -> Self {
+                    Rows::flat(values)
+                }
+            }
+
+            impl From<Vec<$ty>> for Rows<'_> {
+                fn from(values: Vec<$ty>) -> Self {
+                    Rows::flat(values)
+                }
+            }
+
+            impl<'a, const N: usize> From<&'a [[$ty; N]]> for Rows<'a> {
+                fn from(rows: &'a [[$ty; N]]) -> Self {
+                    Rows::shaped(&[rows.len(), N], rows.as_flattened())
+                }
+            }
+
+            impl<'a, const N: usize, const M: usize> From<&'a [[$ty; N]; M]> for Rows<'a> {
+                fn from(rows: &'a [[$ty; N]; M]) -> Self {
+                    Rows::shaped(&[M, N], rows.as_flattened())
+                }
+            }
+
+            impl<'a, const N: usize> From<&'a Vec<[$ty; N]>> for Rows<'a> {
+                fn from(rows: &'a Vec<[$ty; N]>) -> Self {
+                    Rows::shaped(&[rows.len(), N], rows.as_flattened())
+                }
+            }
+
+            impl<const N: usize> From<Vec<[$ty; N]>> for Rows<'_> {
+                fn from(rows: Vec<[$ty; N]>) -> Self {
+                    Rows::shaped(&[rows.len(), N], rows.into_flattened())
+                }
+            }
+
+            impl<'a, const N: usize, const M: usize> From<&'a [[[$ty; N]; M]]> for Rows<'a> {
+                fn from(rows: &'a [[[$ty; N]; M]]) -> Self {
+                    Rows::shaped(&[rows.len(), M, N], rows.as_flattened().as_flattened())
+                }
+            }
+
+            impl<'a, const N: usize, const M: usize> From<&'a Vec<[[$ty; N]; M]>> for Rows<'a> {
+                fn from(rows: &'a Vec<[[$ty; N]; M]>) -> Self {
+                    Rows::shaped(&[rows.len(), M, N], rows.as_flattened().as_flattened())
                 }
             }
         )+
@@ -142,6 +184,66 @@ macro_rules! values {
 }
 
 values!(F32(f32), F64(f64), I32(i32), U32(u32), U8(u8), Bool(bool));
+
+/// A column of data: rows one after the other, and where it is known the shape of all of them.
+///
+/// A flat slice says nothing about rows: as many elements as an input has in one are one. Arrays of arrays, and
+/// [`Rows::shaped`], do, and have to agree with the input.
+#[derive(Clone, Debug)]
+pub struct Rows<'a> {
+    values: Values<'a>,
+    /// The number of rows, then the extents of one.
+    shape: Option<Vec<usize>>,
+}
+
+impl<'a> Rows<'a> {
+    /// Elements of any shape.
+    pub fn flat(values: impl Into<Values<'a>>) -> Rows<'a> {
+        Rows { values: values.into(), shape: None }
+    }
+
+    /// The elements of a row-major array of this shape, the number of rows first: as an `ndarray` has them, or a file.
+    ///
+    /// ```
+    /// use bakelite::{Data, Rows};
+    /// let images = vec![0.0f32; 10 * 28 * 28];
+    /// let data = Data::new().input("image", Rows::shaped(&[10, 28, 28, 1], &images));
+    /// ```
+    pub fn shaped(shape: &[usize], values: impl Into<Values<'a>>) -> Rows<'a> {
+        Rows { values: values.into(), shape: Some(shape.to_vec()) }
+    }
+
+    /// Fails where its shape is not that of its elements, or not that of rows of an input. A row may be flat, and an axis
+    /// of extent 1 at the end be there or not.
+    fn check(&self, port: &Port, what: &str) -> Result<(), Error> {
+        let Some(shape) = &self.shape else { return Ok(()) };
+        let elements = self.values.len();
+        if shape.iter().try_fold(1usize, |n, extent| n.checked_mul(*extent)) != Some(elements) {
+            return Err(Error::Data {
+                what: format!("{what} is given {elements} elements as an array of shape {shape:?}"),
+            });
+        }
+        let Some(row_len) = port.row_len() else { return Ok(()) };
+        let found = shape.get(1..).unwrap_or_default();
+        let wanted: Vec<usize> = port.shape[1..].iter().map(|extent| extent.scale).collect();
+        let trimmed = |item: &[usize]| item.strip_suffix(&[1]).unwrap_or(item).to_vec();
+        if trimmed(found) == trimmed(&wanted) || found == [row_len] {
+            return Ok(());
+        }
+        let fix = match found.iter().product::<usize>() == row_len {
+            true => "reshape it, if its elements are in this order",
+            false => "give arrays of whole rows, or one flat slice of all elements if they are in this order",
+        };
+        let wanted = port.shape_text();
+        Err(Error::Data { what: format!("{what} is {wanted}, the rows of the data are {found:?}: {fix}") })
+    }
+}
+
+impl<'a> From<Values<'a>> for Rows<'a> {
+    fn from(values: Values<'a>) -> Rows<'a> {
+        Rows::flat(values)
+    }
+}
 
 /// What an element is as a number.
 trait Number {
@@ -245,18 +347,18 @@ struct Source<'a> {
     /// `None` feeds the first input, or target, that is not fed by name, and all sample weights.
     name: Option<String>,
     role: Role,
-    values: Values<'a>,
-    /// For an input that is made of text; it has no values then.
+    rows: Rows<'a>,
+    /// For an input that is made of text; it has no rows then.
     #[cfg(feature = "text")]
     texts: Vec<&'a str>,
 }
 
 impl<'a> Source<'a> {
-    fn new(name: Option<String>, role: Role, values: Values<'a>) -> Source<'a> {
+    fn new(name: Option<String>, role: Role, rows: Rows<'a>) -> Source<'a> {
         Source {
             name,
             role,
-            values,
+            rows,
             #[cfg(feature = "text")]
             texts: Vec::new(),
         }
@@ -266,7 +368,8 @@ impl<'a> Source<'a> {
 /// How much each class counts: the class and its weight. Others count once.
 pub(super) type ClassWeights = [(i32, f32)];
 
-/// Inputs, targets and sample weights, each a flat array of rows. How long a row is, the model knows.
+/// Inputs, targets and sample weights, each a column of [`Rows`]: a flat slice, rows as arrays, or an array with its shape.
+/// How long a row is, the model knows.
 ///
 /// ```
 /// use bakelite::Data;
@@ -287,45 +390,41 @@ impl<'a> Data<'a> {
     }
 
     /// For a model with one input: without names, and without a target.
-    pub fn inputs(input: impl Into<Values<'a>>) -> Data<'a> {
+    pub fn inputs(input: impl Into<Rows<'a>>) -> Data<'a> {
         Data { sources: vec![Source::new(None, Role::Input, input.into())] }
     }
 
     /// For a model with one input and one target, without names.
-    pub fn pair(input: impl Into<Values<'a>>, target: impl Into<Values<'a>>) -> Data<'a> {
+    pub fn pair(input: impl Into<Rows<'a>>, target: impl Into<Rows<'a>>) -> Data<'a> {
         let mut data = Data::inputs(input);
         data.sources.push(Source::new(None, Role::Target, target.into()));
         data
     }
 
     /// For a model with one input and one target: without names, with weights for every output that takes them.
-    pub fn weighted(
-        input: impl Into<Values<'a>>,
-        target: impl Into<Values<'a>>,
-        weight: impl Into<Values<'a>>,
-    ) -> Data<'a> {
+    pub fn weighted(input: impl Into<Rows<'a>>, target: impl Into<Rows<'a>>, weight: impl Into<Rows<'a>>) -> Data<'a> {
         let mut data = Data::pair(input, target);
         data.sources.push(Source::new(None, Role::Weight, weight.into()));
         data
     }
 
     /// Adds the rows of an input.
-    pub fn input(self, name: impl Into<String>, values: impl Into<Values<'a>>) -> Data<'a> {
+    pub fn input(self, name: impl Into<String>, values: impl Into<Rows<'a>>) -> Data<'a> {
         self.push(name, Role::Input, values)
     }
 
     /// Adds the rows of a target, which is named as the output that it is for.
-    pub fn target(self, name: impl Into<String>, values: impl Into<Values<'a>>) -> Data<'a> {
+    pub fn target(self, name: impl Into<String>, values: impl Into<Rows<'a>>) -> Data<'a> {
         self.push(name, Role::Target, values)
     }
 
     /// Adds the weights of samples, which are named as the output that they are for. The model takes them where it was
     /// described with `sample_weight`.
-    pub fn weight(self, name: impl Into<String>, values: impl Into<Values<'a>>) -> Data<'a> {
+    pub fn weight(self, name: impl Into<String>, values: impl Into<Rows<'a>>) -> Data<'a> {
         self.push(name, Role::Weight, values)
     }
 
-    fn push(mut self, name: impl Into<String>, role: Role, values: impl Into<Values<'a>>) -> Data<'a> {
+    fn push(mut self, name: impl Into<String>, role: Role, values: impl Into<Rows<'a>>) -> Data<'a> {
         self.sources.push(Source::new(Some(name.into()), role, values.into()));
         self
     }
@@ -333,9 +432,9 @@ impl<'a> Data<'a> {
     /// Adds the rows of an input that the model makes of text.
     #[cfg(feature = "text")]
     pub fn text<S: AsRef<str>>(mut self, name: impl Into<String>, texts: &'a [S]) -> Data<'a> {
-        let values = Values::I32(Cow::Borrowed(&[]));
+        let rows = Rows::flat(Values::I32(Cow::Borrowed(&[])));
         let texts = texts.iter().map(AsRef::as_ref).collect();
-        self.sources.push(Source { texts, ..Source::new(Some(name.into()), Role::Input, values) });
+        self.sources.push(Source { texts, ..Source::new(Some(name.into()), Role::Input, rows) });
         self
     }
 
@@ -348,7 +447,7 @@ impl<'a> Data<'a> {
         let mut data = self.clone();
         for source in data.sources.iter_mut().filter(|source| !source.texts.is_empty()) {
             let name = source.name.as_deref().unwrap_or_default();
-            source.values = match model.encode(name, &source.texts)? {
+            source.rows = match model.encode(name, &source.texts)? {
                 crate::text::Encoded::Ints(ints) => ints.into(),
                 crate::text::Encoded::Floats(floats) => floats.into(),
             };
@@ -372,12 +471,12 @@ impl<'a> Data<'a> {
     ) -> Result<Bound<'d>, Error> {
         let ports = &entry.inputs;
         let fail = |what: String| Err(Error::Data { what });
-        let mut fed: Vec<Option<&Values<'_>>> = vec![None; ports.len()];
+        let mut fed: Vec<Option<&Rows<'_>>> = vec![None; ports.len()];
         let training = roles.iter().any(|r| *r != Role::Input);
         for role in Role::ALL.into_iter().filter(|role| training || *role == Role::Input) {
             let places: Vec<usize> = (0..ports.len()).filter(|i| roles[*i] == role).collect();
             let kind = role.name();
-            for Source { name, values, .. } in self.sources.iter().filter(|s| s.role == role) {
+            for Source { name, rows, .. } in self.sources.iter().filter(|s| s.role == role) {
                 let Some(name) = name else {
                     let free = places.iter().filter(|i| fed[**i].is_none());
                     let taken = if role == Role::Weight { usize::MAX } else { 1 };
@@ -387,7 +486,7 @@ impl<'a> Data<'a> {
                         ([], _) => {
                             return fail(format!("the data has more than the {} {kind}s of the model", places.len()));
                         }
-                        _ => free.into_iter().for_each(|i| fed[i] = Some(values)),
+                        _ => free.into_iter().for_each(|i| fed[i] = Some(rows)),
                     }
                     continue;
                 };
@@ -396,7 +495,7 @@ impl<'a> Data<'a> {
                     Some(&i) if fed[i].is_some() => {
                         return fail(format!("the data has two columns for {kind} `{name}`"));
                     }
-                    Some(&i) => fed[i] = Some(values),
+                    Some(&i) => fed[i] = Some(rows),
                     None if role == Role::Weight && places.is_empty() => return fail(no_weights(entry)),
                     None => {
                         let known = Error::names(places.iter().map(|i| role.whose(&ports[*i])));
@@ -406,10 +505,14 @@ impl<'a> Data<'a> {
             }
         }
         let mut columns: Vec<Option<Column<'d>>> = Vec::with_capacity(ports.len());
-        for ((port, values), role) in ports.iter().zip(fed).zip(roles) {
+        for ((port, rows), role) in ports.iter().zip(fed).zip(roles) {
             let what = format!("{} `{}`", role.name(), role.whose(port));
-            columns.push(match (values, role) {
-                (Some(values), _) => Some(Column::new(port, Cow::Borrowed(values), what)?),
+            columns.push(match (rows, role) {
+                (Some(rows), _) => {
+                    let column = Column::new(port, Cow::Borrowed(&rows.values), what)?;
+                    rows.check(port, &column.what)?;
+                    Some(column)
+                }
                 (None, Role::Weight) => None,
                 (None, _) => return fail(format!("the data lacks {what}, {}{}", port.dtype, port.shape_text())),
             });
@@ -543,18 +646,18 @@ pub(super) struct Bound<'d> {
 
 /// The rows of one batch.
 #[derive(Clone)]
-pub(super) enum Rows<'r> {
+pub(super) enum Chosen<'r> {
     /// Neighbours: no copy is made.
     Range(Range<usize>),
     /// Any rows, copied into the buffers.
     Listed(&'r [usize]),
 }
 
-impl Rows<'_> {
+impl Chosen<'_> {
     pub fn len(&self) -> usize {
         match self {
-            Rows::Range(range) => range.len(),
-            Rows::Listed(rows) => rows.len(),
+            Chosen::Range(range) => range.len(),
+            Chosen::Listed(rows) => rows.len(),
         }
     }
 }
@@ -569,16 +672,20 @@ impl Bound<'_> {
     }
 
     /// The inputs of a call on these rows, in the entry point's order.
-    pub fn inputs<'b>(&'b self, rows: Rows<'_>, buffers: &'b mut Buffers) -> impl ExactSizeIterator<Item = Input<'b>> {
-        if let Rows::Listed(rows) = rows {
+    pub fn inputs<'b>(
+        &'b self,
+        rows: Chosen<'_>,
+        buffers: &'b mut Buffers,
+    ) -> impl ExactSizeIterator<Item = Input<'b>> {
+        if let Chosen::Listed(rows) = rows {
             for (column, buffer) in self.columns.iter().zip(&mut buffers.0) {
                 buffer.gather(&column.values, rows, column.row_len);
             }
         }
         self.columns.iter().zip(&buffers.0).map(move |(column, buffer)| match &rows {
             _ if column.row_len == 0 => column.values.as_input(),
-            Rows::Range(range) => column.values.slice(range.start * column.row_len..range.end * column.row_len),
-            Rows::Listed(_) => buffer.as_input(),
+            Chosen::Range(range) => column.values.slice(range.start * column.row_len..range.end * column.row_len),
+            Chosen::Listed(_) => buffer.as_input(),
         })
     }
 }

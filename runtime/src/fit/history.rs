@@ -3,6 +3,8 @@
 use std::fmt;
 use std::ops::Index;
 
+use crate::names::printable;
+
 /// Values by name in a fixed order: `loss`, then the metrics, then the same of the validation data as `val_loss`, ...
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Logs {
@@ -49,7 +51,7 @@ impl fmt::Display for Logs {
             let separator = if i > 0 { "  " } else { "" };
             let digits =
                 if value.abs() >= 1e-3 || *value == 0.0 { format!("{value:.4}") } else { format!("{value:.2e}") };
-            write!(f, "{separator}{name} {digits}")?;
+            write!(f, "{separator}{} {digits}", printable(name))?;
         }
         Ok(())
     }

@@ -19,7 +19,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 pub use callback::{Callback, CallbackResult, Moment};
-pub use data::{Data, Values};
+pub use data::{Data, Rows, Values};
 pub use history::{History, Logs};
 pub use lbfgs::{Lbfgs, Minimum};
 pub use shuffle::shuffle;
@@ -28,7 +28,7 @@ use crate::dtype::Element;
 use crate::error::Error;
 use crate::model::Model;
 use callback::Callbacks;
-use data::{Role, Rows};
+use data::{Chosen, Role};
 use progress::{Progress, Show};
 use step::{Step, batches};
 
@@ -238,8 +238,8 @@ impl Model {
             for (i, chunk) in order.chunks(batch).enumerate() {
                 hook!(on_train_batch_begin, epoch, i);
                 let rows = match seed {
-                    Some(_) => Rows::Listed(chunk),
-                    None => Rows::Range(chunk[0]..chunk[0] + chunk.len()),
+                    Some(_) => Chosen::Listed(chunk),
+                    None => Chosen::Range(chunk[0]..chunk[0] + chunk.len()),
                 };
                 train.run(self, rows)?;
                 if !callbacks.0.is_empty() {
@@ -262,7 +262,7 @@ impl Model {
             if let Some((step, rows)) = &mut validate {
                 step.reset(self)?;
                 for rows in batches(rows.clone(), batch) {
-                    step.run(self, Rows::Range(rows))?;
+                    step.run(self, Chosen::Range(rows))?;
                     if interrupted() {
                         return Ok(history.interrupt());
                     }
@@ -321,7 +321,7 @@ impl Model {
             .collect::<Result<Vec<_>, Error>>()?;
         let mut buffers = bound.buffers(0);
         for rows in batches(0..bound.rows, batch) {
-            let inputs = bound.inputs(Rows::Range(rows.clone()), &mut buffers);
+            let inputs = bound.inputs(Chosen::Range(rows.clone()), &mut buffers);
             let results = outputs.iter_mut().map(|(part, values)| match part {
                 Part::Rows(len) => values.slice_mut(rows.start * *len..rows.end * *len),
                 Part::Batch(len) => values.slice_mut(rows.start / batch * *len..(rows.start / batch + 1) * *len),

@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use super::data::{Bound, Buffers, ClassWeights, Data, Role, Rows};
+use super::data::{Bound, Buffers, Chosen, ClassWeights, Data, Role};
 use super::history::Logs;
 use crate::dtype::{DType, Output};
 use crate::error::Error;
@@ -67,7 +67,7 @@ impl<'d> Step<'d> {
     }
 
     /// Runs one batch.
-    pub fn run(&mut self, model: &mut Model, rows: Rows<'_>) -> Result<(), Error> {
+    pub fn run(&mut self, model: &mut Model, rows: Chosen<'_>) -> Result<(), Error> {
         let batch = rows.len();
         let inputs = self.data.inputs(rows, &mut self.buffers);
         model.call_each(self.id, inputs, self.scores.chunks_exact_mut(1).map(Output::new), batch)?;
@@ -81,7 +81,7 @@ impl<'d> Step<'d> {
     /// New means over a range of rows, in batches of at most `batch`.
     pub fn run_all(&mut self, model: &mut Model, rows: Range<usize>, batch: usize) -> Result<(), Error> {
         self.reset(model)?;
-        batches(rows, batch).try_for_each(|rows| self.run(model, Rows::Range(rows)))
+        batches(rows, batch).try_for_each(|rows| self.run(model, Chosen::Range(rows)))
     }
 
     /// Writes the means and metrics by name.

@@ -48,10 +48,10 @@ pub fn descriptor() -> Descriptor {
         entry("predict", vec![x()], vec![y()], predict, 8),
         entry("train_step", vec![x(), target()], scalars(), train_step, 1),
         entry("evaluate_step", vec![x(), target()], scalars(), evaluate_step, 1),
-        entry("halve", vec![x()], vec![port("half", 0, &[(1, 1), (INPUTS, 0)])], halve, 1),
         entry("phases", vec![], vec![port("total", 3, &[])], phases, 1),
         entry("nothing", vec![], vec![], nothing, usize::MAX),
         entry("nothing_parallel", vec![], vec![], nothing, 1),
+        entry("halve", vec![x()], vec![port("half", 0, &[(1, 1), (INPUTS, 0)])], halve, 1),
     ];
     Descriptor {
         magic: MAGIC,
@@ -115,6 +115,9 @@ pub fn cell(name: &str, dtype: u32, kind: CellKind, shape: &[usize], offset: usi
         panel: panel as u32,
         shape: table(shape.to_vec()),
         offset,
+        first: if name == bakelite::LEARNING_RATE { 0.1f32.to_bits().into() } else { 0 },
+        begins: (kind != CellKind::Param && dtype != 5) as u32,
+        reserved: 0,
         bytes: shape.iter().product::<usize>() * bakelite::abi::DTYPE_SIZES[dtype as usize % 6],
     }
 }
@@ -129,6 +132,16 @@ pub fn entry(name: &str, inputs: Vec<Port>, outputs: Vec<Port>, code: EntryFn, f
         name: text(name),
         inputs: table(inputs),
         outputs: table(outputs),
+        reads: table(match name {
+            "predict" | "evaluate_step" => vec![0, 1],
+            "train_step" => vec![0, 1, 2, 4],
+            _ => vec![],
+        }),
+        writes: table(match name {
+            "init" => vec![0, 1, 2, 3, 4],
+            "train_step" => vec![0, 1, 2],
+            _ => vec![],
+        }),
         code: [Some(code); 4],
         parallel_batch: [from; SHARES],
         flops_row: 0,

@@ -11,6 +11,7 @@ use crate::schedule::program::{
     Acc, Access, Affine, AxisId, BufferId, Expr, ExprId, Indirect, Kernel, Place, Program, StorageLayout, StoreMode,
     TypedExpr,
 };
+use bakelite::names::printable;
 
 /// The text of a kernel and how to launch it.
 pub fn print(program: &Program, kernel: &Kernel, storage: &StorageLayout) -> (String, Launch) {
@@ -140,7 +141,7 @@ impl Printer<'_> {
         let parameters: Vec<String> = launch.args.iter().map(|a| self.parameter(*a)).collect();
         if !self.kernel.sites.is_empty() {
             let sites: Vec<String> = self.kernel.sites.iter().map(|s| s.to_string()).collect();
-            self.line(format!("// {}", sites.join(" + ").replace(['\n', '\r', '\\'], " ")));
+            self.line(format!("// {}", printable(&sites.join(" + ")).replace('\\', " ")));
         }
         let threads = launch.block();
         self.open(format!(

@@ -19,6 +19,7 @@ use std::fmt::Write;
 use crate::ir::{Dim, TensorType};
 use crate::schedule::Verified;
 use crate::schedule::program::{BufferId, Event, Loop, Place, Program, StorageLayout, events, sequence};
+use bakelite::names::printable;
 
 pub use bakelite_kernels::cuda::PRELUDE;
 pub use mapping::Mapping;
@@ -186,7 +187,7 @@ fn launch_table(entry: &CudaEntry) -> String {
     }
     let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
     let widths = [width(0), width(1), width(2), width(3)];
-    let mut text = format!("\n// entry {}: arena {} bytes\n", entry.name, entry.arena_bytes);
+    let mut text = format!("\n// entry {}: arena {} bytes\n", printable(&entry.name), entry.arena_bytes);
     let line = |row: &[String; 5]| {
         let cells: Vec<String> = row[..4].iter().zip(widths).map(|(cell, w)| format!("{cell:<w$}")).collect();
         format!("//   {}  {}\n", cells.join("  "), row[4])

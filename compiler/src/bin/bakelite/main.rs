@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use bakelite::names::printable_lines;
 use bakelite_compiler::diag::{Code, Diagnostics, Problem};
 use bakelite_compiler::ir::SourceLine;
 use bakelite_compiler::tool::bench::{self, Bench};
@@ -54,7 +55,7 @@ fn main() -> ExitCode {
 /// Does what a command asks for; the text is for standard output, and the exit code for what is done and yet no success.
 fn run(command: Command, progress: Progress, code: &mut u8) -> Result<String, Diagnostics> {
     match command {
-        Command::Summary { model } => Ok(summary::summary(&model.path, &model.shapes())?.to_string()),
+        Command::Summary { model } => Ok(plain(summary::summary(&model.path, &model.shapes())?)),
         Command::Plot { model, output } => {
             let source = Source::open(&model.path)?;
             let diagram = source.diagram(&source.describe(&model.shapes(), None, Purpose::Predict)?);
@@ -124,7 +125,7 @@ fn run(command: Command, progress: Progress, code: &mut u8) -> Result<String, Di
                 say(&table);
                 return Ok(format!("{}\n", print::json(&measured)));
             }
-            Ok(format!("{}{table}", print::measured(&measured)))
+            Ok(plain(format!("{}{table}", print::measured(&measured))))
         }
         Command::Compile { model, output, name, max_batch, entry, target_cpu, target, verify, seed, weights } => {
             let (shapes, entries) = (model.shapes(), entry);
@@ -138,11 +139,12 @@ fn run(command: Command, progress: Progress, code: &mut u8) -> Result<String, Di
         Command::Inspect { model, stage, entry, level } => {
             let _stage = progress.stage("compiling");
             inspect::inspect(&model.path, &model.shapes(), stage.into(), entry.as_deref(), level.as_deref(), progress)
+                .map(plain)
         }
         Command::Report { model, json } => {
             let _stage = progress.stage("compiling");
             let report = inspect::report(&model.path, &model.shapes(), progress)?;
-            Ok(if json { format!("{}\n", print::json(&report)) } else { report.to_string() })
+            Ok(if json { format!("{}\n", print::json(&report)) } else { plain(report) })
         }
         Command::Completions { shell } => {
             let mut text = Vec::new();
@@ -151,6 +153,11 @@ fn run(command: Command, progress: Progress, code: &mut u8) -> Result<String, Di
         }
         Command::Man { command } => man(command.as_deref()),
     }
+}
+
+/// A text for people, in which no name turns the direction of writing.
+fn plain(text: impl ToString) -> String {
+    printable_lines(&text.to_string()).into_owned()
 }
 
 /// The man page of the command, or of one of its commands.

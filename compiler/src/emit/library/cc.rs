@@ -1,9 +1,10 @@
 //! Calling the C compiler of a target.
 
 use std::env;
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use target_lexicon::{Architecture, Triple};
 
@@ -51,36 +52,28 @@ impl Compiler {
         Err(CcError::Missing { target: target.to_string(), tried: candidates.join(", ") })
     }
 
-    /// One relocatable object of the C source `NAME.c` in a folder and of other objects, in which only the symbols
-    /// `exported` are visible. So libraries of several models, and of several versions, go into one program.
-    pub fn object(
-        &self,
-        folder: &Path,
-        name: &str,
-        objects: &[&[u8]],
-        exported: &[String],
-    ) -> Result<Vec<u8>, CcError> {
-        let work = folder.join(format!(".{name}.{}", std::process::id()));
-        let io = |path: &Path, e: std::io::Error| CcError::Io { path: path.to_path_buf(), reason: e.to_string() };
-        fs::create_dir_all(&work).map_err(|e| io(&work, e))?;
-        let result = (|| {
-            self.run(folder, &self.flags, &[&format!("{name}.c"), "-o", &path_text(&work.join("source.o"))])?;
-            let mut parts = vec!["source.o".to_string()];
-            for (i, object) in objects.iter().enumerate() {
-                parts.push(format!("part{i}.o"));
-                let path = work.join(&parts[i + 1]);
-                fs::write(&path, object).map_err(|e| io(&path, e))?;
-            }
-            let mut arguments = vec!["-o", "all.o"];
-            arguments.extend(parts.iter().map(String::as_str));
-            self.run(&work, LINK, &arguments)?;
-            self.localize(&work, exported)?;
-            let path = work.join("library.o");
-            fs::read(&path).map_err(|e| io(&path, e))
-        })();
-        // Whatever happened, the first error is the one to report.
-        let _ = fs::remove_dir_all(&work);
-        result
+    /// One relocatable object of C sources, by name the last of which is compiled and may include the others, and of
+    /// other objects, in which only the symbols `exported` are visible. So libraries of several models, and of several
+    /// versions, go into one program.
+    pub fn object(&self, sources: &[(&str, &str)], objects: &[&[u8]], exported: &[String]) -> Result<Vec<u8>, CcError> {
+        let work = Work::new()?;
+        for (name, text) in sources {
+            work.write(name, text.as_bytes())?;
+        }
+        if let Some((name, _)) = sources.last() {
+            self.run(&work.folder, &self.flags, &[name, "-o", "source.o"])?;
+        }
+        let mut parts = vec!["source.o".to_string()];
+        for (i, object) in objects.iter().enumerate() {
+            parts.push(format!("part{i}.o"));
+            work.write(&parts[i + 1], object)?;
+        }
+        let mut arguments = vec!["-o", "all.o"];
+        arguments.extend(parts.iter().map(String::as_str));
+        self.run(&work.folder, LINK, &arguments)?;
+        self.localize(&work.folder, exported)?;
+        let path = work.folder.join("library.o");
+        fs::read(&path).map_err(|e| io(&path, e))
     }
 
     /// `all.o` to `library.o`, with local symbols but for some.
@@ -110,8 +103,66 @@ fn run(name: &str, command: &mut Command) -> Result<Vec<u8>, CcError> {
     Err(CcError::Failed { command: name.to_string(), message: String::from_utf8_lossy(&stderr).into_owned() })
 }
 
-fn path_text(path: &Path) -> String {
-    std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf()).display().to_string()
+fn io(path: &Path, e: std::io::Error) -> CcError {
+    CcError::Io { path: path.to_path_buf(), reason: e.to_string() }
+}
+
+/// A folder for the compiler's files, among the system's temporary ones, removed when dropped.
+struct Work {
+    folder: PathBuf,
+    /// Held as long as the folder is in use.
+    _lock: File,
+}
+
+/// How the names of such folders begin, and the file in them that is locked.
+const WORK: &str = "bakelite-cc-";
+const LOCK: &str = "lock";
+
+impl Work {
+    fn new() -> Result<Work, CcError> {
+        static COUNTER: AtomicUsize = AtomicUsize::new(0);
+        let place = env::temp_dir();
+        remove_stale(&place);
+        loop {
+            let count = COUNTER.fetch_add(1, Ordering::Relaxed);
+            let folder = place.join(format!("{WORK}{}-{count}", std::process::id()));
+            match fs::create_dir(&folder) {
+                Ok(()) => {}
+                Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => continue,
+                Err(e) => return Err(io(&folder, e)),
+            }
+            let lock = File::create(folder.join(LOCK)).map_err(|e| io(&folder, e))?;
+            // A file system without locks keeps stale folders, and works otherwise.
+            let _ = lock.lock();
+            // Another process may have taken it for a stale one before it was locked.
+            if folder.join(LOCK).exists() {
+                return Ok(Work { folder, _lock: lock });
+            }
+        }
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) -> Result<(), CcError> {
+        let path = self.folder.join(name);
+        fs::write(&path, bytes).map_err(|e| io(&path, e))
+    }
+}
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        // Whatever happened, the first error is the one to report.
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// Removes the folders of processes that were killed: nobody holds their locks.
+fn remove_stale(place: &Path) {
+    for entry in fs::read_dir(place).into_iter().flatten().flatten() {
+        let ours = entry.file_name().to_string_lossy().starts_with(WORK);
+        let free = || File::open(entry.path().join(LOCK)).is_ok_and(|lock| lock.try_lock().is_ok());
+        if ours && entry.file_type().is_ok_and(|kind| kind.is_dir()) && free() {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
 }
 
 /// Commands to try.

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use bakelite::abi::ALIGN;
+use bakelite::names::printable;
 
 use super::super::bindings::Interface;
 use super::super::names::{Scope, screaming, snake};
@@ -13,10 +14,13 @@ use crate::ir::DType;
 
 const TEMPLATE: &str = include_str!("c/header.h");
 
-/// The header of a model for a target; `levels` are the instruction sets that it has code for.
-pub fn header(interface: &Interface, target: &str, levels: &[&str]) -> String {
+/// The header of a model for a target; `levels` are the instruction sets that it has code for, and `hash` is what it has in
+/// common with no other library.
+pub fn header(interface: &Interface, target: &str, levels: &[&str], hash: &str) -> String {
     let mut text = introduction(interface, target);
     text += &named(TEMPLATE, interface)
+        .replace("@guard@", &format!("BAKELITE_{}_H", screaming(&interface.name)))
+        .replace("@hash@", hash)
         .replace("@constants@", &constants(interface))
         .replace("@errors@", &errors(interface))
         .replace("@levels@", &levels.join(", "))
@@ -56,7 +60,12 @@ fn constants(interface: &Interface) -> String {
         ("The most rows of a call.", "MAX_BATCH", interface.max_batch),
         ("The most threads of a handle.", "MAX_THREADS", MAX_THREADS),
         ("Alignment in bytes of storage, arena and scratch.", "ALIGN", ALIGN),
-        ("Bytes of all parameters and state.", "STORAGE_BYTES", block(interface.storage_bytes)),
+        // A byte for each cell behind them: see `given` in `c/model.c`.
+        (
+            "Bytes of all parameters and state.",
+            "STORAGE_BYTES",
+            block(interface.storage_bytes + interface.cells.len().next_multiple_of(ALIGN)),
+        ),
         ("Bytes of the intermediate results of a call.", "ARENA_BYTES", block(interface.arena_bytes)),
     ];
     let mut text = String::new();
@@ -82,11 +91,11 @@ fn errors(interface: &Interface) -> String {
 }
 
 fn entries(interface: &Interface) -> String {
-    let (model, prefix) = (snake(&interface.name), screaming(&interface.name));
-    functions(interface).iter().map(|function| entry(function, &model, &prefix)).collect::<Vec<_>>().join("\n")
+    functions(interface).iter().map(|function| entry(function, interface)).collect::<Vec<_>>().join("\n")
 }
 
-fn entry(function: &Function<'_>, model: &str, prefix: &str) -> String {
+fn entry(function: &Function<'_>, interface: &Interface) -> String {
+    let (model, prefix) = (snake(&interface.name), screaming(&interface.name));
     let entry = function.entry;
     let effect = if entry.updates { "changes parameters or state" } else { "only reads parameters and state" };
     let mut text = format!("/* Entry point `{}`: {effect}.\n", comment(&entry.name));
@@ -118,10 +127,13 @@ fn entry(function: &Function<'_>, model: &str, prefix: &str) -> String {
     if entry.inputs.iter().any(|port| port.range.is_some()) {
         errors.push(format!("{prefix}_ERROR_INDEX, where an element is out of its range"));
     }
+    if !is_init(entry) && !interface.cells.is_empty() {
+        errors.push(format!("{prefix}_ERROR_NO_VALUE"));
+    }
     let last = errors.pop().unwrap_or_default();
     let errors: String = errors.into_iter().map(|error| format!(", {error}")).collect();
     let _ = writeln!(text, " * Returns {prefix}_OK{errors} or {last}. */");
-    let _ = writeln!(text, "{};", function.prototype(model));
+    let _ = writeln!(text, "{};", function.prototype(&model));
     text
 }
 
@@ -152,5 +164,5 @@ fn params(interface: &Interface) -> String {
 
 /// Text that cannot end the comment that it stands in.
 fn comment(text: &str) -> String {
-    text.replace("*/", "* /").replace("/*", "/ *").replace(|c: char| c.is_control(), " ")
+    printable(text).replace("*/", "* /").replace("/*", "/ *")
 }

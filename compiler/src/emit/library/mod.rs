@@ -21,6 +21,7 @@ pub use verify::{Parity, ParityElement, verify_header, verify_source, verify_sym
 
 use super::bindings::{EntryInterface, Interface, PortInterface};
 use super::names::{Scope, screaming, snake};
+use crate::diag::{Code, Problem};
 use crate::ir::DType;
 
 /// Bytes of a pool of threads and of each worker at the beginning of scratch memory: bounds of what C compilers make
@@ -53,6 +54,7 @@ const ERRORS: &[(&str, &str)] = &[
     ("ERROR_DTYPE", "a parameter in the file has another element type"),
     ("ERROR_SHAPE", "a parameter in the file has another shape"),
     ("ERROR_INDEX", "an element of an input is out of its range, such as an index of no row of a table"),
+    ("ERROR_NO_VALUE", "a parameter has no value yet: call init, load or param_set before"),
 ];
 
 /// Functions of every library, without the model's name: entry points by these names get another.
@@ -60,14 +62,6 @@ const ERRORS: &[(&str, &str)] = &[
 const FUNCTIONS: &[&str] = &[
     "open", "share", "close", "set_threads", "keep_subnormals", "level", "error_text", "param_name", "param_find", "param_dtype",
     "param_shape", "param_bytes", "param_get", "param_set", "save", "load", "fault", "t", "error", "dtype", "contents", "verify",
-];
-
-/// Words of C++ that are names in C and Rust.
-#[rustfmt::skip]
-const CPP_WORDS: &[&str] = &[
-    "alignas", "alignof", "and", "asm", "bitand", "bitor", "catch", "class", "compl", "concept", "constexpr", "decltype",
-    "delete", "explicit", "export", "friend", "mutable", "namespace", "new", "noexcept", "not", "nullptr", "operator",
-    "or", "private", "protected", "public", "requires", "template", "this", "throw", "typeid", "typename", "using", "xor",
 ];
 
 /// The text with its identifiers `model_...` and `MODEL_...` under the name of a model.
@@ -119,7 +113,7 @@ impl Function<'_> {
         &self.ports[self.entry.inputs.len()..]
     }
 
-    /// `int digits_predict(digits_t *model, size_t batch, const float *x, float *y)`
+    /// `int digits_predict(digits_t *model, size_t batch, const float *in_x, float *out_y)`
     /// on one line, or on several of at most 120 columns.
     fn prototype(&self, model: &str) -> String {
         let mut parameters = vec![format!("{model}_t *model")];
@@ -155,19 +149,18 @@ impl Function<'_> {
 fn functions(interface: &Interface) -> Vec<Function<'_>> {
     let mut names = Scope::with(FUNCTIONS);
     let model = snake(&interface.name);
-    let ident = |name: &str| {
-        let name = snake(name);
-        if CPP_WORDS.contains(&name.as_str()) { name + "_" } else { name }
-    };
+    // With a prefix, no parameter is a keyword of C or C++, or a macro of some header, whatever inputs are called.
+    let ident = |prefix: &str, port: &PortInterface| format!("{prefix}_{}", snake(&port.name).trim_end_matches('_'));
     let mut named = Vec::new();
     for entry in &interface.entries {
-        let mut idents = Scope::with(&["model", "batch", "inputs", "outputs", "words"]);
-        let ports = entry.inputs.iter().chain(&entry.outputs);
+        let mut idents = Scope::default();
+        let inputs = entry.inputs.iter().map(|port| (ident("in", port), port));
+        let ports = inputs.chain(entry.outputs.iter().map(|port| (ident("out", port), port)));
         named.push(Function {
             entry,
             // A name of several words is no keyword, whatever its last one.
             name: format!("{model}_{}", names.unique(snake(&entry.name)).trim_end_matches('_')),
-            ports: ports.map(|port| (idents.unique(ident(&port.name)), port)).collect(),
+            ports: ports.map(|(ident, port)| (idents.unique(ident), port)).collect(),
         });
     }
     named
@@ -182,10 +175,35 @@ fn port_type(port: &PortInterface) -> String {
 }
 
 /// The symbols of a library: its functions, and the descriptor for programs in Rust.
-pub fn symbols(interface: &Interface) -> Vec<String> {
+pub fn symbols(interface: &Interface, hash: &str) -> Vec<String> {
+    let model = snake(&interface.name);
     // `t` and what follows it are names of types.
-    let fixed =
-        FUNCTIONS.iter().take_while(|name| **name != "t").map(|name| format!("{}_{name}", snake(&interface.name)));
+    let fixed = FUNCTIONS.iter().take_while(|name| **name != "t").map(|name| format!("{model}_{name}"));
+    let opened = ["open", "share"].map(|name| format!("{model}_{name}_{hash}"));
     let entries = functions(interface).into_iter().map(|function| function.name);
-    fixed.chain(entries).chain([interface.symbol.clone()]).collect()
+    fixed.chain(opened).chain(entries).chain([interface.symbol.clone()]).collect()
+}
+
+/// What C has in a header under a name that a model's handle, functions or constants would have too.
+#[rustfmt::skip]
+const TAKEN: &[&str] = &[
+    // Types that end in `_t`.
+    "blkcnt", "blksize", "char16", "char32", "clock", "clockid", "cnd", "dev", "div", "double", "errno", "fenv", "fexcept",
+    "float", "fpos", "fsblkcnt", "fsfilcnt", "gid", "glob", "id", "imaxdiv", "ino", "int16", "int32", "int64", "int8", "intmax",
+    "intptr", "key", "ldiv", "lldiv", "locale", "max_align", "mbstate", "mode", "mqd", "mtx", "nlink", "off", "pid", "ptrdiff",
+    "pthread", "regex", "regmatch", "regoff", "rsize", "sig_atomic", "siginfo", "sigset", "size", "socklen", "ssize", "stack",
+    "suseconds", "thrd", "time", "timer", "tss", "uid", "uint16", "uint32", "uint64", "uint8", "uintmax", "uintptr", "useconds",
+    "wchar", "wctrans", "wctype", "wint",
+    // Functions such as `sem_open`, and macros such as `R_OK`.
+    "dbm", "f", "mq", "r", "sem", "shm", "w", "x",
+];
+
+/// Fails for the name of a model that C has taken.
+pub fn check_name(name: &str) -> Result<(), Problem> {
+    let stem = snake(name);
+    if !TAKEN.contains(&stem.as_str()) {
+        return Ok(());
+    }
+    Err(Problem::new(Code::Name, format!("`{name}` cannot name a library: C's headers have `{stem}_...` too"))
+        .help("give it a name of its own: `--name`, or `LibraryOptions::name`"))
 }

@@ -16,6 +16,37 @@ const MODEL: &str = include_str!("c/model.c");
 const WEIGHTS: &str = include_str!("c/weights.c");
 const STRIPS: &str = include_str!("c/strips.c");
 
+/// The functions whose names the header changes, under their plain names.
+const PLAIN: &str = "
+/* ---- For callers without the header ---- */
+
+static int open_checked(model_t *model, void *storage, void *arena, void *scratch, size_t threads)
+{
+    return model_open(model, storage, arena, scratch, threads);
+}
+
+static int share_checked(model_t *model, const model_t *other, void *arena, void *scratch, size_t threads)
+{
+    return model_share(model, other, arena, scratch, threads);
+}
+
+#undef model_open
+#undef model_share
+
+int model_open(model_t *model, void *storage, void *arena, void *scratch, size_t threads);
+int model_share(model_t *model, const model_t *other, void *arena, void *scratch, size_t threads);
+
+int model_open(model_t *model, void *storage, void *arena, void *scratch, size_t threads)
+{
+    return open_checked(model, storage, arena, scratch, threads);
+}
+
+int model_share(model_t *model, const model_t *other, void *arena, void *scratch, size_t threads)
+{
+    return share_checked(model, other, arena, scratch, threads);
+}
+";
+
 const INCLUDES: &str = "\
 #define _POSIX_C_SOURCE 200809L
 #define _FILE_OFFSET_BITS 64
@@ -71,7 +102,7 @@ pub fn source(interface: &Interface, header: &str, kernels: Kernels) -> String {
     for (index, function) in functions(interface).iter().enumerate() {
         let _ = write!(text, "\n{}\n{{\n{}}}\n", function.prototype(&model), body(function, index));
     }
-    text + &error_text(interface)
+    text + &error_text(interface) + &named(PLAIN, interface)
 }
 
 /// An array of C strings; C has no empty arrays.

@@ -133,6 +133,7 @@ impl Step<'_> {
                 gradient: (g.splat(gradient) != Some(0.0)).then_some(gradient),
             })
             .collect();
+        store.trained.extend(list.iter().filter(|p| p.gradient.is_some()).map(|p| p.id));
         if let Some(accumulation) = accumulation {
             self.accumulate(g, store, &mut list, accumulation);
         }

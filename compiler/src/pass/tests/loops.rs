@@ -10,6 +10,7 @@ fn optimized(graph: Graph, cells: &[&[usize]]) -> Module {
         ty: TensorType::new(DType::F32, Shape::fixed(dims)),
         kind: StorageKind::Param,
         trainable: true,
+        first: None,
         site: Site::default(),
     };
     let storage = cells.iter().enumerate().map(cell).collect();

@@ -7,6 +7,7 @@ use std::fmt::Write;
 use layout::{Kind, Label, Layout, Place, Route, label_width};
 
 use super::diagram::Diagram;
+use bakelite::names::printable;
 
 /// Sizes in pixels. Letters are those of a font of fixed width, in boxes and on wires.
 const LETTER: f64 = 7.3;
@@ -111,7 +112,7 @@ fn label(out: &mut String, places: &[Place], route: &Route) {
 }
 
 fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+    printable(text).replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 #[cfg(test)]

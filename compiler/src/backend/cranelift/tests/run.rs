@@ -87,6 +87,7 @@ impl Runner {
         let storage = StorageLayout { offsets, bytes };
         let image = ModelImage {
             name: "test".into(),
+            symbol: "test".into(),
             max_batch: program.max_batch,
             cells: cells
                 .iter()
@@ -99,6 +100,7 @@ impl Runner {
                     panel: 0,
                     shape: ty.shape.at(1),
                     bytes: ty.bytes(1),
+                    first: None,
                 })
                 .collect(),
             storage: &storage,

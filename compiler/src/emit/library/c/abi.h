@@ -20,6 +20,9 @@ typedef struct bakelite_cell {
     size_t rank;
     size_t offset; /* in bytes */
     size_t bytes;
+    uint64_t first;  /* the bits of every element's value when the model is opened, in the low bytes */
+    uint32_t begins; /* 1 where first is a value; 0 where there is none until the cell is initialised, loaded or set */
+    uint32_t reserved;
 } bakelite_cell;
 
 /* An argument or a result of an entry point: a dense row-major array. */
@@ -56,6 +59,10 @@ typedef struct bakelite_entry {
     size_t input_count;
     const bakelite_port *outputs;
     size_t output_count;
+    const uint32_t *reads; /* the cells whose values before the call matter */
+    size_t read_count;
+    const uint32_t *writes; /* the cells that the call gives new values */
+    size_t write_count;
     bakelite_code code[BAKELITE_LEVELS]; /* baseline, x86-64-v3, x86-64-v4, neon; null where absent */
     size_t parallel_batch[BAKELITE_SHARES]; /* [i]: the smallest batch that is worth 2 << i threads */
     uint64_t flops_row;

@@ -1,5 +1,5 @@
-#ifndef MODEL_H
-#define MODEL_H
+#ifndef @guard@
+#define @guard@
 
 #include <stddef.h>
 #include <stdint.h>
@@ -50,9 +50,16 @@ typedef struct model_t {
     int keeps_subnormals;
 } model_t;
 
-/* Opens a model on the caller's memory, which stays the caller's and has to outlive the handle. All parameters and
- * state are set to zero: set them with model_init, model_load or model_param_set.
- *   storage   MODEL_STORAGE_BYTES bytes: parameters and state
+/* The library that was written with this header. One that was not differs in these names and does not link, because its
+ * constants and arguments may be others. (For callers without a header, the functions have their plain names too.) */
+#define model_open model_open_@hash@
+#define model_share model_share_@hash@
+
+/* Opens a model on the caller's memory, which stays the caller's and has to outlive the handle. Weights have no value
+ * until model_init, model_load or model_param_set gives them one, and entry points that read one before that fail with
+ * MODEL_ERROR_NO_VALUE. The state of the optimizer and of metrics, and moving statistics, begin with their first values:
+ * a training can start from a file of weights.
+ *   storage   MODEL_STORAGE_BYTES bytes: parameters, state, and which of them have a value
  *   arena     MODEL_ARENA_BYTES bytes: what a call computes with; undefined between calls
  *   scratch   MODEL_SCRATCH_BYTES(threads) bytes: also holds the threads
  *   threads   the most threads of a call, the calling one included, from 1 to MODEL_MAX_THREADS; others are started
@@ -111,32 +118,34 @@ size_t model_param_bytes(size_t param);
 
 /* Copies the elements of a parameter out, row-major.
  *   values   `bytes` bytes, which have to be model_param_bytes(param)
- * Returns MODEL_OK, MODEL_ERROR_NULL, _PARAM or _SIZE. */
+ * Returns MODEL_OK, MODEL_ERROR_NULL, _PARAM, _SIZE or _NO_VALUE. */
 int model_param_get(const model_t *model, size_t param, void *values, size_t bytes);
 
-/* Overwrites a parameter; the same arguments. Returns also MODEL_ERROR_VALUE. */
+/* Overwrites a parameter; the same arguments. Returns MODEL_OK, MODEL_ERROR_NULL, _PARAM, _SIZE or _VALUE. */
 int model_param_set(model_t *model, size_t param, const void *values, size_t bytes);
 
 /* Writes a safetensors file. It appears whole under its name, on the disk, or not at all: a file that was there is
  * replaced in one step or left as it was.
  *   path       UTF-8 as the system takes it; the directory has to exist
  *   contents   an enum model_contents
- * Returns MODEL_OK, MODEL_ERROR_NULL, or MODEL_ERROR_IO, with the reason in errno. */
+ * Returns MODEL_OK, MODEL_ERROR_NULL, _NO_VALUE, or _IO, with the reason in errno. */
 int model_save(const model_t *model, const char *path, int contents);
 
 /* Reads what model_save or Bakelite's Rust runtime wrote. The file has to hold every parameter and every state that
- * predictions read, and nothing else but state of training, which is taken where the file has it. Every name, type,
+ * predictions read, and nothing else but state of training, which is taken where the file has it and kept as it is where
+ * not. Every name, type,
  * shape and byte is checked before the model changes. This is the only function that allocates: MODEL_STORAGE_BYTES
  * and the size of the file's header, freed before it returns.
  * Returns MODEL_OK, MODEL_ERROR_NULL, _IO (the reason is in errno), _MEMORY, _FILE, _MISSING, _UNKNOWN, _DTYPE,
  * _SHAPE or _VALUE; model_fault says at which parameter. */
 int model_load(model_t *model, const char *path);
 
-/* The parameter that the last model_load failed at; MODEL_PARAM_COUNT where it was none. */
+/* The parameter that the last model_load, or the last entry point with MODEL_ERROR_NO_VALUE, failed at;
+ * MODEL_PARAM_COUNT where it was none. */
 size_t model_fault(const model_t *model);
 
 #ifdef __cplusplus
 }
 #endif
 
-#endif /* MODEL_H */
+#endif /* @guard@ */

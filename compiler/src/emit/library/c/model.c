@@ -27,6 +27,30 @@ static int choose_level(model_t *model)
     return MODEL_ERROR_LEVEL;
 }
 
+/* One byte for each cell, behind the last of them in the storage: whether it has a value. */
+static unsigned char *given(const model_t *model)
+{
+    return (unsigned char *)model->storage + DESCRIPTOR.storage_bytes;
+}
+
+/* The values that cells begin with, and none in those that have to be given one. */
+static void first_values(model_t *model)
+{
+    size_t index, i, byte;
+    memset(model->storage, 0, DESCRIPTOR.storage_bytes);
+    for (index = 0; index < MODEL_PARAM_COUNT; index++) {
+        const bakelite_cell *cell = &DESCRIPTOR.cells[index];
+        unsigned char *data = (unsigned char *)model->storage + cell->offset;
+        const size_t size = dtype_bytes[cell->dtype];
+        given(model)[index] = cell->begins != 0;
+        for (i = 0; cell->first != 0 && i < cell->bytes; i += size) {
+            for (byte = 0; byte < size; byte++) {
+                data[i + byte] = (unsigned char)(cell->first >> (8 * byte));
+            }
+        }
+    }
+}
+
 static int open_on(model_t *model, void *storage, void *arena, void *scratch, size_t threads)
 {
     int error;
@@ -60,7 +84,7 @@ int model_open(model_t *model, void *storage, void *arena, void *scratch, size_t
         memset(model, 0, sizeof *model);
         return error;
     }
-    memset(storage, 0, DESCRIPTOR.storage_bytes);
+    first_values(model);
     return MODEL_OK;
 }
 
@@ -181,13 +205,13 @@ static size_t threads_for(const bakelite_entry *entry, size_t batch, size_t most
     return 1;
 }
 
-static int run_entry(model_t *model, size_t index, size_t batch, const void *const *inputs, void *const *outputs)
+static int run_entry(model_t *model, size_t which, size_t batch, const void *const *inputs, void *const *outputs)
 {
-    const bakelite_entry *entry = &DESCRIPTOR.entries[index];
+    const bakelite_entry *entry = &DESCRIPTOR.entries[which];
     bakelite_call call;
     bakelite_code code;
     environment before;
-    size_t port, threads;
+    size_t port, index, threads;
     if (model == NULL || model->storage == NULL) {
         return MODEL_ERROR_NULL;
     }
@@ -203,6 +227,12 @@ static int run_entry(model_t *model, size_t index, size_t batch, const void *con
     }
     if (batch == 0 || batch > DESCRIPTOR.max_batch) {
         return MODEL_ERROR_BATCH;
+    }
+    for (index = 0; index < entry->read_count; index++) {
+        if (!given(model)[entry->reads[index]]) {
+            model->fault = entry->reads[index];
+            return MODEL_ERROR_NO_VALUE;
+        }
     }
     for (port = 0; port < entry->input_count; port++) {
         if (entry->inputs[port].limited && !in_range(&entry->inputs[port], inputs[port], batch)) {
@@ -236,6 +266,10 @@ static int run_entry(model_t *model, size_t index, size_t batch, const void *con
         pool_run(pool_of(model), threads, code, &call);
     }
     set_environment(before);
+    /* Handles that share a storage may read it at the same time: it is touched only by who changes it anyway. */
+    for (index = 0; index < entry->write_count; index++) {
+        given(model)[entry->writes[index]] = 1;
+    }
     return MODEL_OK;
 }
 
@@ -299,6 +333,7 @@ static void pack(const model_t *model, const bakelite_cell *cell, const void *va
     copy.to = cell_data(model, cell);
     copy.from = (const unsigned char *)values;
     each_run(cell, pack_run, &copy);
+    given(model)[cell - DESCRIPTOR.cells] = 1;
 }
 
 /* Whether bytes are values of the cell's type: a bool is 0 or 1. */
@@ -361,8 +396,11 @@ static int check_param(const model_t *model, size_t param, const void *values, s
 
 int model_param_get(const model_t *model, size_t param, void *values, size_t bytes)
 {
-    const int error = check_param(model, param, values, bytes);
+    int error = check_param(model, param, values, bytes);
     struct copy copy;
+    if (error == MODEL_OK && !given(model)[param]) {
+        error = MODEL_ERROR_NO_VALUE;
+    }
     if (error == MODEL_OK) {
         copy.to = (unsigned char *)values;
         copy.from = cell_data(model, &DESCRIPTOR.cells[param]);

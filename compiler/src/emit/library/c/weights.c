@@ -235,9 +235,16 @@ int model_save(const model_t *model, const char *path, int contents)
 {
     char temporary[PATH_BYTES];
     struct writer writer;
+    struct order order = FIRST;
+    size_t index;
     int saved_errno;
     if (model == NULL || model->storage == NULL || path == NULL) {
         return MODEL_ERROR_NULL;
+    }
+    while ((index = next_cell(&order, contents)) < MODEL_PARAM_COUNT) {
+        if (!given(model)[index]) {
+            return MODEL_ERROR_NO_VALUE;
+        }
     }
     if (*path == '\0' || path[strlen(path) - 1] == '/') {
         errno = EINVAL;
