@@ -46,6 +46,7 @@
 //!   contract with the backends, which take verified programs only.
 //! - [`backend`]: both backends print the same Program.
 //! - `tool` (feature `cli`): what the `bakelite` command does with all this.
+//! - [`check`](mod@check): a model's code against the interpreter, entry by entry, down to the first layer that differs.
 //! - [`compile`]: the steps above in one function. [`build`], [`library`] and [`jit`] finish its result, [`inspect`] shows it.
 //!
 //! # Where a value comes from
@@ -63,6 +64,7 @@
 pub mod backend;
 pub mod build;
 mod cargo;
+pub mod check;
 pub mod compile;
 pub mod diag;
 pub mod emit;

@@ -2,7 +2,7 @@
 
 use bakelite_compiler::grad::gradients;
 use bakelite_compiler::ir::eval::Tensor;
-use bakelite_compiler::ir::random::{self, Rng};
+use bakelite_compiler::ir::random::{self, Chain, Kind, Rng};
 use bakelite_compiler::ir::{
     DType, Graph, Module, NodeId, Op, Shape, Site, Storage, StorageId, StorageKind, TensorType,
 };
@@ -252,15 +252,12 @@ impl Values {
 }
 
 impl Case {
-    /// A random graph of about so many operations, every other one with loops among them.
-    pub fn random(seed: u64, operations: usize) -> Case {
+    /// A random graph of about so many operations, with the given chains among them.
+    pub fn random(seed: u64, operations: usize, chains: &[Chain]) -> Case {
+        let chain = |chain: &Chain| chain.map(Kind::name).join(">");
         Case {
-            name: format!("seed {seed}"),
-            module: if seed.is_multiple_of(2) {
-                random::module(seed, operations)
-            } else {
-                random::module_with_loops(seed, operations)
-            },
+            name: format!("seed {seed} with {}", chains.iter().map(chain).collect::<Vec<_>>().join(" ")),
+            module: random::aimed(seed, operations, chains),
             domains: Vec::new(),
             tolerance: Tolerance::Within(random::TOLERANCE),
             sum: false,

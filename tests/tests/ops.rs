@@ -13,4 +13,4 @@ macro_rules! families {
     )+ };
 }
 
-families! { scalar view reduce index contract compose scan }
+families! { scalar view reduce index contract compose scan through }

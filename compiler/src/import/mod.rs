@@ -178,7 +178,7 @@ impl KerasModel {
     #[track_caller]
     pub fn build_to_run(&self) -> Result<Model, Diagnostics> {
         let why = match self.build() {
-            Ok(model) => match model.check() {
+            Ok(model) => match model.check_description() {
                 Ok(()) => return Ok(model),
                 Err(why) => why,
             },

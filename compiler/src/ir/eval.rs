@@ -138,8 +138,22 @@ pub enum EvalError {
     NoStorage(u32),
 }
 
+/// What becomes of a value that an operation computed of its operands, before anything reads it.
+pub type Rounding<'a> = dyn FnMut(&Op, &[&Tensor], Tensor) -> Tensor + 'a;
+
 /// Runs an entry point on inputs in their declared order and storage in the order of its module.
 pub fn evaluate(graph: &Graph, batch: usize, inputs: &[Tensor], storage: &[Tensor]) -> Result<Evaluated, EvalError> {
+    evaluate_rounded(graph, batch, inputs, storage, &mut |_, _, value| value)
+}
+
+/// [`evaluate`] with an arithmetic that rounds.
+pub fn evaluate_rounded(
+    graph: &Graph,
+    batch: usize,
+    inputs: &[Tensor],
+    storage: &[Tensor],
+    rounding: &mut Rounding<'_>,
+) -> Result<Evaluated, EvalError> {
     if inputs.len() != graph.inputs.len() {
         let (entry, expected) = (graph.name.clone(), graph.inputs.len());
         return Err(EvalError::InputCount { entry, expected, got: inputs.len() });
@@ -149,7 +163,7 @@ pub fn evaluate(graph: &Graph, batch: usize, inputs: &[Tensor], storage: &[Tenso
     }
     let inputs: Vec<Rc<Tensor>> = inputs.iter().cloned().map(Rc::new).collect();
     let storage: Vec<Rc<Tensor>> = storage.iter().cloned().map(Rc::new).collect();
-    let Executed { outputs, assigns } = execute(graph, batch, &inputs, &storage)?;
+    let Executed { outputs, assigns } = execute(graph, batch, &inputs, &storage, rounding)?;
     Ok(Evaluated {
         outputs: outputs.into_iter().map(Rc::unwrap_or_clone).collect(),
         assigns: assigns.into_iter().map(|(target, value)| (target, Rc::unwrap_or_clone(value))).collect(),
@@ -163,7 +177,13 @@ struct Executed {
 }
 
 /// Runs an entry point or the body of a loop on inputs that fit.
-fn execute(graph: &Graph, batch: usize, inputs: &[Rc<Tensor>], storage: &[Rc<Tensor>]) -> Result<Executed, EvalError> {
+fn execute(
+    graph: &Graph,
+    batch: usize,
+    inputs: &[Rc<Tensor>],
+    storage: &[Rc<Tensor>],
+    rounding: &mut Rounding<'_>,
+) -> Result<Executed, EvalError> {
     let mut uses = graph.use_counts();
     let live = graph.live();
     let mut values: Vec<Option<Rc<Tensor>>> = vec![None; uses.len()];
@@ -182,7 +202,7 @@ fn execute(graph: &Graph, batch: usize, inputs: &[Rc<Tensor>], storage: &[Rc<Ten
             Op::Scan { scan, result } => match loops.get(&(scan.as_ref(), node.args.as_slice())) {
                 Some(results) => results[*result].clone(),
                 None => {
-                    let results = scan::run(scan, batch, &args)?;
+                    let results = scan::run(scan, batch, &args, rounding)?;
                     let value = results[*result].clone();
                     loops.insert((scan, &node.args), results);
                     value
@@ -190,7 +210,8 @@ fn execute(graph: &Graph, batch: usize, inputs: &[Rc<Tensor>], storage: &[Rc<Ten
             },
             op => {
                 let args: Vec<&Tensor> = args.iter().map(Rc::as_ref).collect();
-                Rc::new(Tensor { dtype: node.ty.dtype, values: apply(op, node.ty.dtype, &shape, &args, batch), shape })
+                let values = apply(op, node.ty.dtype, &shape, &args, batch);
+                Rc::new(rounding(op, &args, Tensor { dtype: node.ty.dtype, shape, values }))
             }
         };
         debug_assert!(value.is_consistent(), "{id} {:?}", node.op);

@@ -594,7 +594,7 @@ impl Model {
     }
 
     /// Everything that keeps the model from being compiled.
-    pub(crate) fn check(&self) -> Result<(), Diagnostics> {
+    pub(crate) fn check_description(&self) -> Result<(), Diagnostics> {
         lower::checked(&self.net.borrow()).map(drop)
     }
 

@@ -1,15 +1,16 @@
 //! From a group of graph nodes to one kernel: iteration space, stages, and the expressions in them.
 
 mod own;
+mod view;
 
 use std::collections::HashMap;
 
 use crate::ir::{BinaryFn, DType, Dim, Graph, Literal, Node, NodeId, Op, ReduceFn, Shape};
 
-use super::index::{Obstacle, address, flatten, unflatten};
+use super::index::address;
 use super::program::{
-    Acc, AccId, Access, Affine, AxisId, BufferId, ContractRoles, Expr, ExprId, Indirect, Kernel, Stage, Store,
-    StoreMode, TypedExpr,
+    Acc, AccId, Access, Affine, AxisId, BufferId, ContractRoles, Expr, ExprId, Kernel, Stage, Store, StoreMode,
+    TypedExpr,
 };
 use super::select::{Selection, lives_in_memory};
 
@@ -222,11 +223,6 @@ impl<'a> Lowering<'a> {
         }
         (number, index)
     }
-
-    fn extent(&self) -> impl Fn(AxisId) -> Dim + '_ {
-        |axis| self.kernel.axes[axis.index()]
-    }
-
     // ---- fused elementwise work around reductions or one contraction ---------------------------------------------
 
     fn fused(&mut self) -> Lowered<()> {
@@ -524,12 +520,18 @@ impl<'a> Lowering<'a> {
                 _ => Err(Failure::Unfusable.into()),
             },
             (Op::Reduce { .. }, None) => Err(Failure::Unfusable.into()),
-            (_, Some(home)) if home.stored && level > home.level && self.same_row(&home.index, index) => {
+            (_, Some(_)) if self.kept_in_row(id, index, level) => {
                 let access = self.access(id, self.cx.buffer[&id], index);
                 Ok(self.push(Expr::Load(access), node.ty.dtype))
             }
             _ => self.expression(id, index, level),
         }
+    }
+
+    /// Whether this outer point stored a member's element at an index in an earlier stage, so that it can be loaded.
+    fn kept_in_row(&self, id: NodeId, index: &[Affine], level: usize) -> bool {
+        let Some(home) = self.homes.get(&id) else { return false };
+        home.acc.is_none() && home.stored && level > home.level && self.same_row(&home.index, index)
     }
 
     /// Whether an element that this outer point stored earlier is read: along every axis the two indices are equal, or
@@ -564,38 +566,8 @@ impl<'a> Lowering<'a> {
                 // A leaf that is itself assigned or output: read where it lives.
                 Expr::Load(self.access(id, self.cx.buffer[&id], index))
             }
-            Op::Reshape(_) => return self.reshape(id, index, level),
-            Op::Permute(perm) => {
-                let mut inner = vec![Affine::default(); perm.len()];
-                perm.iter().zip(index).for_each(|(&p, form)| inner[p] = form.clone());
-                return self.value(node.args[0], &inner, level);
-            }
-            Op::Broadcast { axes, .. } => {
-                let dims = &self.node(node.args[0]).ty.shape;
-                let stretched =
-                    |(&a, d): (&usize, &Dim)| if *d == Dim::ONE { Affine::default() } else { index[a].clone() };
-                let inner: Vec<Affine> = axes.iter().zip(dims.iter()).map(stretched).collect();
-                return self.value(node.args[0], &inner, level);
-            }
-            Op::Slice(axes) => {
-                let moved = axes.iter().zip(index).map(|(s, form)| {
-                    let mut at = Affine::constant(s.start as i64);
-                    at.add_scaled(form, s.step as i64);
-                    at
-                });
-                let inner: Vec<Affine> = moved.collect();
-                return self.value(node.args[0], &inner, level);
-            }
-            Op::Window(axes) => {
-                let rank = index.len() - axes.len();
-                let mut inner = index[..rank].to_vec();
-                for (i, w) in axes.iter().enumerate() {
-                    let mut at = Affine::default();
-                    at.add_scaled(&index[w.axis], w.stride as i64);
-                    at.add_scaled(&index[rank + i], w.dilation as i64);
-                    inner[w.axis] = at;
-                }
-                return self.value(node.args[0], &inner, level);
+            Op::Reshape(_) | Op::Permute(_) | Op::Broadcast { .. } | Op::Slice(_) | Op::Window(_) => {
+                return self.view(id, index, level);
             }
             Op::Gather { axis, batch } => return self.gather(id, (*axis, *batch), index, level),
             // These always have a kernel of their own.
@@ -610,58 +582,6 @@ impl<'a> Lowering<'a> {
             }
         };
         Ok(self.push(expr, dtype))
-    }
-
-    fn reshape(&mut self, id: NodeId, index: &[Affine], level: usize) -> Lowered<ExprId> {
-        let operand = self.node(id).args[0];
-        let (from, to) = (&self.node(operand).ty.shape, &self.node(id).ty.shape);
-        let groups = crate::ir::reshape_groups(from, to).map_err(|_| Failure::Unfusable)?;
-        let in_memory = self.cx.selection.stored[operand.index()] && !self.members.contains(&operand);
-        if in_memory {
-            // The axes of a group are contiguous in memory, so that its flat index needs no digits.
-            let strides = strides(from, self.cx.max_batch);
-            let mut at = Affine::default();
-            for (a, b) in groups {
-                let flat = flatten(&index[b.clone()], &to[b]);
-                let step = a.clone().rev().map(|i| strides[i]).next().unwrap_or(0);
-                at.add_scaled(&flat, step);
-            }
-            let access = Access { buffer: self.cx.buffer[&operand], index: at, indirect: None };
-            return Ok(self.push(Expr::Load(access), self.node(id).ty.dtype));
-        }
-        let mut inner = vec![Affine::default(); from.rank()];
-        for (a, b) in groups {
-            let flat = flatten(&index[b.clone()], &to[b]);
-            let digits = unflatten(&flat, &from[a.clone()], &self.extent()).map_err(|obstacle| match obstacle {
-                Obstacle::Split { axis, factor } => Trouble::Split { axis, factor },
-                Obstacle::NotAffine => Trouble::Fail(Failure::MustStore(operand)),
-            })?;
-            inner.splice(a, digits);
-        }
-        self.value(operand, &inner, level)
-    }
-
-    fn gather(&mut self, id: NodeId, (axis, batch): (usize, usize), index: &[Affine], level: usize) -> Lowered<ExprId> {
-        let node = self.node(id);
-        let (data, indices) = (node.args[0], node.args[1]);
-        let rank = self.node(indices).ty.shape.rank() - batch;
-        let at = self.value(indices, &[&index[..batch], &index[axis..axis + rank]].concat(), level)?;
-        let mut inner = index[..axis].to_vec();
-        inner.push(Affine::default());
-        inner.extend_from_slice(&index[axis + rank..]);
-        // The address at index 0 along the axis, and the distance to its neighbour there.
-        let zero = self.value(data, &inner, level)?;
-        inner[axis] = Affine::constant(1);
-        let one = self.value(data, &inner, level)?;
-        match (self.kernel.expr(zero).expr.clone(), self.kernel.expr(one).expr.clone()) {
-            (Expr::Load(zero), Expr::Load(one)) if zero.indirect.is_none() && zero.index.terms == one.index.terms => {
-                let stride = one.index.base - zero.index.base;
-                let extent = self.node(data).ty.shape[axis].scale;
-                let access = Access { indirect: Some(Indirect { index: at, stride, extent }), ..zero };
-                Ok(self.push(Expr::Load(access), node.ty.dtype))
-            }
-            _ => Err(Failure::MustStore(data).into()),
-        }
     }
 }
 

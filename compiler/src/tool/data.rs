@@ -224,7 +224,7 @@ impl Columns {
 
     /// The argument that a column is for. Where an input of the model is called like a target, the target has underscores
     /// behind its name.
-    fn argument<'m>(&self, column: &Column, arguments: &'m [InputDecl]) -> Option<&'m InputDecl> {
+    pub fn argument<'m>(&self, column: &Column, arguments: &'m [InputDecl]) -> Option<&'m InputDecl> {
         let name = format!("{}{}", column.name, column.role.suffix());
         if column.role == Role::Input {
             return arguments.iter().find(|input| input.name == name);

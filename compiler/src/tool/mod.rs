@@ -3,7 +3,7 @@
 //!
 //! - [`source`]: MODEL, from a file to layers or graphs; [`running`]: from there to calls.
 //! - [`npy`], [`npz`]: NumPy's files; [`data`]: their arrays as inputs, targets and sample weights.
-//! - [`predict`], [`train`], [`bench`](mod@bench), [`library`], [`inspect`]: the work.
+//! - [`predict`], [`train`], [`bench`](mod@bench), [`check`](mod@check), [`library`], [`inspect`]: the work.
 //! - [`diagram`]: layers and what flows between them, for [`summary`] and [`plot`].
 //! - [`file`](mod@file): files that are replaced as a whole; [`progress`]: what is shown meanwhile;
 //!   [`interrupt`]: how it is told to stop.
@@ -11,6 +11,7 @@
 //! Files are not trusted: whatever is wrong with them comes back as [`Diagnostics`](crate::diag::Diagnostics).
 
 pub mod bench;
+pub mod check;
 pub mod data;
 pub mod diagram;
 pub mod file;

@@ -17,6 +17,7 @@ use super::diagram::Diagram;
 use super::file;
 use super::mistake::{at, failed, runtime, wrong};
 use super::progress::Progress;
+use crate::check::Reproduction;
 use crate::diag::{Code, Diagnostic, Diagnostics, Problem};
 use crate::export::{check_keras, save_keras};
 use crate::import::{KerasFile, KerasModel, OpenInput};
@@ -94,10 +95,12 @@ impl Source {
             }
             _ => {
                 let text = text()?;
+                // The values behind the graph of a reproducing file are for `check` alone.
+                let text = Reproduction::graph(&text);
                 if !text.split_whitespace().any(|word| word == "module") {
                     return Err(wrong(path, "", NO_MODEL));
                 }
-                let module = parse_module(&text).map_err(|e| wrong(path, "", e.to_string()))?;
+                let module = parse_module(text).map_err(|e| wrong(path, "", e.to_string()))?;
                 verify_module(&module).map_err(|violations| {
                     let problems = violations.iter().map(|v| Problem::new(Code::Import, v.to_string()));
                     let at = |problem| Diagnostic::new(problem, "", Some(SourceLine::file(path)));

@@ -97,7 +97,8 @@ fn size(cell: &Storage) -> Size {
     Size { count: cell.ty.shape.count(1), bytes: cell.ty.bytes(1) }
 }
 
-/// The work that grows with the batch, of one sample.
+/// The work that grows with the batch, of one sample. All work is affine in the batch, as extents are and no shape has two
+/// that depend on it, so that two batches tell it exactly.
 fn per_sample(one: &BTreeMap<String, f64>, two: &BTreeMap<String, f64>) -> BTreeMap<String, f64> {
     two.iter().map(|(layer, two)| (layer.clone(), two - one.get(layer).copied().unwrap_or_default())).collect()
 }

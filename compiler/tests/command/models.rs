@@ -153,7 +153,8 @@ fn help_and_the_readme_agree() {
     let folder = Folder::new();
     let help = folder.ok(&["--help"]);
     let readme = include_str!("../../../README.md");
-    let commands = ["summary", "plot", "predict", "train", "evaluate", "bench", "compile", "inspect", "report"];
+    let commands =
+        ["summary", "plot", "predict", "train", "evaluate", "bench", "check", "compile", "inspect", "report"];
     for command in commands.into_iter().chain(["completions", "man"]) {
         assert!(help.contains(&format!("\n  {command} ")), "{command}\n{help}");
         assert!(readme.contains(&format!("bakelite {command} ")), "{command}");

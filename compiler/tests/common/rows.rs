@@ -142,6 +142,14 @@ pub const ROWS: &[Row] = &[
     Row("up sampling 2d", &[&[3, 4, 2]], &[6, 12, 2], |x| UpSampling2D::new((2, 3)).apply(&x[0])),
     Row("up sampling bilinear", &[&[3, 4, 2]], &[6, 12, 2], |x| UpSampling2D::new((2, 3)).interpolation(Bilinear).apply(&x[0])),
     Row("up sampling bicubic", &[&[3, 5, 2]], &[6, 10, 2], |x| UpSampling2D::new(2).interpolation(Bicubic).apply(&x[0])),
+    Row("up sampling of up sampling", &[&[3, 4, 2]], &[12, 16, 2], |x| {
+        let near = UpSampling2D::new(2).apply(&x[0]);
+        UpSampling2D::new(2).interpolation(Bilinear).apply(&near)
+    }),
+    Row("up sampling of flattened rows", &[&[3, 2, 4]], &[16, 6, 1], |x| {
+        let turned = Reshape::new([8, 3, 1]).apply(&Permute::new([3, 2, 1]).apply(&x[0]));
+        UpSampling2D::new(2).interpolation(Bilinear).apply(&turned)
+    }),
     Row("up sampling channels first", &[&[2, 3, 4]], &[2, 6, 8], |x| UpSampling2D::new(2).data_format(ChannelsFirst).apply(&x[0])),
     Row("up sampling 3d", &[&[2, 3, 2, 2]], &[4, 3, 6, 2], |x| UpSampling3D::new((2, 1, 3)).apply(&x[0])),
     Row("resizing", &[&[5, 7, 2]], &[8, 4, 2], |x| Resizing::new(8, 4).apply(&x[0])),

@@ -6,4 +6,5 @@ pub mod index;
 pub mod reduce;
 pub mod scalar;
 pub mod scan;
+pub mod through;
 pub mod view;

@@ -16,6 +16,7 @@ use bakelite::names::printable_lines;
 use bakelite_compiler::diag::{Code, Diagnostics, Problem};
 use bakelite_compiler::ir::SourceLine;
 use bakelite_compiler::tool::bench::{self, Bench};
+use bakelite_compiler::tool::check::{self, Check};
 use bakelite_compiler::tool::library::{self, Library};
 use bakelite_compiler::tool::predict::{self, Predict};
 use bakelite_compiler::tool::progress::{Progress, say};
@@ -126,6 +127,12 @@ fn run(command: Command, progress: Progress, code: &mut u8) -> Result<String, Di
                 return Ok(format!("{}\n", print::json(&measured)));
             }
             Ok(plain(format!("{}{table}", print::measured(&measured))))
+        }
+        Command::Check { model, data, batch_size, output, run } => {
+            let (shapes, run) = (model.shapes(), run.run());
+            let output = output.unwrap_or_else(|| check::reproducing(&model.path));
+            let what = Check { model: model.path, data, batch: batch_size, output, shapes, run };
+            Ok(check::check(&what, progress)?.to_string())
         }
         Command::Compile { model, output, name, max_batch, entry, target_cpu, target, verify, seed, weights } => {
             let (shapes, entries) = (model.shapes(), entry);

@@ -22,7 +22,7 @@ pub use verify::{Parity, ParityElement, verify_header, verify_source, verify_sym
 use super::bindings::{EntryInterface, Interface, PortInterface};
 use super::names::{Scope, screaming, snake};
 use crate::diag::{Code, Problem};
-use crate::ir::DType;
+use crate::ir::{DType, Shape};
 
 /// Bytes of a pool of threads and of each worker at the beginning of scratch memory: bounds of what C compilers make
 /// of the structures in `c/threads.c`, which checks them.
@@ -86,7 +86,7 @@ fn named(template: &str, interface: &Interface) -> String {
 
 /// The entry point of a model that sets its parameters from a seed.
 fn is_init(entry: &EntryInterface) -> bool {
-    let seed = |port: &PortInterface| port.dtype == DType::U32 && port.shape.at(1) == [2];
+    let seed = |port: &PortInterface| port.dtype == DType::U32 && port.shape == Shape::fixed(&[2]);
     entry.name == "init" && matches!(entry.inputs.as_slice(), [one] if seed(one)) && entry.outputs.is_empty()
 }
 

@@ -2,11 +2,16 @@
 
 use std::rc::Rc;
 
-use super::{EvalError, Tensor, Values, execute};
+use super::{EvalError, Rounding, Tensor, Values, execute};
 use crate::ir::scan::Scan;
 
 /// Runs a loop and gives all its results. `args` have the types that inference accepted.
-pub(super) fn run(scan: &Scan, batch: usize, args: &[Rc<Tensor>]) -> Result<Vec<Rc<Tensor>>, EvalError> {
+pub(super) fn run(
+    scan: &Scan,
+    batch: usize,
+    args: &[Rc<Tensor>],
+    rounding: &mut Rounding<'_>,
+) -> Result<Vec<Rc<Tensor>>, EvalError> {
     let (initial, inputs) = args.split_at(scan.carries.len());
     let (sequences, invariants) = inputs.split_at(scan.sequences);
     let mut carries = initial.to_vec();
@@ -16,7 +21,7 @@ pub(super) fn run(scan: &Scan, batch: usize, args: &[Rc<Tensor>]) -> Result<Vec<
         let at = if scan.reverse { scan.length - 1 - step } else { step };
         let slices = sequences.iter().map(|x| Rc::new(slice(x, at)));
         let inputs: Vec<Rc<Tensor>> = slices.chain(invariants.iter().cloned()).collect();
-        let done = execute(&scan.body, batch, &inputs, &carries)?;
+        let done = execute(&scan.body, batch, &inputs, &carries, rounding)?;
         for (whole, part) in stacked.iter_mut().zip(&done.outputs) {
             put(whole, at, part);
         }
