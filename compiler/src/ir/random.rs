@@ -1,5 +1,5 @@
 //! Random modules for tests: every operation, small shapes with and without the batch, and numbers for which all
-//! runtimes must agree with the interpreter.
+//! runtimes must agree with the interpreter. A module holds the scalar function whose turn it is with the seed.
 //!
 //! Beside each node the generator keeps a bound on its values and on the error of an `f32` computation. Operands are
 //! clamped into the domain of a function; a function with jumps takes only operands that `f32` computes exactly; a
@@ -9,7 +9,7 @@ use super::dtype::DType;
 use super::eval::Tensor;
 use super::graph::{Graph, Module, NodeId, Storage, StorageKind};
 use super::op::{Literal, Number, Op, ReduceFn, StorageId};
-use super::scalar::{BinaryFn, UnaryFn};
+use super::scalar::{BinaryFn, Class, UnaryFn};
 use super::shape::{Dim, Shape, TensorType};
 use super::site::{Site, SourceLine};
 
@@ -32,6 +32,14 @@ const MAX_VALUE: f64 = 1e4;
 const ROUNDING: f64 = 4.0 * f32::EPSILON as f64;
 /// Leaves of float type are multiples of 1/8 in this interval.
 const LEAF: (f64, f64) = (-3.0, 3.0);
+
+/// How often something that is asked for is tried.
+const TRIES: usize = 12;
+/// Element types, as often as they are to be found.
+const DTYPES: [DType; 9] = {
+    use DType::{Bool, F32, I32, U8, U32};
+    [F32, F32, F32, F32, F32, I32, U32, U8, Bool]
+};
 
 /// A small deterministic generator (SplitMix64): tests draw from it so that a seed names a case for ever.
 #[derive(Clone, Debug)]
@@ -123,6 +131,7 @@ fn generate(seed: u64, operations: usize, loops: bool, chains: &[Chain]) -> Modu
     for _ in 0..4 {
         g.leaf(DType::F32);
     }
+    g.function(seed);
     for chain in chains {
         g.chain(*chain);
     }
@@ -239,8 +248,13 @@ impl Generator {
     }
 
     fn dtype(&mut self) -> DType {
-        use DType::{Bool, F32, I32, U8, U32};
-        self.rng.pick(&[F32, F32, F32, F32, F32, I32, U32, U8, Bool])
+        self.rng.pick(&DTYPES)
+    }
+
+    /// A type that a function accepts.
+    fn accepted(&mut self, takes: Class) -> DType {
+        let all: Vec<DType> = DTYPES.into_iter().filter(|dtype| takes.accepts(*dtype)).collect();
+        self.rng.pick(&all)
     }
 
     fn shape(&mut self) -> Shape {
@@ -386,11 +400,42 @@ impl Generator {
         }
     }
 
+    /// The scalar function of a seed, and an output that is its result: as many modules as there are functions, with
+    /// seeds that follow each other, hold them all.
+    fn function(&mut self, seed: u64) {
+        let all = UnaryFn::ALL.len() + BinaryFn::ALL.len();
+        let index = (seed % all as u64) as usize;
+        let made = (0..TRIES).find_map(|_| {
+            self.enter_site();
+            match index.checked_sub(UnaryFn::ALL.len()) {
+                None => {
+                    let f = UnaryFn::ALL[index];
+                    let dtype = self.accepted(f.row().takes);
+                    self.leaf(dtype)?;
+                    self.unary_of(f, dtype)
+                }
+                Some(index) => {
+                    let f = BinaryFn::ALL[index];
+                    let dtype = self.accepted(f.row().takes);
+                    self.leaf(dtype)?;
+                    self.binary_of(f, dtype)
+                }
+            }
+        });
+        if let Some(end) = made {
+            self.output(end);
+        }
+    }
+
     fn unary(&mut self) -> Option<NodeId> {
-        let f = self.rng.pick(UnaryFn::ALL);
+        let (f, dtype) = (self.rng.pick(UnaryFn::ALL), self.dtype());
+        self.unary_of(f, dtype)
+    }
+
+    /// A function of a node of this type, if there is one.
+    fn unary_of(&mut self, f: UnaryFn, dtype: DType) -> Option<NodeId> {
         let row = f.row();
         let jumps = row.grad.is_none();
-        let dtype = self.dtype();
         let x = self.find(|t, b| t.dtype == dtype && row.takes.accepts(dtype) && (!jumps || b.error == 0.0))?;
         if !dtype.is_float() {
             return match f {
@@ -424,10 +469,14 @@ impl Generator {
     }
 
     fn binary(&mut self) -> Option<NodeId> {
-        let f = self.rng.pick(BinaryFn::ALL);
+        let (f, dtype) = (self.rng.pick(BinaryFn::ALL), self.dtype());
+        self.binary_of(f, dtype)
+    }
+
+    /// A function of a node of this type, if there is one, and another of its kind.
+    fn binary_of(&mut self, f: BinaryFn, dtype: DType) -> Option<NodeId> {
         let row = f.row();
         let jumps = row.grad.is_none() || f == BinaryFn::Rem;
-        let dtype = self.dtype();
         let x = self.find(|t, b| t.dtype == dtype && row.takes.accepts(dtype) && (!jumps || b.error == 0.0))?;
         let ty = self.ty(x);
         let y = self.of_type(&ty, jumps)?;
@@ -544,6 +593,20 @@ mod tests {
             Op::Binary(f) => f.row().name.into(),
             Op::Reduce { f, .. } => format!("reduce_{}", f.name()),
             op => op.name().into(),
+        }
+    }
+
+    #[test]
+    fn modules_whose_seeds_follow_each_other_hold_every_scalar_function() {
+        let all: Vec<&str> =
+            (UnaryFn::ALL.iter().map(|f| f.row().name)).chain(BinaryFn::ALL.iter().map(|f| f.row().name)).collect();
+        for first in [0, 1000] {
+            // So few operations that there is no room for others by luck.
+            let modules: Vec<Module> = (0..all.len() as u64).map(|i| module(first + i, 1)).collect();
+            let ops = modules.iter().flat_map(|m| m.entries[0].nodes());
+            let seen: HashSet<String> = ops.map(|n| word(&n.op)).collect();
+            let missing: Vec<&str> = all.iter().copied().filter(|name| !seen.contains(*name)).collect();
+            assert!(missing.is_empty(), "from seed {first}: {missing:?}");
         }
     }
 

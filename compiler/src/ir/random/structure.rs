@@ -1,13 +1,10 @@
 //! Structural operations at random, and chains of them that are asked for.
 
 use super::meet::{Chain, Kind, kinds};
-use super::{Bounds, Generator, MAX_BATCH, measure};
+use super::{Bounds, Generator, MAX_BATCH, TRIES, measure};
 use crate::ir::{
     ContractAxes, DType, Dim, NodeId, Number, Op, PadAxis, ReduceFn, Shape, SliceAxis, TensorType, UnaryFn, WindowAxis,
 };
-
-/// How often a link of a chain is tried, and a chain.
-const TRIES: usize = 12;
 
 impl Generator {
     /// An operation of two operands at most that is no scalar function.
