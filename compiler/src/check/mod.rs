@@ -34,7 +34,7 @@ use rounding::{Expected, Off};
 pub struct Options {
     /// The batches; by default 1, 3, 7 and the largest.
     pub batches: Vec<usize>,
-    /// Numbers of threads; by default 1, 2 and 5.
+    /// Numbers of threads, each taken once; by default 1, 2 and 5.
     pub threads: Vec<usize>,
     /// What initial weights and generated inputs follow from.
     pub seed: u64,
@@ -50,7 +50,11 @@ impl Options {
     }
 
     fn threads(&self) -> Vec<usize> {
-        if self.threads.is_empty() { vec![1, 2, 5] } else { self.threads.clone() }
+        let mut threads = if self.threads.is_empty() { vec![1, 2, 5] } else { self.threads.clone() };
+        threads.retain(|n| *n > 0);
+        threads.sort_unstable();
+        threads.dedup();
+        threads
     }
 }
 

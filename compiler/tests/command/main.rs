@@ -1,5 +1,6 @@
 //! The `bakelite` command, used as its users do: real processes over real files.
 
+mod check;
 mod data;
 mod interrupted;
 mod mistakes;
