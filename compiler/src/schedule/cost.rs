@@ -18,7 +18,7 @@ pub struct Cost {
 
 /// Estimated single-thread rates that decide about threads. They only need to be right within a factor of two.
 const CONTRACT_FLOPS_PER_NS: f64 = 80.0;
-const SCALAR_FLOPS_PER_NS: f64 = 10.0;
+const SCALAR_FLOPS_PER_NS: f64 = 24.0;
 const STRIP_NS: f64 = 0.3;
 const BYTES_PER_NS: f64 = 20.0;
 const KERNEL_NS: f64 = 15.0;

@@ -7,6 +7,7 @@ mod mistakes;
 mod models;
 mod npz;
 mod polite;
+mod replay;
 mod run;
 mod untrained;
 mod work;

@@ -14,7 +14,7 @@ use super::entry;
 use super::function::block;
 
 /// Handing a call over to a second thread that spins, and awaiting its end, in nanoseconds.
-const CALL_NS: f64 = 1000.0;
+const CALL_NS: f64 = 2000.0;
 /// Waiting for a second thread at a barrier.
 const WAIT_NS: f64 = 350.0;
 /// What each doubling of the threads adds to both, as a part of them.
