@@ -227,9 +227,12 @@ impl Writer<'_> {
     }
 }
 
+/// A value, and the way to its place through lists and dicts.
+type Placed<'s> = (&'s [Step], Value);
+
 /// Values at their places in lists and dicts.
-fn structure(values: &[(&[Step], Value)]) -> Value {
-    let mut parts: Vec<(&Step, Vec<(&[Step], Value)>)> = Vec::new();
+fn structure(values: &[Placed<'_>]) -> Value {
+    let mut parts: Vec<(&Step, Vec<Placed<'_>>)> = Vec::new();
     for (steps, value) in values {
         let Some((first, rest)) = steps.split_first() else { return value.clone() };
         match parts.iter_mut().find(|(step, _)| *step == first) {

@@ -580,8 +580,11 @@ const ERFINV_TAIL: [f64; 9] = [
 
 /// The inverse of [`erf`] in `f64`: a first guess, and Newton's steps.
 fn erfinv(x: f64) -> f64 {
-    if !(x.abs() < 1.0) {
-        return if x.abs() == 1.0 { x * f64::INFINITY } else { f64::NAN };
+    if x.is_nan() || x.abs() > 1.0 {
+        return f64::NAN;
+    }
+    if x.abs() == 1.0 {
+        return x * f64::INFINITY;
     }
     // Winitzki's approximation is right to three digits everywhere.
     let (a, l) = (0.147, (1.0 - x * x).ln());

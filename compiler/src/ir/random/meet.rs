@@ -253,11 +253,11 @@ impl Flow {
             at[id.index()] = match &node.op {
                 Op::Scan { scan, result } => {
                     let key = (scan.as_ref(), node.args.as_slice());
-                    if !loops.contains_key(&key) {
+                    let results = loops.entry(key).or_insert_with(|| {
                         let operands: Vec<Option<usize>> = node.args.iter().map(|a| at[a.index()]).collect();
-                        loops.insert(key, self.around(scan, &operands));
-                    }
-                    Some(loops[&key][*result])
+                        self.around(scan, &operands)
+                    });
+                    Some(results[*result])
                 }
                 op if op.is_leaf() => leaf(op),
                 _ => {
