@@ -100,8 +100,11 @@ impl Case {
     }
 }
 
-/// Shape and numbers of every array of a file, by name.
-fn arrays(path: &str) -> Result<Vec<(String, Vec<usize>, Vec<f64>)>, String> {
+/// The name, shape and numbers of an array.
+type Named = (String, Vec<usize>, Vec<f64>);
+
+/// Every array of a file.
+fn arrays(path: &str) -> Result<Vec<Named>, String> {
     let mut file = Npz::open(path).map_err(|d| d.to_string())?;
     let mut arrays = Vec::new();
     for array in file.arrays().to_vec() {
