@@ -28,6 +28,9 @@ const ROUNDS: usize = 5;
 
 type Outcome<T> = Result<T, String>;
 
+/// Measures for some seconds a figure, and prints a table.
+type Table = fn(f64) -> Outcome<()>;
+
 fn main() -> Outcome<()> {
     let mut args: Vec<String> = std::env::args().skip(1).collect();
     if args == ["spin"] {
@@ -40,7 +43,7 @@ fn main() -> Outcome<()> {
         seconds = args.get(at + 1).and_then(|s| s.parse().ok()).ok_or("--seconds needs a number")?;
         args.drain(at..at + 2);
     }
-    let tables: [(&str, fn(f64) -> Outcome<()>); 3] = [("busy", busy), ("subnormals", subnormals), ("sizes", sizes)];
+    let tables: [(&str, Table); 3] = [("busy", busy), ("subnormals", subnormals), ("sizes", sizes)];
     if let Some(unknown) = args.iter().find(|arg| !tables.iter().any(|table| table.0 == **arg)) {
         return Err(format!("no table `{unknown}`"));
     }
