@@ -198,7 +198,6 @@ impl Model {
 
     /// An independent model with the same code and a copy of all parameters and state.
     pub fn fork(&self) -> Result<Model, Error> {
-        #[cfg_attr(not(feature = "text"), expect(unused_mut, reason = "vocabularies are all that is copied later"))]
         let mut fork = Model::with_program(self.program.clone(), self.threads, self.subnormals)?;
         // SAFETY: both blocks have `storage_bytes` bytes and are distinct.
         unsafe {
