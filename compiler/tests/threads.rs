@@ -30,6 +30,7 @@ fn a_small_model_stays_on_the_calling_thread() {
     for entry in ["predict", "train_step"] {
         assert_eq!(threads(&small, entry, 64)[..4], [1; 4], "{entry}");
     }
+    assert_eq!(threads(&small, "init", 64)[0], 1);
 }
 
 #[test]

@@ -35,6 +35,8 @@ pub const DTYPE_NAMES: [&str; 6] = ["f32", "f64", "i32", "u32", "u8", "bool"];
 pub const DTYPE_SIZES: [usize; 6] = [4, 8, 4, 4, 1, 1];
 /// Number of instruction set levels: baseline, x86-64-v3, x86-64-v4, neon.
 pub const LEVELS: usize = 4;
+/// The entry point that gives every cell its first value, from a seed.
+pub const INIT: &str = "init";
 /// Numbers of threads that [`Entry::parallel_batch`] tells about: 2, 4, ... 256.
 pub const SHARES: usize = 8;
 

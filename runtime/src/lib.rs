@@ -36,6 +36,7 @@ mod pool;
 mod range;
 mod seat;
 mod signature;
+mod tempo;
 #[cfg(feature = "text")]
 pub mod text;
 #[cfg(feature = "safetensors")]

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::ptr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bakelite_kernels::manifest::KernelTable;
 
@@ -16,15 +17,23 @@ use crate::params::{Param, write_bytes};
 use crate::pool::{MAX_THREADS, Pool, available_threads, wait_alone};
 use crate::range;
 use crate::signature::{Entry, Port, Signature};
+use crate::tempo::Tempo;
 #[cfg(feature = "text")]
 use crate::text::Texts;
 
 /// How to open a model.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct Options {
     threads: Option<usize>,
+    tune_threads: bool,
     level: Option<Level>,
     subnormals: Subnormals,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options { threads: None, tune_threads: true, level: None, subnormals: Subnormals::default() }
+    }
 }
 
 impl Options {
@@ -35,10 +44,18 @@ impl Options {
     }
 
     /// The most threads of a call, from 1 to 1024, also where there are fewer processors: opening fails for any other
-    /// number. A call has fewer where the compiler's estimate finds that faster at its batch; see [`Entry::threads`]. It
-    /// never changes a result.
+    /// number. A call has fewer where that is faster: see [`Options::tune_threads`]. It never changes a result.
     pub fn threads(mut self, threads: usize) -> Options {
         self.threads = Some(threads);
+        self
+    }
+
+    /// Whether calls that may be worth several threads, by [`Entry::threads`], are timed, so that the fastest number of
+    /// threads is found while the program runs, as it does unless told otherwise here. A few calls in a thousand then
+    /// have another number to compare. Otherwise calls have the number of [`Entry::threads`], and all calls of one entry
+    /// point and batch the same.
+    pub fn tune_threads(mut self, tune: bool) -> Options {
+        self.tune_threads = tune;
         self
     }
 
@@ -101,6 +118,8 @@ pub struct Model {
     arena: Block,
     scratch: Block,
     threads: usize,
+    /// None where the estimate decides alone.
+    tempo: Option<Tempo>,
     subnormals: Subnormals,
     pool: Option<Pool>,
     arguments: Arguments,
@@ -161,11 +180,12 @@ impl Model {
         let code = signature.entries.iter().filter_map(|entry| entry.code[level as usize]).collect();
         let kernels = level::kernels(level).ok_or(Error::UnsupportedLevel { level })?;
         let program = Program { signature, level, kernels, code, _image: Box::new(image) };
-        Model::with_program(Arc::new(program), options.threads.unwrap_or_else(available_threads), options.subnormals)
+        Model::with_program(Arc::new(program), options)
     }
 
-    fn with_program(program: Arc<Program>, threads: usize, subnormals: Subnormals) -> Result<Model, Error> {
+    fn with_program(program: Arc<Program>, options: Options) -> Result<Model, Error> {
         let s = &program.signature;
+        let threads = options.threads.unwrap_or_else(available_threads);
         let most = |ports: fn(&Entry) -> usize| s.entries.iter().map(ports).max().unwrap_or(0);
         if !(1..=MAX_THREADS).contains(&threads) {
             return Err(Error::ThreadCount { found: threads, max: MAX_THREADS });
@@ -184,7 +204,8 @@ impl Model {
             arena: Block::new(s.arena_bytes, "arena")?,
             scratch: scratch(s, threads)?,
             threads,
-            subnormals,
+            tempo: options.tune_threads.then(|| Tempo::new(s.entries.len(), s.max_batch)),
+            subnormals: options.subnormals,
             pool: None,
             arguments: Arguments {
                 inputs: Vec::with_capacity(most(|e| e.inputs.len())),
@@ -198,7 +219,13 @@ impl Model {
 
     /// An independent model with the same code and a copy of all parameters and state.
     pub fn fork(&self) -> Result<Model, Error> {
-        let mut fork = Model::with_program(self.program.clone(), self.threads, self.subnormals)?;
+        let options = Options {
+            threads: Some(self.threads),
+            tune_threads: self.tempo.is_some(),
+            level: None,
+            subnormals: self.subnormals,
+        };
+        let mut fork = Model::with_program(self.program.clone(), options)?;
         // SAFETY: both blocks have `storage_bytes` bytes and are distinct.
         unsafe {
             ptr::copy_nonoverlapping(self.storage.as_ptr(), fork.storage.as_ptr(), self.signature().storage_bytes)
@@ -253,6 +280,9 @@ impl Model {
             self.scratch = scratch(self.signature(), threads)?;
             self.threads = threads;
             self.pool = None;
+            if let Some(tempo) = &mut self.tempo {
+                *tempo = Tempo::new(self.program.signature.entries.len(), self.program.signature.max_batch);
+            }
         }
         Ok(())
     }
@@ -267,9 +297,9 @@ impl Model {
         self.signature().entry(name).map(EntryId)
     }
 
-    /// Sets every parameter and state from a seed: the entry point `init`.
+    /// Sets every parameter and state from a seed: the entry point [`abi::INIT`].
     pub fn init(&mut self, seed: u64) -> Result<(), Error> {
-        let entry = self.entry("init")?;
+        let entry = self.entry(abi::INIT)?;
         let words = [seed as u32, (seed >> 32) as u32];
         self.call(entry, &[Input::new(&words)], &mut [], 1)
     }
@@ -348,21 +378,28 @@ impl Model {
             barrier: ptr::null(),
         };
         let (code, subnormals) = (program.code[entry.0], self.subnormals);
-        let threads = shape.threads(batch, self.threads);
+        let most = shape.threads(batch, self.threads);
+        let mut choice = match &mut self.tempo {
+            Some(tempo) if most > 1 => Some((tempo.choice(entry.0, batch), Instant::now())),
+            _ => None,
+        };
+        let threads = choice.as_ref().map_or(most, |(choice, _)| choice.threads(most));
         if threads == 1 {
             // SAFETY: the descriptor is valid, its code is executable here, and the call has what it asks for.
             environment::with(subnormals, || unsafe { code(&call, 0, 1) });
-            self.wrote(entry.0);
-            return Ok(());
+        } else {
+            let pool = match &mut self.pool {
+                Some(pool) if pool.is_alive() => pool,
+                none => none.insert(Pool::new(self.threads)?),
+            };
+            pool.start(threads)?;
+            (call.wait, call.barrier) = pool.barrier();
+            // SAFETY: as above; there is scratch for each thread of the pool, and the barrier is the pool's.
+            unsafe { pool.run(threads, code, &call, subnormals) };
         }
-        let pool = match &mut self.pool {
-            Some(pool) if pool.is_alive() => pool,
-            none => none.insert(Pool::new(self.threads)?),
-        };
-        pool.start(threads)?;
-        (call.wait, call.barrier) = pool.barrier();
-        // SAFETY: as above; there is scratch for each thread of the pool, and the barrier is the pool's.
-        unsafe { pool.run(threads, code, &call, subnormals) };
+        if let Some((choice, start)) = &mut choice {
+            choice.took(most, start.elapsed());
+        }
         self.wrote(entry.0);
         Ok(())
     }

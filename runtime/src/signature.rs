@@ -110,8 +110,9 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// How many threads a call at a batch has, of `most`: as many as the compiler found the fastest when it built the
-    /// model, where each of them has a processor.
+    /// The most threads that a call at a batch has, of `most`: as many as the compiler, by its estimate when it built the
+    /// model, found the fastest where each of them has a processor. Whether fewer are faster is found out while the
+    /// program runs: see [`Options::tune_threads`](crate::Options::tune_threads).
     pub fn threads(&self, batch: usize, most: usize) -> usize {
         abi::threads(&self.parallel_batch, batch, most)
     }

@@ -32,7 +32,7 @@ fn subnormal_numbers_are_zero_on_every_thread_unless_they_are_kept() {
     let kept = expected(|x| x * 0.5);
     assert_ne!(flushed, kept);
     for threads in [1, 2, 3] {
-        let options = Options::new().threads(threads);
+        let options = Options::new().threads(threads).tune_threads(false);
         let mut model = Model::open_with(image(), options).unwrap();
         assert_eq!(model.subnormals(), Subnormals::Flush);
         assert_eq!(halves(&mut model), flushed, "{threads} threads");
@@ -61,7 +61,7 @@ fn the_callers_environment_neither_matters_nor_changes() {
     const DEFAULT: u32 = 0x1f80;
     for subnormals in [Subnormals::Flush, Subnormals::Keep] {
         for threads in [1, 2] {
-            let options = Options::new().threads(threads).subnormals(subnormals);
+            let options = Options::new().threads(threads).tune_threads(false).subnormals(subnormals);
             let mut model = Model::open_with(image(), options).unwrap();
             let expected = halves(&mut model);
             // Rounding up and down, flushing, flags that are set.
@@ -132,6 +132,22 @@ fn as_many_threads_as_pay() {
     let model = open(2);
     let predict = model.entries().iter().find(|entry| entry.name == "predict").unwrap();
     assert_eq!([1, 7, 8, 16].map(|batch| predict.threads(batch, 2)), [1, 1, 2, 2]);
+}
+
+/// Calls that are timed: their number of threads changes, and nothing else.
+#[test]
+fn tuning_changes_no_result() {
+    let mut model = Model::open_with(image(), Options::new().threads(3)).unwrap();
+    let first = halves(&mut model);
+    for _ in 0..2000 {
+        assert_eq!(halves(&mut model), first);
+    }
+    let mut fork = model.fork().unwrap();
+    model.set_threads(2).unwrap();
+    for _ in 0..500 {
+        assert_eq!(halves(&mut model), first);
+        assert_eq!(halves(&mut fork), first);
+    }
 }
 
 /// Runs a test of this binary, by name, with an environment variable set, under a limit of its address space.

@@ -59,7 +59,7 @@ impl Runtime for Jit {
             }
             let code =
                 JitModel::from_image(&image, TargetCpu::Level(self.level), self.products).map_err(|e| e.to_string())?;
-            let options = Options::new().level(self.level).threads(1);
+            let options = Options::new().level(self.level).threads(1).tune_threads(false);
             let one = Model::open_with(code, options).map_err(|e| e.to_string())?;
             let mut two = one.fork().map_err(|e| e.to_string())?;
             two.set_threads(2).map_err(|e| e.to_string())?;

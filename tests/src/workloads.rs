@@ -190,7 +190,7 @@ impl Workload {
 
     /// Opens the network's code for a number of threads.
     pub fn open(&'static self, code: JitModel, threads: usize) -> Result<Ready, String> {
-        self.open_with(code, Options::new().threads(threads))
+        self.open_with(code, Options::new().threads(threads).tune_threads(false))
     }
 
     /// Opens the network's code.

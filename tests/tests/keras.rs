@@ -234,7 +234,7 @@ fn check(case: &Case, number: usize) -> Result<(), String> {
     for (level, threads) in [(Some(strongest), 1), (other, 2)] {
         let Some(&level) = level else { continue };
         let code = JitModel::new(&compiled, TargetCpu::Level(level)).map_err(|e| e.to_string())?;
-        let options = Options::new().level(level).threads(threads);
+        let options = Options::new().level(level).threads(threads).tune_threads(false);
         let mut model = Model::open_with(code, options).map_err(|e| e.to_string())?;
         Replay::new(case, &names, &inputs, &outputs).run(&mut model).map_err(|e| format!("{level}: {e}"))?;
     }

@@ -73,7 +73,7 @@ fn check(module: Module, entries: &[&str]) {
         let mut reference: Option<Vec<Vec<u32>>> = None;
         for threads in 1..=3 {
             let code = JitModel::new(&compiled, TargetCpu::Level(level)).unwrap();
-            let options = Options::new().threads(threads).level(level);
+            let options = Options::new().threads(threads).tune_threads(false).level(level);
             let mut model = Model::open_with(code, options).unwrap();
             let (results, bits) = train(&mut model, &module, entries, &batches);
             for (got, want) in results.iter().zip(&expected) {

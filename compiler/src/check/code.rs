@@ -23,7 +23,7 @@ impl Code {
         image.entries.iter_mut().for_each(|entry| entry.parallel_batch = entry.parallel_batch.map(|_| 1));
         let code = JitModel::from_image(&image, TargetCpu::Portable, Products::Driver)?;
         // The interpreter keeps subnormal numbers.
-        let options = bakelite::Options::new().threads(1).subnormals(Subnormals::Keep);
+        let options = bakelite::Options::new().threads(1).tune_threads(false).subnormals(Subnormals::Keep);
         let model = Model::open_with(code, options)?;
         Ok(Code { model })
     }

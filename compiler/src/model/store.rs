@@ -3,6 +3,8 @@
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
+use bakelite::abi::INIT;
+
 use super::initializer::Initializer;
 use super::layer::Weight;
 use super::random::{self, Key};
@@ -169,7 +171,7 @@ impl Store {
 
     /// The entry point `init`: gives every cell its first value.
     pub fn init(&self) -> Graph {
-        let mut g = Graph::new("init");
+        let mut g = Graph::new(INIT);
         let seed = g.input("seed", random::seed_type());
         let root = Key::from_seed(&mut g, seed);
         for (i, (cell, start)) in self.cells.iter().zip(&self.starts).enumerate() {

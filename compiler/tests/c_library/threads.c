@@ -126,6 +126,7 @@ int main(void)
     CHECK(net_open(&net, storage, arena, scratch, 1) == NET_OK);
     environment(&net);
     CHECK(net_keep_subnormals(&net, 1) == NET_OK);
+    CHECK(net_tune_threads(&net, 0) == NET_OK);
     for (threads = 1; threads <= 16; threads *= 2) {
         CHECK(net_set_threads(&net, scratch, threads) == NET_OK);
         environment(&net);
@@ -135,7 +136,12 @@ int main(void)
         in_a_child(forks_again, &net);
         predict(&net, halves);
     }
+    CHECK(net_tune_threads(&net, 1) == NET_OK);
+    for (i = 0; i < 3000; i++) {
+        predict(&net, halves);
+    }
     in_a_child(starts_too_many, &net);
+    CHECK(net_tune_threads(NULL, 1) == NET_ERROR_NULL);
     CHECK(net_keep_subnormals(NULL, 1) == NET_ERROR_NULL);
     net_close(&net);
     CHECK(net_keep_subnormals(&net, 1) == NET_ERROR_NULL);

@@ -78,7 +78,7 @@ pub fn linked(descriptor: Descriptor) -> Linked {
 }
 
 pub fn open(threads: usize) -> Model {
-    Model::open_with(image(), Options::new().threads(threads)).unwrap()
+    Model::open_with(image(), Options::new().threads(threads).tune_threads(false)).unwrap()
 }
 
 pub fn open_seeded(threads: usize) -> Model {

@@ -1,14 +1,15 @@
-//! What threads and subnormal numbers cost: `threads [busy] [subnormals] [sizes] [--seconds S]` prints the tables that
-//! are named, or all three. Only numbers of one run on an otherwise idle machine can be compared.
+//! What threads and subnormal numbers cost: `threads [busy] [subnormals] [sizes] [--seconds S] [--workload NAME]`
+//! prints the tables that are named, or all three, the first of them for one workload or for several. Only numbers of one run on an otherwise idle machine can be compared.
 //!
-//! - `busy`: training steps of workloads with 1, 2, 4 and the default threads, beside no, one and two other processes
-//!   that never sleep.
+//! - `busy`: training steps of workloads with 1, 2 and 4 threads where the estimate allows them, and with the default
+//!   threads, beside no, one and two other processes that never sleep.
 //! - `subnormals`: training steps of networks whose gradients and moments decay, with subnormal numbers flushed to zero
 //!   and kept, against the first steps of the same training.
 //! - `sizes`: dense networks of a hundred to ten million parameters at batches from 1 to 512 with one thread, with two
 //!   whether or not they are worth it, and with the default threads.
 //!
-//! Each number is the mean of a call over many, the median of several rounds in which all columns take turns.
+//! Each number is the mean of a call over many, the median of several rounds in which all columns take turns, behind one
+//! in which the default finds its threads.
 
 use std::hint::{black_box, spin_loop};
 use std::process::{Child, Command};
@@ -31,6 +32,9 @@ type Outcome<T> = Result<T, String>;
 /// Measures for some seconds a figure, and prints a table.
 type Table = fn(f64) -> Outcome<()>;
 
+/// What `busy` measures, unless it is told.
+const WORKLOADS: [&str; 5] = ["tiny", "mlp", "conv", "bilstm", "encoder"];
+
 fn main() -> Outcome<()> {
     let mut args: Vec<String> = std::env::args().skip(1).collect();
     if args == ["spin"] {
@@ -43,7 +47,13 @@ fn main() -> Outcome<()> {
         seconds = args.get(at + 1).and_then(|s| s.parse().ok()).ok_or("--seconds needs a number")?;
         args.drain(at..at + 2);
     }
-    let tables: [(&str, Table); 3] = [("busy", busy), ("subnormals", subnormals), ("sizes", sizes)];
+    if let Some(at) = args.iter().position(|arg| arg == "--workload") {
+        let name = args.get(at + 1).ok_or("--workload needs a name")?.clone();
+        args.drain(at..at + 2);
+        return busy(seconds, &[&name]);
+    }
+    let tables: [(&str, Table); 3] =
+        [("busy", |seconds| busy(seconds, &WORKLOADS)), ("subnormals", subnormals), ("sizes", sizes)];
     if let Some(unknown) = args.iter().find(|arg| !tables.iter().any(|table| table.0 == **arg)) {
         return Err(format!("no table `{unknown}`"));
     }
@@ -56,13 +66,18 @@ fn main() -> Outcome<()> {
     Ok(())
 }
 
+/// So many threads for all calls that may be worth them, or the default.
+fn options(threads: Option<usize>) -> Options {
+    threads.map_or(Options::new(), |n| Options::new().threads(n).tune_threads(false))
+}
+
 /// Something that is called again and again.
 type Step<'a> = Box<dyn FnMut() -> Result<(), bakelite::Error> + 'a>;
 
 /// The mean microseconds of each step, all taking turns.
 fn measure(steps: &mut [Step<'_>], seconds: f64) -> Outcome<Vec<f64>> {
     let mut rounds = vec![Vec::new(); steps.len()];
-    for _ in 0..ROUNDS {
+    for round in 0..=ROUNDS {
         for (step, means) in steps.iter_mut().zip(&mut rounds) {
             step().map_err(|e| e.to_string())?;
             let (start, mut calls) = (Instant::now(), 0u32);
@@ -70,7 +85,9 @@ fn measure(steps: &mut [Step<'_>], seconds: f64) -> Outcome<Vec<f64>> {
                 step().map_err(|e| e.to_string())?;
                 calls += 1;
             }
-            means.push(start.elapsed().as_secs_f64() * 1e6 / f64::from(calls));
+            if round > 0 {
+                means.push(start.elapsed().as_secs_f64() * 1e6 / f64::from(calls));
+            }
         }
     }
     Ok(rounds
@@ -100,17 +117,17 @@ impl Drop for Spinning {
     }
 }
 
-fn busy(seconds: f64) -> Outcome<()> {
+fn busy(seconds: f64, names: &[&str]) -> Outcome<()> {
     const THREADS: [Option<usize>; 4] = [Some(1), Some(2), Some(4), None];
     println!("microseconds of a training step beside processes that never sleep");
     println!("{:<10} {:>6} {:>10} {:>10} {:>10} {:>10}", "workload", "beside", 1, 2, 4, "default");
-    for name in ["tiny", "mlp", "conv", "bilstm", "encoder"] {
+    for name in names {
         let workload = workloads::named(name).ok_or(format!("no workload `{name}`"))?;
         let compiled = workload.compiled(Pipeline::Optimised)?;
         let mut models: Vec<Ready> = Vec::new();
         for threads in THREADS {
             let code = JitModel::new(&compiled, TargetCpu::Portable).map_err(|e| e.to_string())?;
-            models.push(workload.open_with(code, threads.map_or(Options::new(), |n| Options::new().threads(n)))?);
+            models.push(workload.open_with(code, options(threads))?);
         }
         for beside in 0..=2 {
             let others: Vec<Spinning> = (0..beside).map(|_| Spinning::start()).collect::<Outcome<_>>()?;
@@ -235,7 +252,7 @@ fn sizes(seconds: f64) -> Outcome<()> {
     println!("microseconds of a call of dense networks; `default` should be the least of its row");
     println!(
         "{:>10} {:>6} {:<8} {:>10} {:>10} {:>10} {:>8} {:>8}",
-        "parameters", "batch", "call", "one", "two", "default", "threads", "default"
+        "parameters", "batch", "call", "one", "two", "default", "at most", "default"
     );
     let seconds = seconds / 4.0;
     let mut worst: f64 = 0.0;
@@ -247,13 +264,12 @@ fn sizes(seconds: f64) -> Outcome<()> {
                 let mut image = ModelImage::new(&compiled);
                 image.entries.iter_mut().filter(|_| forced).for_each(|entry| entry.parallel_batch = [1; SHARES]);
                 let code = JitModel::from_image(&image, TargetCpu::Portable, Products::Driver);
-                let options = threads.map_or(Options::new(), |n| Options::new().threads(n));
-                Net::open(code.map_err(|e| e.to_string())?, options, batch, width, width)
+                Net::open(code.map_err(|e| e.to_string())?, options(threads), batch, width, width)
             };
             for (call, name) in [("predict", "predict"), ("train", "train_step")] {
                 let mut nets = [open(Some(1), false)?, open(Some(2), true)?, open(None, false)?];
                 let entry = nets[2].model.entries().iter().find(|e| e.name == name).ok_or("no such entry point")?;
-                let threads = entry.threads(batch, nets[2].model.threads());
+                let most = entry.threads(batch, nets[2].model.threads());
                 let mut steps: Vec<Step<'_>> = Vec::new();
                 for net in &mut nets {
                     steps.push(match call {
@@ -265,7 +281,7 @@ fn sizes(seconds: f64) -> Outcome<()> {
                 let ratio = means[2] / means[0];
                 worst = worst.max(ratio);
                 println!(
-                    "{parameters:>10} {batch:>6} {call:<8} {:>10.2} {:>10.2} {:>10.2} {threads:>8} {ratio:>7.2}x",
+                    "{parameters:>10} {batch:>6} {call:<8} {:>10.2} {:>10.2} {:>10.2} {most:>8} {ratio:>7.2}x",
                     means[0], means[1], means[2],
                 );
             }

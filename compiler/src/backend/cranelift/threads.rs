@@ -1,11 +1,11 @@
-//! How many threads a call is worth: an estimate, made when a model is built, from which its callers choose.
+//! How many threads a call may be worth: an estimate, made when a model is built.
 //!
 //! Threads share the kernels that have an axis for it and wait for each other between them. The estimate of a call adds
-//! up the largest part of every kernel, the waiting, and the handing over of the call. It counts little for the
-//! arithmetic and much for the waiting, so that in doubt a call has fewer threads: a thread too many costs more than
-//! one too few, and the processors have other work.
+//! up the largest part of every kernel, the waiting, and the handing over of the call. It takes the processors for idle
+//! and their caches for one, and so says the most that can be worth it; among fewer, the runtime finds the number by timing
+//! calls. Only the handing over counts dear, so that calls of some microseconds neither wake threads nor are timed.
 
-use bakelite::abi::SHARES;
+use bakelite::abi::{INIT, SHARES};
 
 use crate::schedule::cost;
 use crate::schedule::program::{AxisId, Kernel, Program};
@@ -13,8 +13,10 @@ use crate::schedule::program::{AxisId, Kernel, Program};
 use super::entry;
 use super::function::block;
 
-/// Handing a call over to a second thread that spins, and awaiting its end, in nanoseconds.
+/// Handing a call over to a second thread and awaiting its end, in nanoseconds: three times what it takes while that one spins.
 const CALL_NS: f64 = 2000.0;
+/// Starting or waking a second thread, and awaiting its end.
+const WAKE_NS: f64 = 100_000.0;
 /// Waiting for a second thread at a barrier.
 const WAIT_NS: f64 = 350.0;
 /// What each doubling of the threads adds to both, as a part of them.
@@ -35,6 +37,8 @@ pub fn parallel_batch(program: &Program) -> [usize; SHARES] {
     let slots = entry::order(program, &kernels, &shared);
     let repeats: Vec<f64> = (0..kernels.len()).map(|k| program.repeats(k) as f64).collect();
     let waits: f64 = slots.iter().zip(&repeats).filter(|(slot, _)| slot.barrier).map(|(_, repeats)| repeats).sum();
+    // Parameters are initialised once: no thread waits for that, and nothing is found out by timing it.
+    let handing_over = if program.name == INIT { WAKE_NS } else { CALL_NS };
     let mut open = [true; SHARES];
     for batch in batches(program.max_batch) {
         let mut times = [0.0; SHARES + 1];
@@ -49,7 +53,7 @@ pub fn parallel_batch(program: &Program) -> [usize; SHARES] {
         }
         let mut best = times[0];
         for (i, time) in times[1..].iter().enumerate() {
-            let time = time + (CALL_NS + WAIT_NS * waits) * (1.0 + DOUBLING * i as f64);
+            let time = time + (handing_over + WAIT_NS * waits) * (1.0 + DOUBLING * i as f64);
             open[i] &= time <= GAIN * best;
             if open[i] {
                 from[i] = batch;

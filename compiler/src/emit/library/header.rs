@@ -8,7 +8,8 @@ use bakelite::names::printable;
 use super::super::bindings::Interface;
 use super::super::names::{Scope, screaming, snake};
 use super::{
-    C_TYPES, ERRORS, Function, MAX_THREADS, POOL_BYTES, WORKER_BYTES, functions, is_batched, is_init, named, port_type,
+    C_TYPES, ERRORS, Function, MAX_THREADS, POOL_BYTES, WORKER_BYTES, choices_bytes, functions, is_batched, is_init,
+    named, port_type,
 };
 use crate::ir::DType;
 
@@ -75,7 +76,8 @@ fn constants(interface: &Interface) -> String {
     let _ = write!(
         text,
         "/* Bytes of working memory for a number of threads. */\n\
-         #define {prefix}_SCRATCH_BYTES(threads) ({POOL_BYTES} + (size_t)(threads) * {})",
+         #define {prefix}_SCRATCH_BYTES(threads) ({} + (size_t)(threads) * {})",
+        POOL_BYTES + interface.entries.len() * choices_bytes(interface),
         WORKER_BYTES + interface.scratch_bytes
     );
     text

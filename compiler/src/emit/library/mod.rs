@@ -19,6 +19,8 @@ pub(super) use source::TYPES;
 pub use source::{Kernels, source};
 pub use verify::{Parity, ParityElement, verify_header, verify_source, verify_symbol};
 
+use bakelite::abi::INIT;
+
 use super::bindings::{EntryInterface, Interface, PortInterface};
 use super::names::{Scope, screaming, snake};
 use crate::diag::{Code, Problem};
@@ -28,8 +30,21 @@ use crate::ir::{DType, Shape};
 /// of the structures in `c/threads.c`, which checks them.
 const POOL_BYTES: usize = 384;
 const WORKER_BYTES: usize = 128;
+/// Bytes of what a handle knows about the threads of one entry point at one power of two of the batch: a bound of
+/// `struct choice` in `c/tempo.c`.
+const CHOICE_BYTES: usize = 64;
 /// The most threads of a handle.
 const MAX_THREADS: usize = 1024;
+
+/// The powers of two that batches reach, each of which has its choices of threads.
+fn powers(interface: &Interface) -> usize {
+    interface.max_batch.max(1).ilog2() as usize + 1
+}
+
+/// Bytes of the choices of one entry point.
+fn choices_bytes(interface: &Interface) -> usize {
+    (CHOICE_BYTES * powers(interface)).next_multiple_of(WORKER_BYTES)
+}
 
 /// The C names of element types.
 const C_TYPES: [&str; 6] = ["float", "double", "int32_t", "uint32_t", "uint8_t", "uint8_t"];
@@ -60,7 +75,7 @@ const ERRORS: &[(&str, &str)] = &[
 /// Functions of every library, without the model's name: entry points by these names get another.
 #[rustfmt::skip]
 const FUNCTIONS: &[&str] = &[
-    "open", "share", "close", "set_threads", "keep_subnormals", "level", "error_text", "param_name", "param_find", "param_dtype",
+    "open", "share", "close", "set_threads", "tune_threads", "keep_subnormals", "level", "error_text", "param_name", "param_find", "param_dtype",
     "param_shape", "param_bytes", "param_get", "param_set", "save", "load", "fault", "t", "error", "dtype", "contents", "verify",
 ];
 
@@ -87,7 +102,7 @@ fn named(template: &str, interface: &Interface) -> String {
 /// The entry point of a model that sets its parameters from a seed.
 fn is_init(entry: &EntryInterface) -> bool {
     let seed = |port: &PortInterface| port.dtype == DType::U32 && port.shape == Shape::fixed(&[2]);
-    entry.name == "init" && matches!(entry.inputs.as_slice(), [one] if seed(one)) && entry.outputs.is_empty()
+    entry.name == INIT && matches!(entry.inputs.as_slice(), [one] if seed(one)) && entry.outputs.is_empty()
 }
 
 /// Whether the batch of a call matters.

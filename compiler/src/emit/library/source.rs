@@ -7,11 +7,12 @@ use bakelite_kernels::manifest::{Level, SLOTS};
 
 use super::super::bindings::Interface;
 use super::super::names::{screaming, snake};
-use super::{ERRORS, Function, POOL_BYTES, WORKER_BYTES, functions, is_batched, is_init, named};
+use super::{ERRORS, Function, POOL_BYTES, WORKER_BYTES, choices_bytes, functions, is_batched, is_init, named, powers};
 
 /// The types of the binary interface, the same for every model.
 pub(in crate::emit) const TYPES: &str = include_str!("c/abi.h");
 const THREADS: &str = include_str!("c/threads.c");
+const TEMPO: &str = include_str!("c/tempo.c");
 const MODEL: &str = include_str!("c/model.c");
 const WEIGHTS: &str = include_str!("c/weights.c");
 const STRIPS: &str = include_str!("c/strips.c");
@@ -86,6 +87,13 @@ pub fn source(interface: &Interface, header: &str, kernels: Kernels) -> String {
     let _ = writeln!(text, "extern const bakelite_model {};", interface.symbol);
     let _ = writeln!(text, "#define DESCRIPTOR {}", interface.symbol);
     let _ = writeln!(text, "#define POOL_BYTES {POOL_BYTES}\n#define WORKER_BYTES {WORKER_BYTES}");
+    let _ = writeln!(
+        text,
+        "#define ENTRIES ((size_t){})\n#define BATCHES ((size_t){})",
+        interface.entries.len(),
+        powers(interface)
+    );
+    let _ = writeln!(text, "#define CHOICES_BYTES ((size_t){})", choices_bytes(interface));
     let _ = writeln!(text, "/* The kind of a cell that only training needs. */");
     let _ = writeln!(text, "#define KIND_TRAINING {}\n", CellKind::Training as u32);
     let sizes: Vec<String> = DTYPE_SIZES.iter().map(usize::to_string).collect();
@@ -93,7 +101,7 @@ pub fn source(interface: &Interface, header: &str, kernels: Kernels) -> String {
     text += &strings("level_names", Level::ALL.iter().map(|level| level.name()));
     text += &strings("cell_names", interface.cells.iter().map(|cell| cell.name.as_str()));
     text += &kernel_table(kernels);
-    for part in [THREADS, MODEL, WEIGHTS] {
+    for part in [THREADS, TEMPO, MODEL, WEIGHTS] {
         text += &named(part, interface);
         text += "\n";
     }

@@ -108,7 +108,7 @@ impl Runner {
         };
         let jit =
             JitModel::from_image(&image, TargetCpu::Level(level), Products::Driver).unwrap_or_else(|e| panic!("{e}"));
-        let options = Options::new().threads(1).level(level);
+        let options = Options::new().threads(1).tune_threads(false).level(level);
         Runner { model: bakelite::Model::open_with(jit, options).unwrap_or_else(|e| panic!("{e}")) }
     }
 

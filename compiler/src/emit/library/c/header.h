@@ -48,6 +48,7 @@ typedef struct model_t {
     size_t threads;
     size_t fault;
     int keeps_subnormals;
+    int fixed_threads;
 } model_t;
 
 /* The library that was written with this header. One that was not differs in these names and does not link, because its
@@ -63,8 +64,8 @@ typedef struct model_t {
  *   arena     MODEL_ARENA_BYTES bytes: what a call computes with; undefined between calls
  *   scratch   MODEL_SCRATCH_BYTES(threads) bytes: also holds the threads
  *   threads   the most threads of a call, the calling one included, from 1 to MODEL_MAX_THREADS; others are started
- *             here and sleep between calls. A call has fewer where that is faster at its batch, by the estimate of the
- *             compiler. The number never changes a result.
+ *             here and sleep between calls. A call has fewer where that is faster: see model_tune_threads. The number never
+ *             changes a result.
  * Each block is aligned to MODEL_ALIGN bytes. The strongest instruction set that the processor has is chosen, or the
  * one that the environment variable BAKELITE_LEVEL names.
  * Returns MODEL_OK, MODEL_ERROR_NULL, _ALIGNMENT, _THREADS, _THREAD_START or _LEVEL. */
@@ -83,6 +84,12 @@ void model_close(model_t *model);
  *   scratch   MODEL_SCRATCH_BYTES(threads) bytes, aligned to MODEL_ALIGN; the block of before if it is large enough
  * Returns MODEL_OK, MODEL_ERROR_NULL, _ALIGNMENT, _THREADS, or _THREAD_START, after which the model has one thread. */
 int model_set_threads(model_t *model, void *scratch, size_t threads);
+
+/* Whether calls that may be worth several threads, by the estimate of the compiler, are timed, so that the fastest number
+ * of threads is found while the program runs, as it is from the start. A few calls in a thousand then have another number
+ * to compare. Otherwise all calls of one entry point and batch have the same number, that of the estimate.
+ * Returns MODEL_OK or MODEL_ERROR_NULL. */
+int model_tune_threads(model_t *model, int tune);
 
 /* Whether calls keep subnormal numbers, those nearer to zero than the smallest normal float (1.2e-38). Otherwise, as
  * from the start, arithmetic takes them for zero and gives zero in their place: processors take many times as long over

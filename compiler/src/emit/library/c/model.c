@@ -68,6 +68,7 @@ static int open_on(model_t *model, void *storage, void *arena, void *scratch, si
     model->scratch = scratch;
     model->threads = threads;
     model->fault = MODEL_PARAM_COUNT;
+    begin_choices(model);
     error = choose_level(model);
     return error != MODEL_OK ? error : pool_start(model);
 }
@@ -101,6 +102,7 @@ int model_share(model_t *model, const model_t *other, void *arena, void *scratch
         return error;
     }
     model->keeps_subnormals = other->keeps_subnormals;
+    model->fixed_threads = other->fixed_threads;
     return MODEL_OK;
 }
 
@@ -136,7 +138,17 @@ int model_set_threads(model_t *model, void *scratch, size_t threads)
     if (error != MODEL_OK) {
         model->threads = 1;
     }
+    begin_choices(model);
     return error;
+}
+
+int model_tune_threads(model_t *model, int tune)
+{
+    if (model == NULL || model->storage == NULL) {
+        return MODEL_ERROR_NULL;
+    }
+    model->fixed_threads = tune == 0;
+    return MODEL_OK;
 }
 
 int model_keep_subnormals(model_t *model, int keep)
@@ -211,7 +223,9 @@ static int run_entry(model_t *model, size_t which, size_t batch, const void *con
     bakelite_call call;
     bakelite_code code;
     environment before;
-    size_t port, index, threads;
+    struct choice *choice = NULL;
+    size_t port, index, threads, most;
+    int64_t start = 0;
     if (model == NULL || model->storage == NULL) {
         return MODEL_ERROR_NULL;
     }
@@ -242,14 +256,19 @@ static int run_entry(model_t *model, size_t which, size_t batch, const void *con
     call.kernels = model->kernels;
     call.storage = model->storage;
     call.arena = model->arena;
-    call.scratch = (char *)model->scratch + POOL_BYTES + model->threads * WORKER_BYTES;
+    call.scratch = (char *)choices_of(model, ENTRIES);
     call.inputs = inputs;
     call.outputs = outputs;
     call.batch = batch;
     call.wait = wait_alone;
     call.barrier = NULL;
     code = entry->code[model->level];
-    threads = threads_for(entry, batch, model->threads);
+    most = threads_for(entry, batch, model->threads);
+    if (most > 1 && !model->fixed_threads) {
+        choice = choice_of(model, which, batch);
+        start = now();
+    }
+    threads = choice == NULL ? most : chosen(choice, most);
     if (threads > 1 && pool_of(model)->process != forks) {
         const int error = pool_start(model);
         if (error != MODEL_OK) {
@@ -266,6 +285,9 @@ static int run_entry(model_t *model, size_t which, size_t batch, const void *con
         pool_run(pool_of(model), threads, code, &call);
     }
     set_environment(before);
+    if (choice != NULL) {
+        took(choice, most, now() - start);
+    }
     /* Handles that share a storage may read it at the same time: it is touched only by who changes it anyway. */
     for (index = 0; index < entry->write_count; index++) {
         given(model)[entry->writes[index]] = 1;
