@@ -38,6 +38,7 @@ pub(super) fn text_bytes(length: usize) -> usize {
 }
 
 /// The bytes of a list of this many short texts, of a text of this length.
+#[cfg(feature = "keras")]
 pub(super) fn list_bytes(texts: usize, length: usize) -> usize {
     texts.saturating_mul(VALUE + BLOCK).saturating_add(length)
 }

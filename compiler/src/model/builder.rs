@@ -561,6 +561,7 @@ impl Model {
 
     /// The axis of each output that is the batch in the description that the model was read from. It leads in every
     /// output here.
+    #[cfg(feature = "keras")]
     pub(crate) fn batch_axes(&self) -> Vec<usize> {
         self.net.borrow().graph.outputs.iter().map(|o| o.axis).collect()
     }

@@ -85,6 +85,7 @@ pub use embedding::Embedding;
 pub use entry::Entry;
 pub use initializer::{Distribution, Fan, Initializer};
 pub use lambda::Lambda;
+#[cfg(feature = "keras")]
 pub(crate) use layer::snake_case;
 pub use layer::{AnyLayer, Apply, BuildCx, CallForm, IntoLayer, Layer, LayerDef, Weight};
 pub(crate) use loss::binary_values;

@@ -83,11 +83,13 @@ pub(crate) struct Variable {
 }
 
 /// The extents of a variable, none of which is the batch.
+#[cfg(feature = "keras")]
 pub(crate) fn extents(ty: &TensorType) -> Vec<usize> {
     ty.shape.iter().map(|d| d.scale).collect()
 }
 
 /// An object with its variables, in the order of their numbers.
+#[cfg_attr(not(feature = "keras"), expect(dead_code, reason = "only files have them"))]
 #[derive(Clone, Debug)]
 pub(crate) struct SavedObject {
     /// `layers/dense_1`
@@ -100,6 +102,7 @@ pub(crate) struct SavedObject {
 }
 
 /// Everything that Keras saves of a model.
+#[cfg_attr(not(feature = "keras"), expect(dead_code, reason = "only files have them"))]
 #[derive(Clone, Debug)]
 pub(crate) struct Saved {
     /// In the order in which Keras lists their variables.

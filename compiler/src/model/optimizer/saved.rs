@@ -79,6 +79,7 @@ pub(crate) fn state(optimizer: &dyn Optimizer, params: &[&Variable]) -> Vec<Kept
 }
 
 /// How a file orders the slots of an optimizer.
+#[cfg(feature = "keras")]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Slots {
     /// Parameter by parameter, as Keras does since 2.11.
@@ -88,6 +89,7 @@ pub(crate) enum Slots {
 }
 
 /// The orders in which versions of Keras keep the same variables, the present one first.
+#[cfg(feature = "keras")]
 pub(crate) fn orders(state: &[Kept], slots: Slots) -> Vec<Vec<Kept>> {
     let mut orders = match slots {
         Slots::ByParameter => by_parameter(state),
@@ -102,10 +104,12 @@ pub(crate) fn orders(state: &[Kept], slots: Slots) -> Vec<Vec<Kept>> {
 }
 
 /// The name of a cell of the optimizer without the part that they share.
+#[cfg(feature = "keras")]
 fn own(cell: &str) -> &str {
     cell.get(OPTIMIZER.len() + 1..).unwrap_or_default()
 }
 
+#[cfg(feature = "keras")]
 fn by_parameter(state: &[Kept]) -> Vec<Vec<Kept>> {
     let is_scalar = |kept: &&Kept| matches!(kept.role, Role::Scalar(..));
     let mut orders = vec![state.to_vec()];
@@ -124,6 +128,7 @@ fn by_parameter(state: &[Kept]) -> Vec<Vec<Kept>> {
     orders
 }
 
+#[cfg(feature = "keras")]
 fn by_slot(state: &[Kept]) -> Vec<Kept> {
     fn slot(kept: &Kept) -> &str {
         match &kept.role {
