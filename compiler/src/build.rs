@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use bakelite::abi::CellKind;
-use bakelite::names::printable_lines;
+use bakelite::names::{printable_json, printable_lines};
 use bakelite::text::{TextInput, TextLayer};
 use target_lexicon::Triple;
 
@@ -137,7 +137,7 @@ impl Model {
         write(&name, &built.graph, graph_text.as_bytes())?;
         write(&name, &file(".report.txt"), printable_lines(&built.report.to_string()).as_bytes())?;
         let json = serde_json::to_string_pretty(&built.report).map_err(|e| internal(&name, e))?;
-        write(&name, &file(".report.json"), json.as_bytes())?;
+        write(&name, &file(".report.json"), printable_json(&json).as_bytes())?;
         if options.cargo {
             println!("cargo::rustc-link-search=native={}", options.out_dir.display());
             println!("cargo::rustc-link-lib=static={}", object.symbol);

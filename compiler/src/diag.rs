@@ -287,18 +287,22 @@ impl Diagnostics {
     pub fn check(list: Vec<Diagnostic>) -> Result<(), Diagnostics> {
         if list.is_empty() { Ok(()) } else { Err(Diagnostics { model: String::new(), list }) }
     }
+
+    /// One after the other, with an empty line behind each: the first of them, and how many more there are.
+    pub(crate) fn each(&self) -> String {
+        let mut text: String = self.list.iter().take(SHOWN).map(|diagnostic| format!("{diagnostic}\n\n")).collect();
+        if let more @ 1.. = self.list.len().saturating_sub(SHOWN) {
+            text += &format!("and {more} more\n\n");
+        }
+        text
+    }
 }
 
 impl fmt::Display for Diagnostics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for diagnostic in self.list.iter().take(SHOWN) {
-            write!(f, "{diagnostic}\n\n")?;
-        }
-        if let more @ 1.. = self.list.len().saturating_sub(SHOWN) {
-            write!(f, "and {more} more\n\n")?;
-        }
+        f.write_str(&self.each())?;
         f.write_str(&count(self.list.len(), "mistake"))?;
-        if self.model.is_empty() { Ok(()) } else { write!(f, " in model `{}`", self.model) }
+        if self.model.is_empty() { Ok(()) } else { write!(f, " in model `{}`", printable(&self.model)) }
     }
 }
 

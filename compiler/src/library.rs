@@ -6,7 +6,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use bakelite::names::printable_lines;
+use bakelite::names::{printable_json, printable_lines};
 use bakelite_kernels::manifest::Level;
 use target_lexicon::{Architecture, Triple};
 
@@ -209,7 +209,7 @@ pub fn build_library(mut module: Module, options: &LibraryOptions<'_>) -> Result
     write(&name, &built.bindings, bindings::rust(&interface).as_bytes())?;
     write(&name, &built.graph, graph_text.as_bytes())?;
     write(&name, &file(".report.txt"), printable_lines(&built.report.to_string()).as_bytes())?;
-    write(&name, &file(".report.json"), json.as_bytes())?;
+    write(&name, &file(".report.json"), printable_json(&json).as_bytes())?;
     if let (Some(path), Some(weights)) = (&built.weights, &weights) {
         weights.save(path).map_err(|e| no_weights(&name, &e))?;
     }

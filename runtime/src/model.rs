@@ -423,7 +423,7 @@ impl Model {
         if without.is_empty() {
             return Ok(());
         }
-        Err(Error::NoValue { what: what(), params: Error::names(without.into_iter()) })
+        Err(Error::NoValue { what: what(), params: Error::names(without.iter().copied()), count: without.len() })
     }
 
     pub(crate) fn signature(&self) -> &Signature {

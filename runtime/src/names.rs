@@ -34,6 +34,23 @@ pub fn printable_lines(text: &str) -> Cow<'_, str> {
     )
 }
 
+/// JSON whose strings hold no characters as [`printable`] escapes them: the same values, in JSON's own escapes.
+pub fn printable_json(json: &str) -> Cow<'_, str> {
+    let layout = |c| matches!(c, '\n' | '\r' | '\t');
+    if !json.contains(|c| !layout(c) && deceives(c)) {
+        return Cow::Borrowed(json);
+    }
+    let mut plain = String::with_capacity(json.len() + 8);
+    for c in json.chars() {
+        match !layout(c) && deceives(c) {
+            // All of them are characters of the basic plane.
+            true => plain.push_str(&format!("\\u{:04x}", u32::from(c))),
+            false => plain.push(c),
+        }
+    }
+    Cow::Owned(plain)
+}
+
 fn deceives(c: char) -> bool {
     let turns = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     c.is_control() || turns || matches!(c, '\u{2028}' | '\u{2029}')
@@ -78,6 +95,7 @@ mod tests {
         assert_eq!(printable("größe 大 \u{1f600}"), "größe 大 \u{1f600}");
         assert_eq!(printable("a\u{202e}b\u{2066}\n\u{7f}\u{2028}"), "a\\u{202e}b\\u{2066}\\n\\u{7f}\\u{2028}");
         assert_eq!(printable_lines("one\ttwo\u{202e}\n\n3"), "one\ttwo\\u{202e}\n\n3");
+        assert_eq!(printable_json("{\n  \"a\u{202e}ü\": 1\n}"), "{\n  \"a\\u202eü\": 1\n}");
     }
 
     #[test]

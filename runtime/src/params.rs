@@ -63,7 +63,8 @@ impl<'a> Param<'a> {
     pub fn read<T: Element>(&self, into: &mut [T]) -> Result<(), Error> {
         check::<T>(self.cell, into.len())?;
         if !self.given {
-            return Err(Error::NoValue { what: "reading".into(), params: format!("`{}`", self.cell.name) });
+            let params = format!("`{}`", self.cell.name);
+            return Err(Error::NoValue { what: "reading".into(), params, count: 1 });
         }
         // SAFETY: `into` is `len` elements of the cell's type, every pattern of whose stored bytes is a value.
         let bytes = unsafe { std::slice::from_raw_parts_mut(into.as_mut_ptr().cast::<u8>(), size_of_val(into)) };

@@ -8,6 +8,7 @@ use bakelite_kernels::manifest::{Level, best_level};
 use super::data;
 use super::mistake::at;
 use super::npz::Npz;
+use super::progress::Progress;
 use super::running::Run;
 use super::source::{Purpose, Shapes, Source};
 use crate::backend::cranelift::TargetCpu;
@@ -15,6 +16,7 @@ use crate::diag::{Code, Diagnostics, Problem};
 use crate::import::OpenInput;
 use crate::ir::Module;
 use crate::library::{BuiltLibrary, LibraryOptions, Parity, build_library};
+use crate::model::Lowered;
 
 /// What to compile.
 #[derive(Clone, Debug)]
@@ -39,7 +41,7 @@ pub struct Library {
 }
 
 /// Compiles a model into a folder.
-pub fn library(what: &Library) -> Result<BuiltLibrary, Diagnostics> {
+pub fn library(what: &Library, progress: Progress) -> Result<BuiltLibrary, Diagnostics> {
     let target_cpu = target_cpu(&what.target_cpu)?;
     let source = Source::open(&what.model)?;
     let mut shapes = what.shapes.clone();
@@ -60,7 +62,8 @@ pub fn library(what: &Library) -> Result<BuiltLibrary, Diagnostics> {
         }
         why
     })?;
-    let module = described.lower().map_err(|d| at(&what.model, d))?;
+    let Lowered { module, warnings } = described.lowered().map_err(|d| at(&what.model, d))?;
+    progress.warn(&what.model, warnings);
     let parity = vectors.as_mut().map(|(x, y)| parity(x, y, &inputs, &module)).transpose()?;
     source.with_weights(&described, &what.run, |weights| {
         let mut options = LibraryOptions::new(&what.output);

@@ -1,10 +1,14 @@
 //! What long work shows on standard error while it runs.
 
 use std::io::{self, Write};
+use std::path::Path;
 use std::time::Duration;
 
 use bakelite::names::printable_lines;
 use indicatif::{ProgressBar, ProgressStyle};
+
+use super::mistake::at;
+use crate::diag::{Diagnostic, Diagnostics};
 
 /// Writes to standard error, if anybody reads it: a closed pipe or a full disk behind it never ends the work. Names
 /// in the text cannot turn the direction of writing.
@@ -12,7 +16,7 @@ pub fn say(text: &str) {
     let _ = io::stderr().write_all(printable_lines(text).as_bytes());
 }
 
-/// Whether anything is shown.
+/// Whether anything is shown, beside results and mistakes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Progress {
     Shown,
@@ -32,6 +36,14 @@ impl Progress {
         bar.set_message(what.into());
         bar.enable_steady_tick(Duration::from_millis(120));
         Stage(bar)
+    }
+
+    /// Shows what is no mistake, and probably not meant, in a model that came from a file.
+    pub fn warn(self, path: &Path, warnings: Vec<Diagnostic>) {
+        if self == Progress::Shown && !warnings.is_empty() {
+            let about = at(path, Diagnostics { model: String::new(), list: warnings });
+            say(&about.each());
+        }
     }
 
     /// Shows a line that stays.

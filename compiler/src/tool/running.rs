@@ -12,11 +12,12 @@ use super::source::{Described, Form, Source};
 use crate::backend::cranelift::TargetCpu;
 use crate::build::internal;
 use crate::compile::{Compiled, Options, compile};
-use crate::diag::Diagnostics;
+use crate::diag::{Diagnostic, Diagnostics};
 use crate::emit::select::select;
 use crate::import::{Restored, load_weights};
 use crate::jit::JitModel;
 use crate::library::Weights;
+use crate::model::Lowered;
 use crate::report::StageTime;
 
 /// How to run a model.
@@ -42,13 +43,15 @@ pub struct Running {
     pub initial: bool,
     /// What the file of the weights and the model do not have in common, one sentence each.
     pub left_out: Vec<String>,
+    /// What is probably not meant in its layers.
+    pub warnings: Vec<Diagnostic>,
 }
 
 impl Source {
     /// Compiles entry points (those of these that the model has, all for none) and gives them their weights.
     pub fn start(&self, described: &Described, entries: &[&str], run: &Run) -> Result<Running, Diagnostics> {
         let start = Instant::now();
-        let mut module = described.lower().map_err(|d| at(&self.path, d))?;
+        let Lowered { mut module, warnings } = described.lowered().map_err(|d| at(&self.path, d))?;
         let name = module.name.clone();
         let lowered = StageTime::new("lower", start.elapsed());
         if !entries.is_empty() {
@@ -80,7 +83,7 @@ impl Source {
             restored = described.load(weights, &mut model)?;
             initial = false;
         }
-        Ok(Running { model, compiled, compile_time, initial, left_out: restored.left_out })
+        Ok(Running { model, compiled, compile_time, initial, left_out: restored.left_out, warnings })
     }
 
     /// Hands on the weights that a library of the model begins with.

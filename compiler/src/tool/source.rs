@@ -24,7 +24,7 @@ use crate::import::{KerasFile, KerasModel, OpenInput};
 use crate::ir::parse::parse_module;
 use crate::ir::verify::verify_module;
 use crate::ir::{Module, SourceLine};
-use crate::model::Model;
+use crate::model::{Lowered, Model};
 
 /// The longest text of a model.
 const LONGEST_TEXT: u64 = 1 << 28;
@@ -255,9 +255,14 @@ impl Source {
 impl Described {
     /// The tensor graphs.
     pub fn lower(&self) -> Result<Module, Diagnostics> {
+        self.lowered().map(|lowered| lowered.module)
+    }
+
+    /// The tensor graphs, with what is probably not meant in the layers.
+    pub(crate) fn lowered(&self) -> Result<Lowered, Diagnostics> {
         match self {
-            Described::Layers(model) => model.lower(),
-            Described::Graph(module) => Ok(Module::clone(module)),
+            Described::Layers(model) => model.lowered(),
+            Described::Graph(module) => Ok(Lowered { module: Module::clone(module), warnings: Vec::new() }),
         }
     }
 

@@ -6,9 +6,11 @@ use std::path::Path;
 
 use super::diagram::{Diagram, flops, shape_text};
 use super::mistake::at;
+use super::progress::Progress;
 use super::source::{Described, Purpose, Shapes, Source};
 use crate::diag::Diagnostics;
 use crate::ir::{Module, Storage, StorageKind};
+use crate::model::Lowered;
 
 /// One layer.
 #[derive(Clone, PartialEq, Debug)]
@@ -59,10 +61,11 @@ pub struct Summary {
 }
 
 /// Reads a model and sums it up.
-pub fn summary(model: &Path, shapes: &Shapes) -> Result<Summary, Diagnostics> {
+pub fn summary(model: &Path, shapes: &Shapes, progress: Progress) -> Result<Summary, Diagnostics> {
     let source = Source::open(model)?;
     let described = source.describe(shapes, None, Purpose::Run)?;
-    let module = described.lower().map_err(|d| at(model, d))?;
+    let Lowered { module, warnings } = described.lowered().map_err(|d| at(model, d))?;
+    progress.warn(model, warnings);
     Ok(Summary::new(&source, &described, &module))
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use bakelite::names::printable_json;
 use bakelite::{Data, Fit, History};
 use serde_json::Value;
 
@@ -55,6 +56,7 @@ pub fn train(what: &Train, progress: Progress) -> Result<History, Diagnostics> {
     let Steps { described, columns, mut running, batch } =
         Steps::new(&source, &files, what.batch, &what.shapes, &what.run, ENTRIES, progress)?;
     source.check_save(&what.output, &described, &running.model)?;
+    progress.warn(&what.model, std::mem::take(&mut running.warnings));
     running.explain_weights(progress);
     running.explain_left_out(progress);
     let module = &running.compiled.module;
@@ -174,5 +176,6 @@ pub fn json(values: &[(String, f64)]) -> Value {
 fn write_history(path: &Path, history: &History) -> Result<(), Diagnostics> {
     let series: BTreeMap<&str, &[f64]> = history.keys().map(|key| (key, &history[key])).collect();
     let text = serde_json::to_string_pretty(&series).unwrap_or_default();
+    let text = printable_json(&text);
     file::replace(path, |file| writeln!(file, "{text}"))
 }

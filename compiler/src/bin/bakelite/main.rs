@@ -56,7 +56,7 @@ fn main() -> ExitCode {
 /// Does what a command asks for; the text is for standard output, and the exit code for what is done and yet no success.
 fn run(command: Command, progress: Progress, code: &mut u8) -> Result<String, Diagnostics> {
     match command {
-        Command::Summary { model } => Ok(plain(summary::summary(&model.path, &model.shapes())?)),
+        Command::Summary { model } => Ok(plain(summary::summary(&model.path, &model.shapes(), progress)?)),
         Command::Plot { model, output } => {
             let source = Source::open(&model.path)?;
             let diagram = source.diagram(&source.describe(&model.shapes(), None, Purpose::Predict)?);
@@ -115,7 +115,7 @@ fn run(command: Command, progress: Progress, code: &mut u8) -> Result<String, Di
         Command::Evaluate { model, data, batch_size, run } => {
             let shapes = model.shapes();
             let what = Evaluate { model: model.path, data, batch: batch_size, shapes, run: run.run() };
-            Ok(format!("{}\n", train::json(&train::evaluate(&what, progress)?)))
+            Ok(format!("{}\n", print::json(&train::json(&train::evaluate(&what, progress)?))))
         }
         Command::Bench { model, batch_size, json, profile, seconds, run } => {
             let (shapes, budget) = (model.shapes(), Duration::from_secs_f64(seconds));
@@ -141,7 +141,7 @@ fn run(command: Command, progress: Progress, code: &mut u8) -> Result<String, Di
             let model = model.path;
             let what = Library { model, output, name, max_batch, entries, target_cpu, target, verify, shapes, run };
             let _stage = progress.stage("compiling");
-            Ok(format!("{}\n", library::library(&what)?.library.display()))
+            Ok(format!("{}\n", library::library(&what, progress)?.library.display()))
         }
         Command::Inspect { model, stage, entry, level } => {
             let _stage = progress.stage("compiling");

@@ -2,12 +2,13 @@
 
 use std::fmt::Write;
 
+use bakelite::names::printable_json;
 use bakelite_compiler::tool::bench::Measured;
 use serde::Serialize;
 
 /// One line of JSON.
 pub fn json(value: &impl Serialize) -> String {
-    serde_json::to_string(value).unwrap_or_default()
+    printable_json(&serde_json::to_string(value).unwrap_or_default()).into_owned()
 }
 
 /// Measurements, one a line.
