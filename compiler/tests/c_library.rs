@@ -13,6 +13,9 @@ use bakelite_compiler::jit::JitModel;
 use bakelite_compiler::library::{BuiltLibrary, LibraryOptions, Parity, Weights, build_library};
 use bakelite_compiler::prelude::*;
 
+#[path = "c_library/users.rs"]
+mod users;
+
 const ROWS: usize = 32;
 const STEPS: usize = 20;
 

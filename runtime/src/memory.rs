@@ -55,6 +55,15 @@ impl Drop for Block {
     }
 }
 
+/// As many defaults of a type, for the named purpose.
+pub(crate) fn defaults<T: Clone + Default>(len: usize, purpose: &'static str) -> Result<Vec<T>, Error> {
+    let mut values = Vec::new();
+    let refused = |_| Error::OutOfMemory { purpose, bytes: len.saturating_mul(size_of::<T>()) };
+    values.try_reserve_exact(len).map_err(refused)?;
+    values.resize(len, T::default());
+    Ok(values)
+}
+
 /// Asks for huge pages; a refusal changes nothing.
 #[cfg(target_os = "linux")]
 fn advise_huge_pages(data: NonNull<u8>, bytes: usize) {

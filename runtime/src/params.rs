@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::dtype::{DType, Element};
 use crate::error::Error;
+use crate::memory::defaults;
 use crate::model::Model;
 use crate::signature::Cell;
 
@@ -73,8 +74,11 @@ impl<'a> Param<'a> {
     }
 
     /// The elements.
+    ///
+    /// # Errors
+    /// [`Error::DType`] where they are of another type, [`Error::NoValue`], [`Error::OutOfMemory`].
     pub fn to_vec<T: Element>(&self) -> Result<Vec<T>, Error> {
-        let mut values = vec![T::default(); self.cell.len];
+        let mut values = defaults(self.cell.len, "elements of a parameter")?;
         self.read(&mut values)?;
         Ok(values)
     }

@@ -18,6 +18,7 @@ use crate::abi::CellKind;
 use crate::dtype::DType;
 use crate::error::Error;
 use crate::file::write_atomically;
+use crate::memory::defaults;
 use crate::model::Model;
 use crate::params::Param;
 use crate::signature::Port;
@@ -62,7 +63,9 @@ impl Model {
             file.write_all(&header)?;
             let mut bytes = Vec::new();
             for param in &params {
-                bytes.resize(param.len() * param.dtype().size(), 0);
+                let length = param.len() * param.dtype().size();
+                bytes.try_reserve(length.saturating_sub(bytes.len()))?;
+                bytes.resize(length, 0);
                 param.read_bytes(&mut bytes);
                 file.write_all(&bytes)?;
             }
@@ -236,7 +239,7 @@ impl<'a> Reader<'a> {
             return Err(self.wrong(format!("`{name}` has shape {found:?}, the model's has {expected:?}")));
         }
         let start = self.data + info.data_offsets.0 as u64;
-        let mut bytes = vec![0; param.len() * param.dtype().size()];
+        let mut bytes = defaults(param.len() * param.dtype().size(), "tensors of a file")?;
         self.file
             .seek(SeekFrom::Start(start))
             .and_then(|_| self.file.read_exact(&mut bytes))

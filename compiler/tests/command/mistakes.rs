@@ -3,7 +3,9 @@
 use std::fmt::Write;
 use std::fs;
 
-use crate::run::{Folder, ROWS, numbers};
+use bakelite_compiler::prelude::*;
+
+use crate::run::{Folder, ROWS, numbers, pair, saved};
 
 #[test]
 fn mistakes_are_explained() {
@@ -80,15 +82,63 @@ fn mistakes_are_explained() {
         assert!(output.stdout.is_empty(), "{arguments:?}");
     }
     assert_eq!(folder.files(), before, "a failed command leaves no files");
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/command/mistakes.txt");
+    snapshot("mistakes.txt", &told);
+}
+
+fn snapshot(file: &str, told: &str) {
+    let path = format!("{}/tests/command/{file}", env!("CARGO_MANIFEST_DIR"));
     if std::env::var_os("BAKELITE_BLESS").is_some() {
-        fs::write(path, &told).unwrap();
+        fs::write(&path, told).unwrap();
     }
-    let wanted = fs::read_to_string(path).unwrap_or_default();
+    let wanted = fs::read_to_string(&path).unwrap_or_default();
     assert!(told == wanted, "`BAKELITE_BLESS=1` writes {path}; now it is\n{told}");
+}
+
+/// What is probably not meant is said, ends nothing, and is not said to those who want to hear of errors alone.
+#[test]
+fn what_is_probably_not_meant_is_said() {
+    let folder = Folder::new();
+    fs::write(folder.path("spare.json"), SPARE).unwrap();
+    let one_loss = pair();
+    one_loss.compile(SGD::new(1e-2), Losses::new().output("sum", MeanSquaredError), ());
+    fs::write(folder.path("half.keras"), saved(&one_loss)).unwrap();
+    let columns = ["left", "right"].into_iter().zip([3, 5]);
+    let mut data: Vec<_> =
+        columns.map(|(name, n)| (format!("x:{name}"), vec![ROWS, n], numbers(ROWS * n, 3).into())).collect();
+    data.push(("y:sum".into(), vec![ROWS], numbers(ROWS, 4).into()));
+    let data: Vec<_> =
+        data.iter().map(|(name, shape, v): &(String, _, _)| (&**name, &shape[..], Clone::clone(v))).collect();
+    folder.arrays("half.npz", &data);
+    let train = "train half.keras --data half.npz --output out.safetensors --epochs 1 --threads 1";
+    let mut told = String::new();
+    for line in ["summary spare.json", "summary half.keras", "compile half.keras -o lib", train] {
+        let arguments: Vec<&str> = line.split(' ').collect();
+        let output = folder.run(&arguments);
+        assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        // Behind the warnings, a training shows how far it is.
+        let warnings = stderr.split("epoch ").next().unwrap();
+        let _ = writeln!(told, "$ bakelite {line}\n{}\n", warnings.trim_end());
+        let quiet = folder.run(&[&arguments[..], &["--quiet"]].concat());
+        assert!(
+            quiet.status.success() && quiet.stderr.is_empty(),
+            "{line}: {}",
+            String::from_utf8_lossy(&quiet.stderr)
+        );
+    }
+    snapshot("warnings.txt", &told);
 }
 
 const OPEN: &str = r#"{"class_name": "Sequential", "config": {"name": "open", "layers": [
     {"class_name": "InputLayer", "config": {"batch_shape": [null, null], "dtype": "int32", "name": "words"}},
     {"class_name": "Embedding", "config": {"name": "embedding", "input_dim": 9, "output_dim": 3}}
 ]}}"#;
+
+/// A layer that no output depends on.
+const SPARE: &str = r#"{"class_name": "Functional", "config": {"name": "spare", "layers": [
+    {"class_name": "InputLayer", "name": "x", "config": {"batch_shape": [null, 3], "dtype": "float32", "name": "x"}, "inbound_nodes": []},
+    {"class_name": "Dense", "name": "used", "config": {"name": "used", "units": 2}, "inbound_nodes": [{"args": [
+        {"class_name": "__keras_tensor__", "config": {"shape": [null, 3], "dtype": "float32", "keras_history": ["x", 0, 0]}}], "kwargs": {}}]},
+    {"class_name": "Dense", "name": "left_over", "config": {"name": "left_over", "units": 4}, "inbound_nodes": [{"args": [
+        {"class_name": "__keras_tensor__", "config": {"shape": [null, 3], "dtype": "float32", "keras_history": ["x", 0, 0]}}], "kwargs": {}}]}
+], "input_layers": [["x", 0, 0]], "output_layers": [["used", 0, 0]]}}"#;

@@ -87,7 +87,7 @@ impl Folder {
 }
 
 /// The `.keras` file of a model.
-fn saved(model: &Model) -> Vec<u8> {
+pub fn saved(model: &Model) -> Vec<u8> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.keras");
     let compiled = compile(model.lower().unwrap(), &Default::default()).unwrap();

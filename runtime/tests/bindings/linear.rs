@@ -50,12 +50,12 @@ pub mod linear {
     pub struct Model(bakelite::Model);
 
     impl Model {
-        /// Opens the model with the default options. Parameters are zero until they are set or loaded.
+        /// Opens the model with the default options. Parameters have no value until they are set or loaded.
         pub fn open() -> Result<Model, Error> {
             Model::open_with(Options::new())
         }
 
-        /// Opens the model. Parameters are zero until they are set or loaded.
+        /// Opens the model. Parameters have no value until they are set or loaded.
         pub fn open_with(options: Options) -> Result<Model, Error> {
             // SAFETY: the symbol is the descriptor that was emitted together with this module.
             let image = unsafe { Linked::new(&DESCRIPTOR) };
