@@ -3,7 +3,7 @@
 
 mod common;
 
-use bakelite::{Callback, CallbackResult, Data, Error, Fit, History, Model, Moment};
+use bakelite::{Callback, CallbackResult, Data, Error, Fit, History, Model, Moment, Rows};
 use common::*;
 
 const ROWS: usize = 50;
@@ -185,6 +185,42 @@ fn data_that_does_not_fit_is_named() {
         assert!(refused(&data, fit().validation_split(fraction)).contains("lies between 0 and 1"));
     }
     assert!(refused(&data, fit().validation(&Data::new())).contains("lacks input `x`"));
+}
+
+/// Rows that know their shape are taken in the input's own, and as flat rows, for whatever is done with them.
+#[test]
+fn rows_of_another_shape_are_refused() {
+    let (x, y) = samples(6);
+    let expected = open_seeded(1).predict(&Data::inputs(&x), None).unwrap();
+    let expected = expected.first::<f32>().unwrap();
+    let rows: Vec<[f32; INPUTS]> = x.chunks(INPUTS).map(|r| [r[0], r[1], r[2]]).collect();
+    for same in [Rows::shaped(&[6, 3], &x), Rows::shaped(&[6, 3, 1], &x), Rows::flat(&x), (&rows).into()] {
+        let predicted = open_seeded(1).predict(&Data::inputs(same), None).unwrap();
+        assert_eq!(predicted.first::<f32>(), Some(expected));
+    }
+    let turned: Vec<[f32; 6]> = x.chunks(6).map(|r| r.try_into().unwrap()).collect();
+    let whole = "give arrays of whole rows, or one flat slice of all elements if they are in this order";
+    let reshape = "reshape it, if its elements are in this order";
+    for (rows, message) in [
+        (Rows::shaped(&[3, 6], &x), format!("the rows of the data are [6]: {whole}")),
+        ((&turned).into(), format!("the rows of the data are [6]: {whole}")),
+        (Rows::shaped(&[18], &x), format!("the rows of the data are []: {whole}")),
+        (Rows::shaped(&[6, 1, 3], &x), format!("the rows of the data are [1, 3]: {reshape}")),
+        (Rows::shaped(&[3, 2, 3], &x), format!("the rows of the data are [2, 3]: {whole}")),
+    ] {
+        let message = format!("input `x` is [batch, 3], {message}");
+        assert_eq!(open_seeded(1).predict(&Data::inputs(rows.clone()), None).unwrap_err().to_string(), message);
+        let data = Data::pair(rows, &y);
+        assert_eq!(open_seeded(1).evaluate(&data, None).unwrap_err().to_string(), message);
+        assert_eq!(refused(&data, Fit::epochs(1)), message);
+    }
+    for shape in [&[5, 3][..], &[usize::MAX, 2], &[]] {
+        let error = open_seeded(1).predict(&Data::inputs(Rows::shaped(shape, &x)), None).unwrap_err().to_string();
+        assert_eq!(error, format!("input `x` is given 18 elements as an array of shape {shape:?}"));
+    }
+    let target = Rows::shaped(&[4, 6], &y);
+    let error = refused(&Data::pair(&x, target), Fit::epochs(1));
+    assert_eq!(error, format!("target `y` is [batch, 4], the rows of the data are [6]: {whole}"));
 }
 
 #[test]

@@ -69,6 +69,66 @@ fn stale_files_are_removed() {
     assert_eq!(folder.files(), after);
 }
 
+/// What a killed `compile` leaves among the system's temporary files and in its own folder, the next one removes; what
+/// belongs to one that runs stays.
+#[test]
+fn a_killed_compile_leaves_nothing_for_long() {
+    let folder = Folder::new();
+    let temporary = folder.path("temporary");
+    fs::create_dir(&temporary).unwrap();
+    let compile = || {
+        let mut command = folder.command(&["compile", "digits.keras", "-o", "lib", "-q"]);
+        command.env("TMPDIR", &temporary);
+        command
+    };
+    let left = || {
+        let names = fs::read_dir(&temporary).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
+        let mut names: Vec<String> = names.collect();
+        names.sort();
+        names
+    };
+    let start = Instant::now();
+    assert!(compile().output().unwrap().status.success());
+    let takes = start.elapsed();
+    assert_eq!(left(), [""; 0]);
+    let files = || {
+        let mut names: Vec<_> = fs::read_dir(folder.path("lib")).unwrap().map(|e| e.unwrap().file_name()).collect();
+        names.sort();
+        names
+    };
+    let whole = files();
+    for (name, held) in [("bakelite-cc-4000000-0", false), ("bakelite-cc-1-3", true), ("other-cc-1-3", false)] {
+        fs::create_dir(temporary.join(name)).unwrap();
+        let lock = fs::File::create(temporary.join(name).join("lock")).unwrap();
+        fs::write(temporary.join(name).join("source.o"), "half").unwrap();
+        if held {
+            lock.lock().unwrap();
+            assert!(compile().output().unwrap().status.success());
+            assert_eq!(left(), [name], "those that nobody holds are removed");
+        }
+    }
+    assert!(compile().output().unwrap().status.success());
+    assert_eq!(left(), ["other-cc-1-3"]);
+    let kills = 8;
+    let mut stale = 0;
+    for i in 0..kills {
+        let mut child = compile().stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(takes * (i + 1) / (kills + 1));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        stale += left().len() - 1;
+    }
+    eprintln!("{kills} kills left {stale} folders");
+    // Compilers that the killed ones had started may be at work in their folders yet.
+    let until = Instant::now() + Duration::from_secs(20);
+    while {
+        assert!(compile().output().unwrap().status.success());
+        left() != ["other-cc-1-3"] && Instant::now() < until
+    } {}
+    assert_eq!(left(), ["other-cc-1-3"]);
+    assert_eq!(files(), whole);
+}
+
 /// A limit on the size of files stands for a full disk: the write fails after a part of the file.
 #[test]
 fn a_full_disk_leaves_the_old_file() {

@@ -1,8 +1,11 @@
 //! Commands that look at models.
 
+use std::fs;
 use std::process::Stdio;
 
-use crate::run::Folder;
+use bakelite_compiler::prelude::*;
+
+use crate::run::{Folder, ROWS, numbers, saved};
 
 #[test]
 fn summaries() {
@@ -188,4 +191,59 @@ fn a_reader_that_stops_early_is_no_error() {
     drop(child.stdout.take());
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success() && output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// Names that turn the direction of writing, or end a line: files for people, and what is printed, have their escapes.
+#[test]
+fn names_turn_no_direction_of_writing() {
+    const TURN: &str = "a\u{202e}b\u{2066}c\u{2028}d";
+    let folder = Folder::new();
+    let m = Model::new("turned");
+    let x = m.input(format!("x{TURN}"), 3, F32);
+    let y = Dense::new(2).name(format!("dense{TURN}")).apply(&x);
+    m.output_as(format!("y{TURN}"), &y);
+    m.compile(SGD::new(0.1), MeanSquaredError, [MeanAbsoluteError]);
+    fs::write(folder.path("turned.keras"), saved(&m)).unwrap();
+    let data = [(format!("x:x{TURN}"), 3), (format!("y:y{TURN}"), 2)];
+    let data = data.each_ref().map(|(name, n)| (&**name, [ROWS, *n], numbers(ROWS * n, 1).into()));
+    folder.arrays("data.npz", &data.each_ref().map(|(name, shape, v)| (*name, &shape[..], Clone::clone(v))));
+    let mut texts = Vec::new();
+    for line in [
+        "compile turned.keras -o lib",
+        "summary turned.keras",
+        "plot turned.keras -o plot.svg",
+        "plot turned.keras -o plot.dot",
+        "report turned.keras",
+        "report turned.keras --json",
+        "inspect turned.keras --stage graph",
+        "inspect turned.keras --stage program",
+        "inspect turned.keras --stage cuda",
+        "bench turned.keras --seconds 0.01 --json",
+        "train turned.keras --data data.npz --output out.safetensors --epochs 2 --history history.json",
+        "evaluate turned.keras --data data.npz",
+        // A mistake that names an input.
+        "predict turned.keras --input digits.npz --output y.npz",
+    ] {
+        let output = folder.run(&line.split(' ').collect::<Vec<_>>());
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.success(), !line.starts_with("predict"), "{line}: {stderr}");
+        texts.push((line.to_string(), String::from_utf8(output.stdout).unwrap()));
+        texts.push((line.to_string(), stderr));
+    }
+    let library = fs::read_dir(folder.path("lib")).unwrap().map(|entry| entry.unwrap().path());
+    let written = ["plot.svg", "plot.dot", "history.json"].map(|name| folder.path(name)).into_iter().chain(library);
+    for path in written {
+        let extension = path.extension().unwrap_or_default().to_string_lossy().into_owned();
+        if !matches!(extension.as_str(), "a" | "safetensors") {
+            texts.push((path.display().to_string(), fs::read_to_string(&path).unwrap()));
+        }
+    }
+    let turns = |c: char| matches!(c, '\u{202e}' | '\u{2066}' | '\u{2028}');
+    let turned: Vec<&str> = texts.iter().filter(|(_, text)| text.contains(turns)).map(|(what, _)| &**what).collect();
+    assert!(turned.is_empty(), "{turned:?}");
+    assert!(texts.iter().filter(|(_, text)| text.contains("202e")).count() > 12, "names are shown");
+    // JSON says the same as before.
+    let report = &texts.iter().find(|(what, _)| what.ends_with("turned.report.json")).unwrap().1;
+    let report: serde_json::Value = serde_json::from_str(report).unwrap();
+    assert!(report.to_string().contains(TURN), "{report}");
 }
