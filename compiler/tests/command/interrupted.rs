@@ -109,7 +109,7 @@ fn a_killed_compile_leaves_nothing_for_long() {
     }
     assert!(compile().output().unwrap().status.success());
     assert_eq!(left(), ["other-cc-1-3"]);
-    let kills = 8;
+    let kills = 4;
     let mut stale = 0;
     for i in 0..kills {
         let mut child = compile().stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();

@@ -201,10 +201,10 @@ fn names_turn_no_direction_of_writing() {
     let m = Model::new("turned");
     let x = m.input(format!("x{TURN}"), 3, F32);
     let y = Dense::new(2).name(format!("dense{TURN}")).apply(&x);
-    m.output_as(format!("y{TURN}"), &y);
+    m.output(&y);
     m.compile(SGD::new(0.1), MeanSquaredError, [MeanAbsoluteError]);
     fs::write(folder.path("turned.keras"), saved(&m)).unwrap();
-    let data = [(format!("x:x{TURN}"), 3), (format!("y:y{TURN}"), 2)];
+    let data = [(format!("x:x{TURN}"), 3), (format!("y:dense{TURN}"), 2)];
     let data = data.each_ref().map(|(name, n)| (&**name, [ROWS, *n], numbers(ROWS * n, 1).into()));
     folder.arrays("data.npz", &data.each_ref().map(|(name, shape, v)| (*name, &shape[..], Clone::clone(v))));
     let mut texts = Vec::new();
