@@ -132,7 +132,9 @@ fn nothing_is_computed_from_weights_without_a_value() {
     let (x, y) = samples(4);
     let refused = |result: Result<(), Error>, params: &str| {
         let text = result.unwrap_err().to_string();
-        assert!(text.contains(&format!("needs {params}, which has no value yet: call `init(seed)`, load")), "{text}");
+        let (has, it) = if params.contains(", ") { ("have no values", "them") } else { ("has no value", "it") };
+        let wanted = format!("needs {params}, which {has} yet: call `init(seed)`, load weights, or set {it}");
+        assert!(text.ends_with(&wanted), "{text}");
     };
     let mut out = [0.0f32; 16];
     let mut all = |model: &mut Model| model.predict_into(4, &[(&x).into()], &mut [(&mut out).into()]);
@@ -199,6 +201,37 @@ fn errors_say_how_to_mend_also_from_main() {
     {
         let error = text(model.load("no/such/file").unwrap_err());
         assert!(error.starts_with("cannot read no/such/file\n  caused by: No such file"), "{error}");
+    }
+}
+
+/// Names in errors cannot turn the direction of writing, whoever prints them and how.
+#[test]
+fn names_in_errors_have_escapes() {
+    const TURN: &str = "a\u{202e}b\u{2067}";
+    let mut turned = descriptor();
+    turned.name = common::text(TURN);
+    let mut model = Model::open(linked(turned)).unwrap();
+    let mut errors = vec![
+        model.entry(TURN).unwrap_err(),
+        model.param(TURN).map(drop).unwrap_err(),
+        model.set_param(TURN, &[0.0f32]).unwrap_err(),
+        Error::DType { what: TURN.into(), expected: DType::F32, found: DType::I32 },
+        Error::Shape { what: TURN.into(), expected: vec![1], found: vec![2] },
+        Error::EntryForm { model: TURN.into(), entry: TURN.into(), what: TURN.into() },
+        Error::NoValue { what: TURN.into(), params: TURN.into(), count: 2 },
+    ];
+    #[cfg(feature = "safetensors")]
+    {
+        let file = tempfile::NamedTempFile::with_prefix(TURN).unwrap();
+        errors.extend([model.load(TURN).unwrap_err(), model.load(file.path()).unwrap_err()]);
+    }
+    #[cfg(feature = "fit")]
+    errors.push(Error::Data { what: TURN.into() });
+    for error in errors {
+        for text in [error.to_string(), format!("{error:?}")] {
+            let deceives = text.contains(|c: char| matches!(c, '\u{202e}' | '\u{2067}'));
+            assert!(!deceives && text.contains("a\\u{202e}b\\u{2067}"), "{text:?}");
+        }
     }
 }
 
