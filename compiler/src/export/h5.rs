@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 
 use hdf5_pure::{AttrValue, FileBuilder, FinishedGroup, GroupBuilder};
 
+/// How many times the bytes of its tensors are needed while a file is made.
+const COPIES: usize = 3;
+
 /// A group with its tensors.
 #[derive(Default)]
 pub(super) struct Node {
@@ -56,8 +59,22 @@ impl Node {
         group.finish()
     }
 
+    /// The bytes of all its tensors.
+    fn size(&self) -> usize {
+        let values = |values: &Values| match values {
+            Values::Float(values) => size_of_val(&values[..]),
+            Values::Int(values) => size_of_val(&values[..]),
+        };
+        let own: usize = self.tensors.iter().map(|(_, _, tensor)| values(tensor)).sum();
+        own + self.groups.values().map(Node::size).sum::<usize>()
+    }
+
     /// The bytes of a file with this group as its root, which holds groups only.
     pub fn bytes(self) -> Result<Vec<u8>, String> {
+        // The library that writes the file ends the process where it gets no memory. It copies the tensors, and puts the
+        // copies together in a block that it has to move while it grows.
+        let bytes = self.size().saturating_mul(COPIES);
+        Vec::<u8>::new().try_reserve_exact(bytes).map_err(|_| format!("out of memory: {bytes} bytes for the file"))?;
         let mut file = FileBuilder::new();
         for (name, node) in self.groups {
             let group = node.finish(file.create_group(&name));

@@ -9,8 +9,10 @@ use crate::model::saved::{Saved, Variable, extents};
 /// The bytes of `model.weights.h5`.
 pub(super) fn weights(saved: &Saved, from: &bakelite::Model) -> Result<Vec<u8>, Problem> {
     let failed = |why: String| Problem::new(Code::Build, why);
-    let missing =
-        |e: bakelite::Error| failed(e.to_string()).help("give the model that was compiled from this description");
+    let missing = |e: bakelite::Error| match e {
+        bakelite::Error::OutOfMemory { .. } => failed(e.to_string()),
+        e => failed(e.to_string()).help("give the model that was compiled from this description"),
+    };
     let mut root = Node::default();
     root.at("vars");
     for object in &saved.objects {

@@ -3,6 +3,7 @@
 mod check;
 mod data;
 mod interrupted;
+mod memory;
 mod mistakes;
 mod models;
 mod npz;
