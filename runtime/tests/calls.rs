@@ -229,7 +229,7 @@ fn names_in_errors_have_escapes() {
     errors.push(Error::Data { what: TURN.into() });
     for error in errors {
         for text in [error.to_string(), format!("{error:?}")] {
-            let deceives = text.contains(|c: char| matches!(c, '\u{202e}' | '\u{2067}'));
+            let deceives = text.contains(['\u{202e}', '\u{2067}']);
             assert!(!deceives && text.contains("a\\u{202e}b\\u{2067}"), "{text:?}");
         }
     }
