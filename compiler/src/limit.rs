@@ -32,6 +32,7 @@ limits! {
     CircleLoss "circle-loss",
     ComplexNumbers "complex-numbers",
     DataDependentShapes "data-dependent-shapes",
+    FiniteArguments "finite-arguments",
     ForeignLayers "foreign-layers",
     GreatestDivisors "greatest-divisors",
     HardSigmoidOfKeras2 "hard-sigmoid-of-keras-2",

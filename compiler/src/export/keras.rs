@@ -12,6 +12,7 @@ use super::{compile, config, weights};
 use crate::diag::{Code, Diagnostics, Problem};
 use crate::import::KerasFile;
 use crate::model::Model;
+use crate::model::config::infinite;
 
 /// The version of Keras whose files these are.
 const VERSION: &str = "3.15.0";
@@ -85,7 +86,7 @@ fn write(
     let metadata = json!({ "keras_version": version, "date_saved": date(SystemTime::now()) });
     let members = [
         ("metadata.json", metadata.to_string().into_bytes()),
-        ("config.json", document.to_string().into_bytes()),
+        ("config.json", infinite::text(&document).into_bytes()),
         ("model.weights.h5", weights),
     ];
     let written = bakelite::write_atomically(path, |file| {

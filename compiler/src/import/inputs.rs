@@ -140,21 +140,23 @@ impl Reader<'_> {
             None => self.shapes.get(name).filter(|_| path.is_empty()).cloned(),
         };
         let path = join(path, name);
-        let extent = |extent: &Option<usize>| extent.map_or("any".to_string(), |n| n.to_string());
         if let Some(given) = given {
             let fits = |(given, declared): (&usize, &Option<usize>)| declared.is_none_or(|n| n == *given);
             if given.len() == item.len() && given.iter().zip(item).all(fits) {
                 return Some(given);
             }
-            let declared: Vec<String> = item.iter().map(extent).collect();
-            let declared = declared.join(", ");
-            let message = format!("the input `{name}` was given the shape {given:?}, it is [{declared}]");
-            self.problem(&path, Problem::shape(message));
+            let message = format!("the input `{name}` cannot have the shape {given:?}: {}", declared(item));
+            let problem = Problem::shape(message);
+            let problem = match path.contains('/') {
+                true => problem,
+                false => problem.help(format!("give the shape of one item, without the batch, such as {:?}", like(item, &given))),
+            };
+            self.problem(&path, problem);
             return None;
         }
         if let Some(axis) = item.iter().position(Option::is_none) {
             let message = format!("the input `{name}` leaves the extent of axis {} open", axis + 1);
-            let example: Vec<String> = item.iter().map(|n| n.unwrap_or(100).to_string()).collect();
+            let example: Vec<String> = like(item, &[]).iter().map(usize::to_string).collect();
             let help = format!(
                 "give the shape of an item, such as `.shape({name:?}, [{}])`, or to the command `--shape {}={}`",
                 example.join(", "),
@@ -166,6 +168,23 @@ impl Reader<'_> {
         }
         item.iter().copied().collect()
     }
+}
+
+/// What the shapes of an input have in common, in words.
+fn declared(item: &[Option<usize>]) -> String {
+    let axes = |n: usize| format!("{n} {}", if n == 1 { "axis" } else { "axes" });
+    let fixed: Vec<String> =
+        item.iter().enumerate().filter_map(|(i, n)| n.map(|n| format!("axis {} has {n} elements", i + 1))).collect();
+    match fixed.is_empty() {
+        true => format!("an item has {} of any extents", axes(item.len())),
+        false => format!("an item has {}, of which {}", axes(item.len()), fixed.join(", ")),
+    }
+}
+
+/// A shape that an input can have, with the extents that were `given` where they are open.
+fn like(item: &[Option<usize>], given: &[usize]) -> Vec<usize> {
+    let open = |i: usize| given.get(i).copied().filter(|_| given.len() == item.len()).unwrap_or(100);
+    item.iter().enumerate().map(|(i, extent)| extent.unwrap_or_else(|| open(i))).collect()
 }
 
 /// The extents behind the batch, none for those that are open; nothing for what is no shape.

@@ -9,6 +9,8 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
+use crate::model::config::infinite;
+
 /// How deep values may nest, as in `serde_json`.
 const MAX_DEPTH: usize = 128;
 /// Bytes of parsed values for each byte of text. What Keras writes takes up to 14 as far as it is layers, and 5 to 10
@@ -43,16 +45,18 @@ pub(super) fn list_bytes(texts: usize, length: usize) -> usize {
     texts.saturating_mul(VALUE + BLOCK).saturating_add(length)
 }
 
-/// Parses a text whose values take no more memory than its [`budget`].
+/// Parses a text whose values take no more memory than its [`budget`]. Numbers that are not finite become what
+/// [`infinite`] has for them.
 pub(super) fn parse(text: &str) -> Result<Value, String> {
-    let (bytes, most) = (estimate(text.as_bytes())?, budget(text.len()));
+    let (length, most) = (text.len(), budget(text.len()));
+    let text = infinite::replaced(text);
+    let bytes = estimate(text.as_bytes())?;
     if bytes > most {
-        let length = text.len();
         return Err(format!(
             "its {length} bytes hold too many values: they would take {bytes} bytes, more than {most}"
         ));
     }
-    serde_json::from_str(text).map(|Tight(value)| value).map_err(|e| format!("this is no JSON: {e}"))
+    serde_json::from_str(&text).map(|Tight(value)| value).map_err(|e| format!("this is no JSON: {e}"))
 }
 
 /// A value whose lists and strings have no room left: `serde_json` gives a list of one number room for four.

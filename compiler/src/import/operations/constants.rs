@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::{Argument, Call};
 use crate::import::dtype_called;
 use crate::ir::{DType, NodeId, Shape, TensorType};
-use crate::model::config::excerpt;
+use crate::model::config::{excerpt, infinite};
 
 /// A constant tensor.
 pub(super) struct Constant {
@@ -36,7 +36,7 @@ impl Constant {
             Some(_) => return Ok(None),
             None => value,
         };
-        if !matches!(value, Value::Number(_) | Value::Bool(_) | Value::Array(_)) {
+        if !matches!(value, Value::Number(_) | Value::Bool(_) | Value::Array(_)) && infinite::number(value).is_none() {
             return Ok(None);
         }
         constant.fill(value, 0)?;
@@ -62,6 +62,12 @@ impl Constant {
                 self.whole &= !value.is_f64();
                 let truth = value.as_bool().map(|b| b as u8 as f64);
                 self.values.push(truth.or(value.as_f64()).unwrap_or(f64::NAN));
+                Ok(())
+            }
+            // A number with a fraction, as far as its type goes.
+            other if depth == self.shape.len() && infinite::number(other).is_some() => {
+                (self.truths, self.whole) = (false, false);
+                self.values.extend(infinite::number(other));
                 Ok(())
             }
             other => Err(format!("a constant holds {}", excerpt(other))),

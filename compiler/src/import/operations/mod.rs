@@ -24,11 +24,13 @@ mod sorting;
 use std::ops::RangeInclusive;
 use std::rc::Rc;
 
+use serde::de::IntoDeserializer;
+use serde::de::value::F64Deserializer;
 use serde_json::Value;
 
 use crate::diag::{Code, Problem};
 use crate::ir::{DType, Graph, NodeId, Shape, TensorType};
-use crate::model::config::{Config, excerpt};
+use crate::model::config::{Config, excerpt, infinite};
 use crate::model::functions::express::attempt;
 use crate::model::{BuildCx, CallCx, LayerDef, Narrow};
 use constants::Constant;
@@ -188,6 +190,10 @@ impl Call<'_> {
     fn value<T: serde::de::DeserializeOwned>(&self, place: usize, name: &str) -> Result<Option<T>, String> {
         let Some(value) = self.plain(place, name)? else { return Ok(None) };
         let text = excerpt(&value);
+        if let Some(number) = infinite::number(&value) {
+            let number: F64Deserializer<serde::de::value::Error> = number.into_deserializer();
+            return T::deserialize(number).map(Some).map_err(|_| format!("`{name}` is {text}"));
+        }
         serde_json::from_value(value).map(Some).map_err(|_| format!("`{name}` is {text}"))
     }
 

@@ -1,6 +1,6 @@
 use serde::de::DeserializeOwned;
 
-use super::{Config, excerpt, passed_over, reason};
+use super::{Config, passed_over, unusable};
 use crate::diag::Problem;
 
 /// The arguments of a class, taken one by one. Mistakes are kept until all have been looked at.
@@ -19,8 +19,7 @@ impl<'a> Arguments<'a> {
     pub fn take<T: DeserializeOwned>(&mut self, key: &str, default: T) -> T {
         let Some(value) = self.left.remove(key) else { return default };
         serde_json::from_value(value.clone()).unwrap_or_else(|why| {
-            let class = self.class;
-            self.problems.push(Problem::value(format!("{class} with {key} {}: {}", excerpt(&value), reason(&why))));
+            self.problems.push(unusable(self.class, key, &value, &why));
             default
         })
     }

@@ -19,6 +19,7 @@ mod activation;
 mod arguments;
 mod families;
 mod family;
+pub(crate) mod infinite;
 mod lists;
 mod shapes;
 
@@ -37,6 +38,7 @@ pub(crate) use lists::optional_list;
 pub(crate) use shapes::extents;
 
 use crate::diag::{Code, Problem};
+use crate::limit::Limit;
 
 /// The arguments of a class: a JSON object.
 pub type Config = serde_json::Map<String, Value>;
@@ -80,7 +82,7 @@ const LONGEST: usize = 60;
 
 /// A value as messages show it.
 pub(crate) fn excerpt(value: &Value) -> String {
-    let text = value.to_string();
+    let text = infinite::text(value);
     match text.char_indices().nth(LONGEST) {
         None => format!("`{text}`"),
         Some((end, _)) => format!("`{}...`", &text[..end]),
@@ -191,13 +193,22 @@ where
     };
     // A flattened struct takes its fields when all of them have been given.
     let def = def.map_err(|(field, why)| match field.or_else(|| at_fault::<D>(&own, config)) {
-        Some((key, value)) => Problem::value(format!("{class} with {key} {}: {}", excerpt(value), reason(&why))),
+        Some((key, value)) => unusable(class, key, value, &why),
         None => Problem::value(format!("{class}: {}", reason(&why))),
     });
     match def {
         Ok(def) if problems.is_empty() => Ok(def),
         Ok(_) => Err(problems),
         Err(problem) => Err(problems.into_iter().chain([problem]).collect()),
+    }
+}
+
+/// An argument whose value cannot be used. Arguments of classes are finite.
+fn unusable(class: &str, key: &str, value: &Value, why: &serde_json::Error) -> Problem {
+    let shown = excerpt(value);
+    match infinite::within(value) {
+        true => Problem::value(format!("{class} with {key} {shown}: expected finite numbers")).limit(Limit::FiniteArguments),
+        false => Problem::value(format!("{class} with {key} {shown}: {}", reason(why))),
     }
 }
 
