@@ -52,6 +52,7 @@ limits! {
     SparseAndRagged "sparse-and-ragged",
     Spectra "spectra",
     Warps "warps",
+    WholeNumbers "whole-numbers",
 }
 
 impl Limit {

@@ -223,7 +223,7 @@ impl Writer<'_> {
             }
         }
         arguments["name"] = json!(call.name);
-        config::object("keras.layers", class, arguments)
+        config::object(module(class), class, arguments)
     }
 }
 
@@ -285,5 +285,13 @@ fn dtype(dtype: DType) -> &'static str {
         DType::U32 => "uint32",
         DType::U8 => "uint8",
         DType::Bool => "bool",
+    }
+}
+
+/// Where Keras keeps a class of layers. One is in the module of an architecture.
+fn module(class: &str) -> &'static str {
+    match class {
+        "LayerScale" => "keras.src.applications.convnext",
+        _ => "keras.layers",
     }
 }

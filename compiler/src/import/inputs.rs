@@ -149,7 +149,8 @@ impl Reader<'_> {
             let problem = Problem::shape(message);
             let problem = match path.contains('/') {
                 true => problem,
-                false => problem.help(format!("give the shape of one item, without the batch, such as {:?}", like(item, &given))),
+                false => problem
+                    .help(format!("give the shape of one item, without the batch, such as {:?}", like(item, &given))),
             };
             self.problem(&path, problem);
             return None;

@@ -446,8 +446,10 @@ impl<'a> CallCx<'a> {
         let Frame { inputs, chosen, narrow, uses_up, .. } = frame;
         let passes = def.supports_masking();
         let passed = |i: usize| if passes { inputs.get(i).and_then(|input| input.mask) } else { None };
+        // What comes back as it was is the same tensor, with the same mask.
+        let kept = |node: NodeId| inputs.iter().find(|input| input.node == node).and_then(|input| input.mask);
         let masked = |(i, node)| {
-            let (mask, given) = chosen.get(&i).copied().unwrap_or_else(|| (passed(i), false));
+            let (mask, given) = chosen.get(&i).copied().unwrap_or_else(|| (passed(i).or_else(|| kept(node)), false));
             Masked { node, mask, given, narrow: narrow.get(&i).copied() }
         };
         let results = results.into_iter().enumerate().map(masked).collect();

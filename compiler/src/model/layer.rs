@@ -25,6 +25,7 @@ use super::saved::{Held, Part};
 use super::tensor::Tensor;
 use crate::diag::{Code, Problem, count};
 use crate::ir::{DType, NodeId, Shape, StorageKind, TensorType};
+use crate::limit::Limit;
 
 /// A layer's definition.
 pub trait LayerDef: fmt::Debug + Any {
@@ -42,7 +43,7 @@ pub trait LayerDef: fmt::Debug + Any {
     }
 
     /// Whether each result has the mask of the input in its place. Where not, masks end here, unless
-    /// [`LayerDef::call`] gives its results masks of its own with [`CallCx::set_mask`]. The masks of the inputs are at
+    /// [`LayerDef::call`] gives its results masks of its own with [`CallCx::set_mask`], or gives an input back. The masks of the inputs are at
     /// [`CallCx::mask`] in any case.
     fn supports_masking(&self) -> bool {
         false
@@ -320,8 +321,11 @@ impl BuildCx<'_> {
     pub fn float(&self) -> Result<(), Problem> {
         match self.inputs.iter().find(|t| t.dtype != DType::F32) {
             None => Ok(()),
-            Some(t) => Err(Problem::new(Code::DType, format!("{} takes f32, its input is {}", self.kind, t.dtype))
-                .help("convert it first: `x.cast(F32)`")),
+            Some(t) => {
+                let problem = Problem::new(Code::DType, format!("{} takes f32, its input is {}", self.kind, t.dtype))
+                    .help("convert it first: `x.cast(F32)`, in Keras `keras.ops.cast(x, \"float32\")`");
+                Err(if t.dtype.is_float() { problem } else { problem.limit(Limit::WholeNumbers) })
+            }
         }
     }
 

@@ -172,7 +172,7 @@ impl<const N: usize> LayerDef for Cropping<N> {
                 let count = Dim::fixed(axis.count.scale - low - high);
                 *axis = SliceAxis { start: low, step: 1, count };
             }
-            cx.push(Op::Slice(axes), &[x])
+            cx.part(x, axes)
         })]
     }
 }

@@ -3,6 +3,7 @@
 //! A mask travels with its tensor through the layer graph. [`Masking`] and [`Embedding`](super::Embedding) make
 //! masks, layers that work step by step pass them on, recurrent layers, attention, pooling over time, losses and
 //! metrics leave the masked steps out. Where a layer does not know masks the mask ends, silently, as in Keras.
+//! A reshape to the same shape, and whatever else gives back its input as it was, keeps the mask with the tensor.
 //!
 //! A call can also be *given* a mask, with [`Tensor::with_mask`] or by the argument `mask` of a call in a file. It takes
 //! the place of the one that travels. The two differ in one thing: a recurrent layer that is called with initial states

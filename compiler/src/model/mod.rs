@@ -111,7 +111,7 @@ pub(crate) use narrow::Narrow;
 pub use noise::{GaussianDropout, GaussianNoise};
 pub(crate) use norm::unit;
 pub use norm::{
-    BatchNormalization, GroupNormalization, LayerNormalization, RMSNormalization, RenormClipping,
+    BatchNormalization, GroupNormalization, LayerNormalization, LayerScale, RMSNormalization, RenormClipping,
     SpectralNormalization, UnitNormalization,
 };
 pub use optimizer::{

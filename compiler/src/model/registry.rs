@@ -123,6 +123,7 @@ classes! {
         LSTM,
         LSTMCell,
         LayerNormalization,
+        LayerScale,
         LeakyReLU,
         Masking,
         MaxPooling1D,

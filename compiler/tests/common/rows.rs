@@ -175,6 +175,7 @@ pub const ROWS: &[Row] = &[
     Row("spectral normalization of a convolution", &[&[4, 5, 2]], &[3, 3, 1], |x| {
         SpectralNormalization::new(Conv2D::new(1, (2, 3))).power_iterations(3).apply(&x[0])
     }),
+    Row("scales of channels", &[&[3, 5]], &[3, 5], |x| LayerScale::new(0.7, 5).apply(&x[0])),
     Row("unit normalization", &[&[3, 5]], &[3, 5], |x| UnitNormalization::new().apply(&x[0])),
     Row("dropout", &[&[9]], &[9], |x| Dropout::new(0.4).apply(&x[0])),
     Row("dropout on images", &[&[3, 2, 5]], &[3, 2, 5], |x| Dropout::new(0.5).apply(&x[0])),

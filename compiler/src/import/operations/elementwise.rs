@@ -100,7 +100,7 @@ pub(super) const CLASSES: &[Class] = &[
         let rank = c.shape(x).rank();
         Ok(vec![c.graph.scalar(DType::I32, rank as f64)])
     }),
-    ("Relu", |c| c.activation(Activation::Relu)),
+    ("Relu", |c| c.between(0.0, None, Activation::Relu)),
     ("Relu6", |c| c.activation(Activation::Relu6)),
     ("Sigmoid", |c| c.activation(Activation::Sigmoid)),
     ("SparseSigmoid", |c| c.activation(Activation::SparseSigmoid)),
@@ -112,7 +112,7 @@ pub(super) const CLASSES: &[Class] = &[
     ("Silu", |c| c.activation(Activation::Silu)),
     ("HardSilu", |c| c.activation(Activation::HardSilu)),
     ("Selu", |c| c.activation(Activation::Selu)),
-    ("HardTanh", |c| c.activation(Activation::HardTanh)),
+    ("HardTanh", |c| c.between(-1.0, Some(1.0), Activation::HardTanh)),
     ("TanhShrink", |c| c.activation(Activation::TanhShrink)),
     ("Elu", |c| c.with_number("alpha", 1.0, Activation::Elu)),
     ("Celu", |c| c.with_number("alpha", 1.0, Activation::Celu)),
@@ -268,6 +268,16 @@ impl Call<'_> {
         let x = self.x()?;
         let x = self.real(x);
         Ok(vec![activation.on(self.graph, x)])
+    }
+
+    /// An activation that keeps its input between two numbers, and whole numbers whole.
+    fn between(&mut self, low: f64, high: Option<f64>, activation: Activation) -> Built {
+        let x = self.x()?;
+        if self.ty(x).dtype != DType::I32 {
+            return self.activation(activation);
+        }
+        let y = self.graph.max_s(x, low);
+        Ok(vec![high.map_or(y, |high| self.graph.min_s(y, high))])
     }
 
     /// An activation that a number belongs to.

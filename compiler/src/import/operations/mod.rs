@@ -64,6 +64,23 @@ const TABLES: &[&[Class]] = &[
     sorting::CLASSES,
 ];
 
+/// The classes that give back their very tensor, with its mask, where they change nothing. The others make another one.
+const KEEPING: &[&str] = &[
+    "Cast",
+    "Concatenate",
+    "Conj",
+    "Conjugate",
+    "ConvertToTensor",
+    "Einsum",
+    "GetItem",
+    "Moveaxis",
+    "Real",
+    "Reshape",
+    "Squeeze",
+    "Swapaxes",
+    "Transpose",
+];
+
 /// The class with a name.
 pub(super) fn find(name: &str) -> Option<Class> {
     classes().find(|class| class.0 == name)
@@ -159,6 +176,9 @@ impl LayerDef for Operation {
         let types: Vec<Option<Narrow>> = (0..tensors.len()).map(|i| cx.narrow(i)).collect();
         let (results, narrow) = self.typed(cx, tensors, &types).unwrap_or_else(|why| cx.fault(why));
         (0..results.len()).for_each(|i| cx.set_narrow(i, narrow));
+        if !KEEPING.contains(&self.class.0) {
+            (0..results.len()).for_each(|i| cx.set_mask(i, None));
+        }
         results
     }
 }

@@ -207,7 +207,9 @@ where
 fn unusable(class: &str, key: &str, value: &Value, why: &serde_json::Error) -> Problem {
     let shown = excerpt(value);
     match infinite::within(value) {
-        true => Problem::value(format!("{class} with {key} {shown}: expected finite numbers")).limit(Limit::FiniteArguments),
+        true => {
+            Problem::value(format!("{class} with {key} {shown}: expected finite numbers")).limit(Limit::FiniteArguments)
+        }
         false => Problem::value(format!("{class} with {key} {shown}: {}", reason(why))),
     }
 }

@@ -85,6 +85,15 @@ impl Graph {
         self.reshape(x, shape)
     }
 
+    /// A part of a tensor. All of it is the tensor itself.
+    pub(crate) fn part(&mut self, x: NodeId, places: Vec<SliceAxis>) -> NodeId {
+        let whole = |(place, &count): (&SliceAxis, &Dim)| *place == SliceAxis { start: 0, step: 1, count };
+        match places.iter().zip(self.ty(x).shape.iter()).all(whole) {
+            true => x,
+            false => self.push(Op::Slice(places), &[x]),
+        }
+    }
+
     /// Elements of one axis of constant extent: `count` from `start` on, `step` apart.
     pub(crate) fn strided(&mut self, x: NodeId, axis: usize, start: usize, step: isize, count: usize) -> NodeId {
         let shape = self.shape_of(x);

@@ -4,12 +4,14 @@ mod batch;
 mod gamma_beta;
 mod group;
 mod layer;
+mod scale;
 mod spectral;
 mod unit;
 
 pub use batch::{BatchNormalization, RenormClipping};
 pub use group::GroupNormalization;
 pub use layer::{LayerNormalization, RMSNormalization};
+pub use scale::LayerScale;
 pub use spectral::SpectralNormalization;
 pub use unit::UnitNormalization;
 
