@@ -88,12 +88,23 @@ fn a_model_as_layer_passes_masks_through_its_layers() {
 }
 
 #[test]
+fn what_comes_back_as_it_was_keeps_its_mask() {
+    let after = |build: &dyn Fn(&Tensor) -> Tensor| mask_after(&[3, 4], &[1.0, 0.0, 1.0], build);
+    assert_eq!(after(&|x| Reshape::new([3, -1]).apply(x)), Some(vec![1.0, 0.0, 1.0]));
+    assert_eq!(after(&|x| Permute::new([1, 2]).apply(x)), Some(vec![1.0, 0.0, 1.0]));
+    assert_eq!(after(&|x| Cropping1D::new(0).apply(x)), Some(vec![1.0, 0.0, 1.0]));
+    assert_eq!(after(&|x| Permute::new([1, 2]).apply(&Conv1D::new(4, 1).apply(x))), None);
+    assert_eq!(after(&|x| Reshape::new([3, 4]).apply(&Permute::new([2, 1]).apply(x))), None);
+}
+
+#[test]
 fn joined_tensors_have_joined_masks() {
     let other = |x: &Tensor| Masking::new().mask_value(0.5).apply(x);
     let mask = [1.0, 0.0, 1.0];
     let after = |build: &dyn Fn(&Tensor) -> Tensor| mask_after(&[3, 4], &mask, build);
     assert_eq!(after(&|x| Add.apply_many(&[x, &other(x)])), Some(mask.to_vec()));
-    assert_eq!(after(&|x| Add.apply_many(&[x, &Reshape::new([3, 4]).apply(x)])), None);
+    let unmasked = |x: &Tensor| Reshape::new([3, 4]).apply(&Reshape::new([12]).apply(x));
+    assert_eq!(after(&|x| Add.apply_many(&[x, &unmasked(x)])), None);
     assert_eq!(after(&|x| Concatenate::new().apply_many(&[x, &other(x)])), Some(mask.to_vec()));
     let joined = after(&|x| Concatenate::new().axis(1).apply_many(&[x, &other(x), &(x + 1.0)]));
     assert_eq!(joined, Some(vec![1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0]));

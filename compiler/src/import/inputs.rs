@@ -177,7 +177,7 @@ fn declared(item: &[Option<usize>]) -> String {
     let fixed: Vec<String> =
         item.iter().enumerate().filter_map(|(i, n)| n.map(|n| format!("axis {} has {n} elements", i + 1))).collect();
     match fixed.is_empty() {
-        true => format!("an item has {} of any extents", axes(item.len())),
+        true => format!("an item has {}, of any extent", axes(item.len())),
         false => format!("an item has {}, of which {}", axes(item.len()), fixed.join(", ")),
     }
 }

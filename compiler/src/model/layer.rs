@@ -323,7 +323,7 @@ impl BuildCx<'_> {
             None => Ok(()),
             Some(t) => {
                 let problem = Problem::new(Code::DType, format!("{} takes f32, its input is {}", self.kind, t.dtype))
-                    .help("convert it first: `x.cast(F32)`, in Keras `keras.ops.cast(x, \"float32\")`");
+                    .help("convert it first: `x.cast(F32)`");
                 Err(if t.dtype.is_float() { problem } else { problem.limit(Limit::WholeNumbers) })
             }
         }
