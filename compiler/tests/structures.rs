@@ -67,6 +67,23 @@ fn a_model_runs_whatever_it_was_compiled_with() {
         assert!(module.entry("predict").is_some() && module.entry("train_step").is_none());
         assert!(described.without_training().build().unwrap().untrained().is_empty());
     }
+    // Arguments that nobody can honour are mistakes whatever the model is read for.
+    let known = |class: &str, config: Value| json!({"class_name": class, "config": config});
+    for (compile, told) in [
+        (
+            json!({"optimizer": sgd, "loss": "mse", "metrics": [known("AUC", json!({"num_thresholds": 1_100_000}))]}),
+            "error[value]: AUC with num_thresholds 1100000",
+        ),
+        (
+            json!({"optimizer": sgd, "loss": "mse", "metrics": [known("MeanIoU", json!({"num_classes": 10_000_000}))]}),
+            "error[value]: IoU with num_classes 10000000",
+        ),
+        (json!({"optimizer": known("SGD", json!({"learning_rate": -1.0})), "loss": "mse"}), "error[value]"),
+    ] {
+        let refused = chain(compile.clone()).build_to_run().err().unwrap_or_else(|| panic!("accepted: {compile}"));
+        assert!(refused.to_string().contains(told), "{refused}");
+        assert!(chain(compile).without_training().build().is_ok());
+    }
     let sound = chain(json!({"optimizer": sgd, "loss": "mse"})).build_to_run().unwrap();
     assert!(sound.untrained().is_empty() && sound.lower().unwrap().entry("train_step").is_some());
 }

@@ -108,7 +108,7 @@ impl KerasFile {
         }
         if bytes.starts_with(HDF5) {
             let store = Store::open(bytes).map_err(|why| failed("", why))?;
-            let version = store.text("", "keras_version");
+            let version = store.text("", "keras_version").map_err(|why| failed("", why))?;
             let document = legacy::document(&store).map_err(|why| failed("", why))?;
             let model = KerasModel::from_value(Arc::new(document), source.clone())?;
             return Ok(KerasFile { model, document: None, version, layout: Layout::ByLayer, store, source });

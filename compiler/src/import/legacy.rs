@@ -12,7 +12,7 @@ use super::older;
 
 /// The configuration in the form of `config.json`.
 pub(super) fn document(store: &Store) -> Result<Value, String> {
-    let Some(config) = store.text("", "model_config") else {
+    let Some(config) = store.text("", "model_config")? else {
         return Err(match store.has("model_weights") || store.has("layers") {
             true => "the file holds weights and no model: load it into a model".into(),
             false => "the file holds no model: it has no attribute `model_config`".into(),
@@ -23,13 +23,13 @@ pub(super) fn document(store: &Store) -> Result<Value, String> {
         false => parse(text).map_err(|why| format!("attribute `{name}`: {why}")),
     };
     let mut document = within(&config, "model_config")?;
-    if let (Some(text), Some(document)) = (store.text("", "training_config"), document.as_object_mut()) {
+    if let (Some(text), Some(document)) = (store.text("", "training_config")?, document.as_object_mut()) {
         let training = within(&text, "training_config")?;
         if let Some(compile) = compile_config(&training) {
             document.insert("compile_config".into(), compile);
         }
     }
-    older::bring_up_to_date(&mut document, store.text("", "keras_version").as_deref());
+    older::bring_up_to_date(&mut document, store.text("", "keras_version")?.as_deref());
     Ok(document)
 }
 

@@ -63,6 +63,7 @@ pub use weights::load_weights;
 
 use crate::diag::{Code, Diagnostic, Diagnostics, Problem};
 use crate::ir::{DType, SourceLine};
+use crate::limit::Limit;
 use crate::model::config::{Config, Object, excerpt};
 use crate::model::output::BatchFirst;
 use crate::model::{AnyLayer, DEFAULT_MAX_BATCH, Model, Tensor, tensor};
@@ -175,6 +176,10 @@ impl KerasModel {
 
     /// The model as far as it can be run: where nothing but its training cannot be honoured - a loss that is Python code, no
     /// optimizer - it is the model without training, and [`Model::untrained`] says why.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the model itself, and arguments of known losses, optimizers and metrics that no model
+    /// can have: those are mistakes of the description, whatever it is read for.
     #[track_caller]
     pub fn build_to_run(&self) -> Result<Model, Diagnostics> {
         let why = match self.build() {
@@ -184,7 +189,7 @@ impl KerasModel {
             },
             Err(why) => why,
         };
-        if !self.is_compiled() {
+        if !self.is_compiled() || why.list.iter().any(is_impossible) {
             return Err(why);
         }
         let model = self.clone().without_training().build()?;
@@ -225,6 +230,12 @@ fn identifier(name: &str) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
     let name: String = name.chars().take(64).map(plain).collect();
     if name.starts_with(|c: char| c.is_ascii_digit()) || name.is_empty() { format!("_{name}") } else { name }
+}
+
+/// Whether a diagnostic is about an argument of something known that is outside its domain or its bounds, and not about
+/// something unknown, absent or unsupported.
+fn is_impossible(diagnostic: &Diagnostic) -> bool {
+    matches!(diagnostic.code, Code::Value | Code::Size) && matches!(diagnostic.limit, None | Some(Limit::Sizes))
 }
 
 /// One mistake of a description, at a place.

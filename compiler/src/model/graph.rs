@@ -207,9 +207,10 @@ impl LayerGraph {
     /// The calls that some tensors depend on, in order.
     pub fn needed(&self, wanted: &[Port]) -> Vec<NodeIndex> {
         let mut seen = vec![false; self.graph.node_count()];
+        let reversed = Reversed(&self.graph);
+        let mut walk = Dfs::empty(reversed);
         for port in wanted {
-            let reversed = Reversed(&self.graph);
-            let mut walk = Dfs::new(reversed, port.call);
+            walk.move_to(port.call);
             while let Some(index) = walk.next(reversed) {
                 seen[index.index()] = true;
             }

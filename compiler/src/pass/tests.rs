@@ -79,10 +79,17 @@ fn every_pass_preserves_meaning_and_is_idempotent() {
     }
 }
 
+/// The seeds of this many random modules, unless the environment asks for another number of them or for later ones.
+fn seeds(usual: u64) -> std::ops::Range<u64> {
+    let number = |name: &str| std::env::var(name).ok().map(|n| n.parse::<u64>().unwrap());
+    let first = number("BAKELITE_RANDOM_SEED").unwrap_or(0);
+    first..first + number("BAKELITE_RANDOM_COUNT").unwrap_or(usual)
+}
+
 #[test]
 fn the_pipeline_preserves_meaning_and_finishes() {
     let mut rules = std::collections::BTreeSet::new();
-    for seed in 0..400 {
+    for seed in seeds(400) {
         let before = sample(seed, 60);
         let mut after = before.clone();
         let report = optimize(&mut after, &options()).unwrap_or_else(|bug| panic!("seed {seed}: {bug}"));

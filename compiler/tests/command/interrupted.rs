@@ -11,6 +11,11 @@ use crate::run::Folder;
 
 const TRAIN: [&str; 9] = ["train", "digits.keras", "-d", "digits.npz", "-o", "out.keras", "-q", "--history", "h.json"];
 
+/// How many processes a test kills, this many unless the environment says otherwise.
+fn kills(usual: u32) -> u32 {
+    std::env::var("BAKELITE_KILLS").map_or(usual, |count| count.parse().unwrap())
+}
+
 /// The file parses, and has weights that its own description takes.
 fn whole(folder: &Folder) {
     let file = KerasFile::open(folder.path("out.keras")).unwrap_or_else(|d| panic!("{d}"));
@@ -27,7 +32,7 @@ fn a_kill_at_any_moment_leaves_a_whole_file() {
     let takes = start.elapsed();
     let old = fs::read(folder.path("out.keras")).unwrap();
     let (mut before, mut after) = (0, 0);
-    let kills: u32 = std::env::var("BAKELITE_KILLS").map_or(14, |count| count.parse().unwrap());
+    let kills = kills(14);
     for i in 0..kills {
         fs::write(folder.path("out.keras"), &old).unwrap();
         let mut child = folder.command(&TRAIN).stderr(Stdio::null()).spawn().unwrap();
@@ -52,6 +57,63 @@ fn a_kill_at_any_moment_leaves_a_whole_file() {
     folder.ok(&TRAIN);
     assert!(folder.files().iter().all(|file| !file.ends_with(".tmp")), "{:?}", folder.files());
     whole(&folder);
+}
+
+/// Each file of a library is that of one of two models, and a header finds its functions in no library but its own.
+#[test]
+fn a_kill_of_compile_leaves_whole_files() {
+    let folder = Folder::new();
+    let arguments = |model: &'static str| ["compile", model, "--output", "library", "--name", "net", "--quiet"];
+    let read = |name: &str| fs::read(folder.path("library").join(name)).unwrap();
+    let files = ["libnet.a", "net.c", "net.h", "net-config.cmake", "net.rs", "net.bk", "net.safetensors"];
+    let compiled = |model| {
+        folder.ok(&arguments(model));
+        files.map(read)
+    };
+    let new = compiled("pair.keras");
+    let start = Instant::now();
+    let old = compiled("digits.keras");
+    let takes = start.elapsed();
+    assert!(files.iter().enumerate().all(|(i, _)| old[i] != new[i]));
+    let names = || -> Vec<String> {
+        let entries = fs::read_dir(folder.path("library")).unwrap();
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    };
+    let usual = names().len();
+    let (mut before, mut mixed, mut after) = (0, 0, 0);
+    for i in 0..kills(12) {
+        for (name, bytes) in files.iter().zip(&old) {
+            fs::write(folder.path("library").join(name), bytes).unwrap();
+        }
+        let mut child = folder.command(&arguments("pair.keras")).stderr(Stdio::null()).spawn().unwrap();
+        let part = i * 37 % 91;
+        if i % 3 == 0 {
+            std::thread::sleep(takes * part / 84);
+        } else {
+            // While it writes: since the first of its files has been seen, as whole or as a temporary one.
+            while child.try_wait().unwrap().is_none() && names().len() == usual && read("libnet.a") == old[0] {}
+            std::thread::sleep(Duration::from_micros(u64::from(part) * 40));
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let found = files.map(read);
+        for (at, name) in files.iter().enumerate() {
+            assert!(found[at] == old[at] || found[at] == new[at], "kill {i}: {name} is torn");
+        }
+        let text = String::from_utf8(found[2].clone()).unwrap();
+        let opens = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').find(|w| w.starts_with("net_open_"));
+        let is_in = |library: &[u8]| library.windows(opens.unwrap().len()).any(|w| w == opens.unwrap().as_bytes());
+        let pair = (found[0] == new[0]) == (found[2] == new[2]);
+        assert_eq!(is_in(&found[0]), pair, "kill {i}: {}", opens.unwrap());
+        match (found == old, found == new) {
+            (true, _) => before += 1,
+            (_, true) => after += 1,
+            _ => mixed += 1,
+        }
+    }
+    eprintln!("{} kills: {before} left the old files, {after} the new ones, {mixed} some of both", kills(12));
+    folder.ok(&arguments("pair.keras"));
+    assert!(files.map(read) == new && names().len() == usual, "{:?}", names());
 }
 
 /// Temporary files of a writer that was killed in the midst of its work, as no other test can be sure to leave them.

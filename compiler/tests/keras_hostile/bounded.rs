@@ -50,7 +50,7 @@ fn doubling(depth: usize) -> String {
     inner.to_string()
 }
 
-/// What a description asks for too much of, in the words of its refusal.
+/// What a description asks for too much of, in the words of its refusal, which is the same where it shall only run.
 fn refusal(text: &str) -> String {
     let mut told = String::new();
     let done = endure("too much", || {
@@ -59,6 +59,8 @@ fn refusal(text: &str) -> String {
         lowered
     });
     assert!(!done, "accepted: {text:.200}");
+    let run = || KerasModel::parse(text)?.build_to_run()?.lower();
+    assert!(!endure("too much to run", run), "accepted to run: {text:.200}");
     told
 }
 

@@ -319,18 +319,7 @@ impl Planner<'_> {
         chunk: Option<(AxisId, usize)>,
         at: usize,
     ) -> Result<(), BackendError> {
-        let mut waiting = strips.to_vec();
-        while !waiting.is_empty() {
-            let is_bound = |e: ExprId| self.bound.iter().any(|b| b.0 == e);
-            let ready: Vec<ExprId> = waiting
-                .iter()
-                .copied()
-                .filter(|e| {
-                    let below = reachable(self.kernel, &self.kernel.expr(*e).expr.operands(), is_bound);
-                    !waiting.iter().any(|w| below[w.index()] && !is_bound(*w))
-                })
-                .collect();
-            waiting.retain(|e| !ready.contains(e));
+        for ready in self.levels(strips) {
             let mut regions: Vec<Region> = Vec::new();
             let mut calls = Vec::new();
             let mut results = Vec::new();
@@ -360,6 +349,30 @@ impl Planner<'_> {
             self.bound.extend(results);
         }
         Ok(())
+    }
+
+    /// Strip functions by how many of them lie below each other, between them and what is in slots: those of one level
+    /// need only those of the levels before it.
+    fn levels(&self, strips: &[ExprId]) -> Vec<Vec<ExprId>> {
+        let below = reachable(self.kernel, strips, |e| self.is_bound(e));
+        let mut depth = vec![0; below.len()];
+        let mut levels: Vec<Vec<ExprId>> = Vec::new();
+        // Operands have smaller numbers than what they are operands of.
+        for e in (0..below.len() as u32).map(ExprId).filter(|e| below[e.index()] && !self.is_bound(*e)) {
+            let operands = self.kernel.expr(e).expr.operands();
+            let level = operands.iter().map(|x| depth[x.index()]).max().unwrap_or(0);
+            depth[e.index()] = level;
+            if strips.contains(&e) {
+                depth[e.index()] = level + 1;
+                levels.resize(levels.len().max(level + 1), Vec::new());
+                levels[level].push(e);
+            }
+        }
+        levels
+    }
+
+    fn is_bound(&self, e: ExprId) -> bool {
+        self.bound.iter().any(|b| b.0 == e)
     }
 
     /// The loops over which a value varies inside the tile, the vector axis last.
