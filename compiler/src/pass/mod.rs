@@ -54,16 +54,19 @@ enum Stage {
     UntilStable(&'static [Pass]),
 }
 
+const MERGE: Pass = Pass { name: "merge", run: merge::run, bodies: Bodies::Own };
 const LOOPS: Pass = Pass { name: "loops", run: loops::run, bodies: Bodies::Own };
 
 const PIPELINE: &[Stage] = &[
     // First, while loops are as differentiation built them.
-    Stage::Once(Pass { name: "merge", run: merge::run, bodies: Bodies::Own }),
+    Stage::Once(MERGE),
     // What differentiation built and nothing reads.
     Stage::Once(Pass::new("dce", dce::run)),
     // Needs the contraction right under the fold, as differentiation leaves it.
     Stage::Once(Pass::new("convolution", convolution::run)),
     Stage::UntilStable(&[
+        // What else is simplified can leave two loops with the same operands.
+        MERGE,
         LOOPS,
         Pass::new("simplify", simplify::run),
         Pass::new("fold", fold::run),

@@ -98,7 +98,7 @@ fn the_pipeline_preserves_meaning_and_finishes() {
         let again = optimize(&mut after, &options()).unwrap();
         assert_eq!(again.rewrites, [], "seed {seed}\n{before}");
     }
-    assert!(rules.len() > 25, "{rules:?}");
+    assert!(rules.len() > 25 || seeds(400).count() < 400, "{rules:?}");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::collections::{HashMap, HashSet};
 
 use crate::ir::{NodeId, Op, Scan, StorageId};
 
-use super::lower::{Context, Failure, lower};
+use super::lower::{Context, Failure, Makeup, lower};
 use super::program::Kernel;
 use super::select::lives_in_memory;
 
@@ -21,6 +21,7 @@ pub(super) type GroupId = usize;
 pub(super) struct Groups<'a> {
     cx: &'a Context<'a>,
     members: Vec<Vec<NodeId>>,
+    makeup: Vec<Makeup>,
     /// The group of each node that is computed.
     group_of: Vec<Option<GroupId>>,
     roots: HashSet<NodeId>,
@@ -82,7 +83,8 @@ impl<'a> Groups<'a> {
         for (cell, node) in in_place {
             needs[group_of[node.index()].unwrap_or(0)].extend(cell_readers.get(cell).into_iter().flatten());
         }
-        let mut groups = Groups { cx, members, group_of, roots, readers, needs };
+        let makeup = members.iter().map(|all| Makeup::sum(all.iter().map(|id| Makeup::of(cx, *id)))).collect();
+        let mut groups = Groups { cx, members, makeup, group_of, roots, readers, needs };
         let single = groups.ids().into_iter().filter(|group| !groups.is_scan(*group));
         let failures: Vec<Failure> = single.filter_map(|group| groups.lower(group).err()).collect();
         if !failures.is_empty() {
@@ -153,7 +155,8 @@ impl<'a> Groups<'a> {
         let mut cyclic = false;
         for (_, std::cmp::Reverse(read)) in candidates {
             let (Some(from), Some(into)) = (self.group_of[id.index()], self.group_of[read.index()]) else { continue };
-            if from == into {
+            // What can never be one kernel needs no search for ways round.
+            if from == into || !self.is_possible(into, from) {
                 continue;
             }
             if self.cyclic(into, from) {
@@ -175,15 +178,21 @@ impl<'a> Groups<'a> {
         self.members[group].iter().map(of).min().unwrap_or(3)
     }
 
+    /// Whether two groups, and what may join them, are small and alike enough for one kernel.
+    fn is_possible(&self, a: GroupId, b: GroupId) -> bool {
+        let both = self.makeup[a].and(self.makeup[b]);
+        !self.is_scan(a)
+            && !self.is_scan(b)
+            && both.members() <= MOST_MEMBERS
+            && both.work <= MOST_WORK
+            && both.is_possible()
+    }
+
     /// Whether two groups can be one kernel, and gain by it.
     fn one_kernel(&self, a: GroupId, b: GroupId) -> bool {
-        if self.is_scan(a) || self.is_scan(b) || self.members[a].len() + self.members[b].len() > MOST_MEMBERS {
-            return false;
-        }
         let mut members: Vec<NodeId> = self.members[a].iter().chain(&self.members[b]).copied().collect();
         members.sort();
-        let work: u64 = members.iter().map(|id| u64::from(self.cx.selection.cost[id.index()])).sum();
-        work <= MOST_WORK && self.profitable(&members) && self.lower_members(&members).is_ok()
+        self.profitable(&members) && self.lower_members(&members).is_ok()
     }
 
     /// A reduction takes in the tensor it reduces only where that leaves enough independent rows, contiguous ones.
@@ -231,6 +240,7 @@ impl<'a> Groups<'a> {
         needs.sort();
         needs.dedup();
         self.needs[into] = needs;
+        self.makeup[into] = self.makeup[into].and(self.makeup[from]);
         self.members[into].extend(moved);
         self.members[into].sort();
     }

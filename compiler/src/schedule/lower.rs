@@ -34,6 +34,77 @@ pub(super) enum Failure {
     MustStore(NodeId),
 }
 
+/// What a group is made of, as far as it tells that no kernel can be made of it. Whatever joins an impossible group, it stays
+/// one.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Makeup {
+    members: usize,
+    /// Simple instructions of an element of all members together.
+    pub work: u64,
+    contracts: usize,
+    reduces: usize,
+    /// Concatenations of equal parts.
+    joins: usize,
+    /// Members that no kernel shares.
+    alone: usize,
+}
+
+impl Makeup {
+    pub fn of(cx: &Context, id: NodeId) -> Makeup {
+        let mut makeup = Makeup { members: 1, work: u64::from(cx.selection.cost[id.index()]), ..Makeup::default() };
+        match cx.graph.node(id).op {
+            Op::Contract(_) => makeup.contracts = 1,
+            Op::Reduce { .. } => makeup.reduces = 1,
+            Op::Concat { .. } if is_even(cx.graph, id) => makeup.joins = 1,
+            Op::Concat { .. } | Op::Fold { .. } | Op::ScatterAdd { .. } | Op::Pad { .. } | Op::Scan { .. } => {
+                makeup.alone = 1;
+            }
+            _ => {}
+        }
+        makeup
+    }
+
+    pub fn and(self, other: Makeup) -> Makeup {
+        Makeup {
+            members: self.members + other.members,
+            work: self.work + other.work,
+            contracts: self.contracts + other.contracts,
+            reduces: self.reduces + other.reduces,
+            joins: self.joins + other.joins,
+            alone: self.alone + other.alone,
+        }
+    }
+
+    pub fn sum(parts: impl Iterator<Item = Makeup>) -> Makeup {
+        parts.fold(Makeup::default(), Makeup::and)
+    }
+
+    /// Whether there may be a kernel of it.
+    pub fn is_possible(self) -> bool {
+        let sums = self.contracts + self.reduces;
+        (self.alone == 0 || self.members == 1)
+            && self.contracts <= 1
+            && (self.contracts == 0 || self.reduces == 0)
+            && (self.joins == 0 || sums == 0)
+    }
+
+    pub fn members(self) -> usize {
+        self.members
+    }
+}
+
+/// Whether a node joins parts of one shape, so that one loop over a part can write them all.
+fn is_even(graph: &Graph, id: NodeId) -> bool {
+    let node = graph.node(id);
+    let shape = |id: NodeId| &graph.ty(id).shape;
+    match node.op {
+        Op::Concat { axis } => {
+            !node.ty.shape[axis].batch && node.args.iter().all(|part| shape(*part) == shape(node.args[0]))
+        }
+        _ => false,
+    }
+}
+
 /// Lowers a group. `members` are stored nodes in topological order, `kept` tells which of them something outside the
 /// group reads.
 pub(super) fn lower(cx: &Context, members: &[NodeId], kept: &dyn Fn(NodeId) -> bool) -> Result<Kernel, Failure> {
@@ -165,7 +236,7 @@ impl<'a> Lowering<'a> {
             (Op::Fold { .. }, [id]) => self.fold(*id),
             (Op::ScatterAdd { .. }, [id]) => self.scatter(*id),
             (Op::Pad { .. }, [id]) => self.pad(*id),
-            (Op::Concat { .. }, [id]) if !self.is_even(*id) => self.concat(*id),
+            (Op::Concat { .. }, [id]) if !is_even(self.cx.graph, *id) => self.concat(*id),
             _ => self.fused(),
         }
     }
@@ -226,23 +297,12 @@ impl<'a> Lowering<'a> {
     // ---- fused elementwise work around reductions or one contraction ---------------------------------------------
 
     fn fused(&mut self) -> Lowered<()> {
-        let is = |id: &&NodeId, contract: bool| match self.node(**id).op {
-            Op::Contract(_) => contract,
-            Op::Reduce { .. } => !contract,
-            _ => false,
-        };
-        let contract = self.members.iter().find(|id| is(id, true)).copied();
-        let reduces: Vec<NodeId> = self.members.iter().filter(|id| is(id, false)).copied().collect();
-        let contracts = self.members.iter().filter(|id| is(id, true)).count();
-        let sums = contracts + reduces.len();
-        let structural = |id: &NodeId| match self.node(*id).op {
-            Op::Concat { .. } => sums > 0 || !self.is_even(*id),
-            Op::Fold { .. } | Op::ScatterAdd { .. } | Op::Pad { .. } | Op::Scan { .. } => true,
-            _ => false,
-        };
-        if contracts > 1 || contracts == 1 && !reduces.is_empty() || self.members.iter().any(structural) {
+        if !Makeup::sum(self.members.iter().map(|id| Makeup::of(self.cx, *id))).is_possible() {
             return Err(Failure::Unfusable.into());
         }
+        let contract = self.members.iter().find(|id| matches!(self.node(**id).op, Op::Contract(_))).copied();
+        let is_reduce = |id: &&NodeId| matches!(self.node(**id).op, Op::Reduce { .. });
+        let reduces: Vec<NodeId> = self.members.iter().filter(is_reduce).copied().collect();
         // The outer space: what reductions keep, or the shape of the stored values.
         let wanted = self.members.iter().find(|id| Some(**id) != contract && (self.kept)(**id));
         let lead = *reduces.first().or(wanted).or(contract.as_ref()).unwrap_or(&self.members[0]);

