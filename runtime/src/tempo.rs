@@ -16,7 +16,7 @@ const FEWEST: u32 = 4;
 const MOST: u32 = 64;
 const ROW: Duration = Duration::from_millis(1);
 /// Calls between two comparisons: at first, and the most after doubling whenever a choice holds.
-const FIRST_REST: u32 = 256;
+const FIRST_REST: u32 = 32;
 const LONGEST_REST: u32 = 1 << 14;
 /// More threads have to bring a call down to this part of its time.
 const GAIN: f64 = 0.95;

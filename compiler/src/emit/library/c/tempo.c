@@ -13,7 +13,7 @@
 #define MOST 64
 #define ROW_NS 1000000
 /* Calls between two comparisons: at first, and the most after doubling whenever a choice holds. */
-#define FIRST_REST 256
+#define FIRST_REST 32
 #define LONGEST_REST (1 << 14)
 /* More threads have to bring a call down to this part of its time. */
 #define GAIN 0.95
