@@ -2,6 +2,7 @@
 
 use bakelite_compiler::compile::{Options, compile};
 use bakelite_compiler::ir::eval::{Tensor, evaluate};
+use bakelite_compiler::ir::parse::parse_module;
 use bakelite_compiler::ir::random::Rng;
 use bakelite_compiler::ir::{Module, TensorType};
 use bakelite_compiler::prelude::*;
@@ -70,4 +71,25 @@ fn mlp_schedules() {
 #[test]
 fn conv_schedules() {
     check(conv());
+}
+
+/// Windows that have as many elements as the contraction they read, some of them twice: no loop over them computes it.
+#[test]
+fn a_contraction_that_windows_and_something_else_read_is_stored() {
+    let text = r#"module "windows" {max_batch: 4}
+
+entry "predict" {
+  input "x" : f32[batch, 6, 6]
+  input "w" : f32[6, 6, 4]
+  %0 = input {index: 0} : f32[batch, 6, 6]
+  %1 = input {index: 1} : f32[6, 6, 4]
+  %2 = contract(%0, %1) {batch: [[1, 1]], sum: [[2, 0]]} : f32[6, batch, 4]
+  %3 = window(%2) {axis: [0, 2], size: [2, 3], stride: [1, 2], dilation: [2, 1]} : f32[4, batch, 1, 2, 3]
+  %4 = permute(%3) {perm: [1, 0, 2, 3, 4]} : f32[batch, 4, 1, 2, 3]
+  %5 = reduce_max(%3) {axes: [1, 2, 3]} : f32[4, 3]
+  output "windows" = %4
+  output "largest" = %5
+}
+"#;
+    check(parse_module(text).unwrap_or_else(|e| panic!("{e}")));
 }

@@ -514,13 +514,41 @@ impl<'a> Lowering<'a> {
             k: self.kernel.stages[stage].axes.clone(),
         };
         let covered = roles.batch.len() + roles.m.len() + roles.n.len();
-        let outer_points = self.kernel.outer.iter().try_fold(Dim::ONE, |n, a| n.times(self.kernel.extent(*a)));
-        if covered != self.kernel.outer.len() || outer_points != node.ty.shape.elements() {
+        if covered != self.kernel.outer.len() || !self.is_each_once(&index, &node.ty.shape) {
             return Err(Failure::Unfusable.into());
         }
         self.kernel.contract = Some(roles);
         self.homes.insert(id, Home { level: 0, index, acc: Some(acc), stored: false });
         Ok(acc)
+    }
+
+    /// Whether an index over the outer space goes over every element of a shape, and over each once: every component is a
+    /// number in mixed radix, forwards or backwards, with digits of its own. That there are as many points as elements is not
+    /// enough: windows reach some elements twice and others not at all.
+    fn is_each_once(&self, index: &[Affine], shape: &Shape) -> bool {
+        let mut digits: Vec<AxisId> = Vec::new();
+        let each = index.iter().zip(shape.iter()).all(|(form, dim)| {
+            let mut terms = form.terms.clone();
+            terms.sort_by_key(|term| term.1.abs());
+            let (mut step, mut low) = (Dim::ONE, form.base);
+            for (axis, coefficient) in terms {
+                let extent = self.kernel.extent(axis);
+                let forwards = coefficient > 0;
+                if step.batch || coefficient.abs() != step.scale as i64 || extent.batch && !forwards {
+                    return false;
+                }
+                if !forwards {
+                    low += coefficient * (extent.scale as i64 - 1);
+                }
+                digits.push(axis);
+                step = Dim { scale: step.scale * extent.scale, batch: extent.batch };
+            }
+            low == 0 && step == *dim
+        });
+        let all = digits.len();
+        digits.sort();
+        digits.dedup();
+        each && digits.len() == all && all == self.kernel.outer.len()
     }
 
     /// An operand of a contraction: it has to be a load.
