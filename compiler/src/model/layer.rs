@@ -43,8 +43,8 @@ pub trait LayerDef: fmt::Debug + Any {
     }
 
     /// Whether each result has the mask of the input in its place. Where not, masks end here, unless
-    /// [`LayerDef::call`] gives its results masks of its own with [`CallCx::set_mask`], or gives an input back. The masks of the inputs are at
-    /// [`CallCx::mask`] in any case.
+    /// [`LayerDef::call`] gives its results masks of its own with [`CallCx::set_mask`], or gives an input back as it is,
+    /// which keeps its mask. The masks of the inputs are at [`CallCx::mask`] in any case.
     fn supports_masking(&self) -> bool {
         false
     }

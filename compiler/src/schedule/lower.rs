@@ -34,8 +34,8 @@ pub(super) enum Failure {
     MustStore(NodeId),
 }
 
-/// What a group is made of, as far as it tells that no kernel can be made of it. Whatever joins an impossible group, it stays
-/// one.
+/// What a group is made of, as far as it tells that no kernel can be made of it. An impossible group stays one, whatever
+/// joins it.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Makeup {
     members: usize,
@@ -522,8 +522,8 @@ impl<'a> Lowering<'a> {
         Ok(acc)
     }
 
-    /// Whether an index over the outer space goes over every element of a shape, and over each once: every component is a
-    /// number in mixed radix, forwards or backwards, with digits of its own. That there are as many points as elements is not
+    /// Whether an index over the outer space goes over every element of a shape, and over each once: every component is
+    /// a number in mixed radix, forwards or backwards, with digits of its own. As many points as elements are not
     /// enough: windows reach some elements twice and others not at all.
     fn is_each_once(&self, index: &[Affine], shape: &Shape) -> bool {
         let mut digits: Vec<AxisId> = Vec::new();

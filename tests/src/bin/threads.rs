@@ -1,5 +1,6 @@
 //! What threads and subnormal numbers cost: `threads [busy] [subnormals] [sizes] [--seconds S] [--workload NAME]`
-//! prints the tables that are named, or all three, the first of them for one workload or for several. Only numbers of one run on an otherwise idle machine can be compared.
+//! prints the tables that are named, or all three, `busy` for one workload or for several. Only numbers of one run on an
+//! otherwise idle machine can be compared.
 //!
 //! - `busy`: training steps of workloads with 1, 2 and 4 threads where the estimate allows them, and with the default
 //!   threads, beside no, one and two other processes that never sleep.
@@ -30,7 +31,7 @@ const ROUNDS: usize = 5;
 type Outcome<T> = Result<T, String>;
 
 /// Measures for some seconds a figure, and prints a table.
-type Table = fn(f64) -> Outcome<()>;
+type Table<'a> = &'a dyn Fn(f64) -> Outcome<()>;
 
 /// What `busy` measures, unless it is told.
 const WORKLOADS: [&str; 5] = ["tiny", "mlp", "conv", "bilstm", "encoder"];
@@ -47,13 +48,13 @@ fn main() -> Outcome<()> {
         seconds = args.get(at + 1).and_then(|s| s.parse().ok()).ok_or("--seconds needs a number")?;
         args.drain(at..at + 2);
     }
+    let mut names: Vec<String> = WORKLOADS.map(String::from).to_vec();
     if let Some(at) = args.iter().position(|arg| arg == "--workload") {
-        let name = args.get(at + 1).ok_or("--workload needs a name")?.clone();
+        names = vec![args.get(at + 1).ok_or("--workload needs a name")?.clone()];
         args.drain(at..at + 2);
-        return busy(seconds, &[&name]);
     }
-    let tables: [(&str, Table); 3] =
-        [("busy", |seconds| busy(seconds, &WORKLOADS)), ("subnormals", subnormals), ("sizes", sizes)];
+    let tables: [(&str, Table<'_>); 3] =
+        [("busy", &|seconds| busy(seconds, &names)), ("subnormals", &subnormals), ("sizes", &sizes)];
     if let Some(unknown) = args.iter().find(|arg| !tables.iter().any(|table| table.0 == **arg)) {
         return Err(format!("no table `{unknown}`"));
     }
@@ -117,7 +118,7 @@ impl Drop for Spinning {
     }
 }
 
-fn busy(seconds: f64, names: &[&str]) -> Outcome<()> {
+fn busy(seconds: f64, names: &[String]) -> Outcome<()> {
     const THREADS: [Option<usize>; 4] = [Some(1), Some(2), Some(4), None];
     println!("microseconds of a training step beside processes that never sleep");
     println!("{:<10} {:>6} {:>10} {:>10} {:>10} {:>10}", "workload", "beside", 1, 2, 4, "default");
