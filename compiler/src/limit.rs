@@ -38,7 +38,6 @@ limits! {
     HardSigmoidOfKeras2 "hard-sigmoid-of-keras-2",
     HashedCrossing "hashed-crossing",
     LinearAlgebra "linear-algebra",
-    Lora "lora",
     MetricsOfValues "metrics-of-values",
     NarrowTypes "narrow-types",
     Operations "operations",

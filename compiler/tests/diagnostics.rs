@@ -29,6 +29,7 @@ macro_rules! cases {
 }
 
 cases! {
+    adapted_kernels
     arguments_of_convolutions
     arguments_of_layers
     arguments_of_more_layers
@@ -48,6 +49,7 @@ cases! {
     gradient_of_integers
     gradient_without_dependence
     image_into_global_pooling_twice
+    import_of_quantized_kernels
     import_of_unknown_classes
     import_of_wrong_graphs
     import_of_wrong_shapes

@@ -19,6 +19,7 @@ pub(super) struct Node {
 pub(super) enum Values {
     Float(Vec<f32>),
     Int(Vec<i32>),
+    Int8(Vec<i8>),
 }
 
 impl Node {
@@ -45,6 +46,7 @@ impl Node {
             match values {
                 Values::Float(values) => dataset.with_f32_data(&values),
                 Values::Int(values) => dataset.with_i32_data(&values),
+                Values::Int8(values) => dataset.with_i8_data(&values),
             }
             .with_shape(&shape);
         }
@@ -64,6 +66,7 @@ impl Node {
         let values = |values: &Values| match values {
             Values::Float(values) => size_of_val(&values[..]),
             Values::Int(values) => size_of_val(&values[..]),
+            Values::Int8(values) => size_of_val(&values[..]),
         };
         let own: usize = self.tensors.iter().map(|(_, _, tensor)| values(tensor)).sum();
         own + self.groups.values().map(Node::size).sum::<usize>()

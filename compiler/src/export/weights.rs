@@ -4,7 +4,7 @@ use super::h5::{Node, Values};
 use crate::diag::{Code, Problem};
 use crate::ir::DType;
 use crate::model::optimizer::saved::{Kept, Role};
-use crate::model::saved::{Saved, Variable, extents};
+use crate::model::saved::{Filed, Saved, Variable, extents};
 
 /// The bytes of `model.weights.h5`.
 pub(super) fn weights(saved: &Saved, from: &bakelite::Model) -> Result<Vec<u8>, Problem> {
@@ -18,7 +18,7 @@ pub(super) fn weights(saved: &Saved, from: &bakelite::Model) -> Result<Vec<u8>, 
     for object in &saved.objects {
         let node = root.at(&object.path).at("vars");
         node.attribute("name", object.name.rsplit('/').next().unwrap_or(&object.name));
-        for (number, variable) in object.variables.iter().enumerate() {
+        for (number, variable) in object.numbered().enumerate() {
             let (shape, values) = variable_of(variable, from).map_err(missing)?;
             node.tensor(number.to_string(), &shape, values);
         }
@@ -45,11 +45,31 @@ const ITERATIONS: &str = "optimizer/iterations";
 
 fn variable_of(variable: &Variable, from: &bakelite::Model) -> Result<(Vec<usize>, Values), bakelite::Error> {
     let shape = extents(&variable.ty);
-    let values: Vec<f32> = from.param(&variable.cell)?.to_vec()?;
+    let mut values: Vec<f32> = from.param(&variable.cell)?.to_vec()?;
+    match &variable.filed {
+        Filed::Plain | Filed::Within => {}
+        Filed::Int8 => return Ok((shape, Values::Int8(values.iter().map(|x| *x as i8).collect()))),
+        Filed::Adapted { a, b, factor } => {
+            let (a, b): (Vec<f32>, Vec<f32>) = (from.param(a)?.to_vec()?, from.param(b)?.to_vec()?);
+            adapt(&mut values, (&a, &b), *factor, shape.last().copied().unwrap_or(1));
+        }
+    }
     // Keras counts batches in an integer, when a normalisation is adapted.
     let counts = variable.cell.ends_with("/count") && shape.is_empty();
     let values = if counts { Values::Int(values.iter().map(|x| *x as i32).collect()) } else { Values::Float(values) };
     Ok((shape, values))
+}
+
+/// Adds a product of matrices, the second of which has rows of so many numbers.
+fn adapt(kernel: &mut [f32], (a, b): (&[f32], &[f32]), factor: f64, features: usize) {
+    let rank = b.len() / features.max(1);
+    for (row, thin) in kernel.chunks_mut(features.max(1)).zip(a.chunks(rank.max(1))) {
+        for (column, x) in row.iter_mut().enumerate() {
+            let product = thin.iter().zip(b.iter().skip(column).step_by(features));
+            let sum: f64 = product.map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
+            *x += (factor * sum) as f32;
+        }
+    }
 }
 
 fn kept_of(kept: &Kept, from: &bakelite::Model) -> Result<(Vec<usize>, Values), bakelite::Error> {

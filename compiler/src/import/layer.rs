@@ -15,6 +15,7 @@ use crate::ir::SourceLine;
 use crate::limit::Limit;
 use crate::model::AnyLayer;
 use crate::model::config::{self, Config, Object};
+use crate::model::quantization::{self, Quantization};
 use crate::model::registry::{self, LAYERS};
 
 /// The name of a layer in its description.
@@ -30,7 +31,7 @@ impl Reader<'_> {
         if is_model(&object.class) {
             return self.nested(object, name, &path);
         }
-        if let Some((what, limit)) = left_out(&object.config) {
+        if let Some((what, limit)) = left_out(&object.class, &object.config) {
             let message = format!("{} {what} is not supported", object.class);
             self.problem(&path, Problem::value(message).limit(limit));
             return None;
@@ -57,19 +58,17 @@ impl Reader<'_> {
 }
 
 /// What a layer's arguments ask for that is left out, in words.
-fn left_out(config: &Config) -> Option<(&'static str, Limit)> {
-    if config.get("lora_rank").is_some_and(|rank| !rank.is_null()) {
-        return Some(("with LoRA", Limit::Lora));
-    }
+fn left_out(class: &str, config: &Config) -> Option<(&'static str, Limit)> {
     let dtype = config.get("dtype")?;
     let policy = dtype.get("class_name").and_then(Value::as_str).unwrap_or_default();
-    let name = dtype.pointer("/config/name").or(Some(dtype)).and_then(Value::as_str).unwrap_or_default();
+    let name = quantization::policy(dtype);
     if name.ends_with("float16") {
         return Some(("with a policy of 16 bits", Limit::NarrowTypes));
     }
     let quantized = policy != "DTypePolicy" && policy.ends_with("DTypePolicy") && policy != "DTypePolicyMap";
-    let named = dtype.as_str().is_some_and(|name| name.contains("_from_"));
-    (quantized || named).then_some(("with a quantized kernel", Limit::QuantizedLayers))
+    let named = name.contains("_from_");
+    let left_out = (quantized || named) && !Quantization::reads(class, config);
+    left_out.then_some(("with a quantized kernel", Limit::QuantizedLayers))
 }
 
 /// How deep layers nest as arguments of layers. Each level holds a copy of what is inside.

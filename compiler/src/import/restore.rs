@@ -8,7 +8,7 @@ use crate::diag::{Code, Diagnostic, Diagnostics, Problem, count};
 use crate::ir::SourceLine;
 use crate::model::Model;
 use crate::model::optimizer::saved::{Kept, Role, Slots, orders};
-use crate::model::saved::{Saved, SavedObject, Variable, distinct, extents};
+use crate::model::saved::{Filed, Saved, SavedObject, Variable, distinct, extents};
 
 /// What a file held for a model.
 #[derive(Clone, Debug, Default)]
@@ -123,7 +123,7 @@ impl Reading<'_> {
                 }
                 continue;
             };
-            let wanted = object.variables.len();
+            let wanted = object.numbered().count();
             match self.store.count(&path) {
                 Ok(Some(found)) if found == wanted => {}
                 Ok(found) => {
@@ -136,7 +136,12 @@ impl Reading<'_> {
                     continue;
                 }
             }
-            for (number, variable) in object.variables.iter().enumerate() {
+            for variable in object.variables.iter().filter(|variable| variable.filed == Filed::Within) {
+                let shape = extents(&variable.ty);
+                let values = Numbers::Float(vec![0.0; shape.iter().product()]);
+                self.writes.push(Write { cell: variable.cell.clone(), shape, values });
+            }
+            for (number, variable) in object.numbered().enumerate() {
                 self.variable(object, variable, &format!("{path}/{number}"));
             }
         }

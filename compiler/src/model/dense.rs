@@ -6,6 +6,8 @@ use super::CallCx;
 use super::activation::Activation;
 use super::affine::KernelAndBias;
 use super::layer::{BuildCx, Layer, LayerDef, floats};
+use super::lora::Lora;
+use super::quantization::Quantization;
 use super::setters::{has, setters};
 use crate::diag::Problem;
 use crate::ir::{DType, NodeId, TensorType};
@@ -19,11 +21,22 @@ pub struct Dense {
     use_bias: bool,
     #[serde(flatten)]
     weights: KernelAndBias,
+    #[serde(flatten)]
+    lora: Lora,
+    #[serde(flatten)]
+    quantization: Quantization,
 }
 
 impl Default for Dense {
     fn default() -> Dense {
-        Dense { units: 0, activation: Activation::Linear, use_bias: true, weights: KernelAndBias::default() }
+        Dense {
+            units: 0,
+            activation: Activation::Linear,
+            use_bias: true,
+            weights: KernelAndBias::default(),
+            lora: Lora::default(),
+            quantization: Quantization::default(),
+        }
     }
 }
 
@@ -34,6 +47,8 @@ impl Dense {
 }
 
 has!(Dense => weights: KernelAndBias);
+has!(Dense => lora: Lora);
+has!(Dense => quantization: Quantization);
 
 impl Layer<Dense> {
     setters! {
@@ -64,17 +79,22 @@ impl LayerDef for Dense {
             return Err(Problem::shape("Dense takes items with at least 1 axis, its input has scalars as items")
                 .help("give the item an axis: `Reshape::new([1]).apply(&x)`"));
         };
-        cx.weight(self.weights.kernel("kernel", [features, self.units]))?;
+        let kernel = self.weights.kernel("kernel", [features, self.units]);
+        cx.weight(self.quantization.kernel(self.lora.kernel(kernel.clone())))?;
         if self.use_bias {
             cx.weight(self.weights.bias("bias", [self.units]))?;
         }
-        Ok(())
+        self.lora.declare(cx, &kernel)?;
+        self.quantization.declare(cx, "kernel", vec![self.units], &self.lora)
     }
 
     fn call(&self, cx: &mut CallCx<'_>, x: &[NodeId]) -> Vec<NodeId> {
         let last = cx.ty(x[0]).shape.rank() - 1;
-        let kernel = cx.weight("kernel");
-        let y = cx.contract(x[0], kernel, &[], &[(last, 0)]);
+        let kernel = self.lora.weight(cx, "kernel");
+        let (x, scale) = self.quantization.inputs(cx, x[0], &[last]);
+        let y = cx.contract(x, kernel, &[], &[(last, 0)]);
+        let rows: Vec<usize> = (0..last).collect();
+        let y = self.quantization.results(cx, y, (scale, &rows), ("kernel", &[last]));
         let y = cx.add_bias(y, "bias");
         vec![self.activation.on(cx, y)]
     }

@@ -6,6 +6,8 @@ use super::CallCx;
 use super::activation::Activation;
 use super::affine::KernelAndBias;
 use super::layer::{BuildCx, Layer, LayerDef, floats};
+use super::lora::Lora;
+use super::quantization::Quantization;
 use super::setters::{has, setters};
 use crate::diag::Problem;
 use crate::ir::{DType, NodeId, TensorType};
@@ -25,6 +27,10 @@ pub struct EinsumDense {
     bias_axes: Option<String>,
     #[serde(flatten)]
     weights: KernelAndBias,
+    #[serde(flatten)]
+    lora: Lora,
+    #[serde(flatten)]
+    quantization: Quantization,
 }
 
 /// The extents of a result without the batch and what an ellipsis stands for; `None` is that of the input.
@@ -80,6 +86,8 @@ impl Default for EinsumDense {
             activation: Activation::Linear,
             bias_axes: None,
             weights: KernelAndBias::default(),
+            lora: Lora::default(),
+            quantization: Quantization::default(),
         }
     }
 }
@@ -94,6 +102,8 @@ impl EinsumDense {
 }
 
 has!(EinsumDense => weights: KernelAndBias);
+has!(EinsumDense => lora: Lora);
+has!(EinsumDense => quantization: Quantization);
 
 impl Layer<EinsumDense> {
     setters! {
@@ -275,28 +285,39 @@ impl LayerDef for EinsumDense {
             chosen.fold(1usize, |n, (_, extent)| n.saturating_mul(*extent))
         };
         let (fan_in, fan_out) = (fan(false), fan(true));
-        cx.weight(self.weights.kernel_with_fans("kernel", kernel, fan_in, fan_out))?;
-        match bias {
-            Some(shape) => cx.weight(self.weights.bias("bias", shape)),
-            None => Ok(()),
+        // One factor for each result of the kernel, where the axes of the result are.
+        let of_kernel = axes.output.iter().zip(std::iter::once(&1).chain(&output));
+        let scale = of_kernel.map(|(axis, n)| if axes.kernel.contains(axis) { *n } else { 1 }).collect();
+        let kernel = self.weights.kernel_with_fans("kernel", kernel, fan_in, fan_out);
+        cx.weight(self.quantization.kernel(self.lora.kernel(kernel.clone())))?;
+        if let Some(shape) = bias {
+            cx.weight(self.weights.bias("bias", shape))?;
         }
+        self.lora.declare(cx, &kernel)?;
+        self.quantization.declare(cx, "kernel", scale, &self.lora)
     }
 
     fn call(&self, cx: &mut CallCx<'_>, x: &[NodeId]) -> Vec<NodeId> {
         let rank = cx.ty(x[0]).shape.rank();
         let Equation { input, kernel, output } =
             Equation::of(&self.equation, rank).unwrap_or_else(|p| cx.fault(p.message));
+        let places = |axes: &[Axis]| -> Vec<usize> {
+            axes.iter().filter_map(|axis| output.iter().position(|place| place == axis)).collect()
+        };
+        let summed: Vec<usize> = (0..rank).filter(|&i| !output.contains(&input[i])).collect();
+        let of_inputs = places(&input);
+        let (x, scale) = self.quantization.inputs(cx, x[0], &summed);
         // Axes of the input alone are summed over first.
         let lost = |axis: &Axis| !kernel.contains(axis) && !output.contains(axis);
-        let places: Vec<usize> = (0..rank).filter(|&i| lost(&input[i])).collect();
-        let x = cx.sum(x[0], &places);
+        let alone: Vec<usize> = (0..rank).filter(|&i| lost(&input[i])).collect();
+        let x = cx.sum(x, &alone);
         let input: Vec<Axis> = input.iter().copied().filter(|axis| !lost(axis)).collect();
         let pairs = |kept: bool| -> Vec<(usize, usize)> {
             let shared = input.iter().enumerate().filter(|(_, axis)| output.contains(axis) == kept);
             shared.filter_map(|(i, axis)| Some((i, kernel.iter().position(|k| k == axis)?))).collect()
         };
         let (batch, sum) = (pairs(true), pairs(false));
-        let weight = cx.weight("kernel");
+        let weight = self.lora.weight(cx, "kernel");
         let y = cx.contract(x, weight, &batch, &sum);
         // Shared axes, then those of the input, then those of the kernel: see `Op::Contract`.
         let own = |axes: &[Axis], others: &[Axis]| -> Vec<Axis> {
@@ -306,6 +327,9 @@ impl LayerDef for EinsumDense {
         let found = [shared, own(&input, &kernel), own(&kernel, &input)].concat();
         let order: Vec<usize> = output.iter().filter_map(|axis| found.iter().position(|a| a == axis)).collect();
         let y = cx.permute(y, &order);
+        let mut of_kernel = places(&kernel);
+        of_kernel.sort_unstable();
+        let y = self.quantization.results(cx, y, (scale, &of_inputs), ("kernel", &of_kernel));
         let y = cx.add_bias(y, "bias");
         vec![self.activation.on(cx, y)]
     }

@@ -5,9 +5,11 @@ use serde::{Deserialize, Serialize};
 use super::CallCx;
 use super::constraint::Constraint;
 use super::initializer::Initializer;
-use super::layer::{BuildCx, Layer, LayerDef};
+use super::layer::{BuildCx, Layer, LayerDef, Weight};
+use super::lora::Lora;
+use super::quantization::{Quantization, scale_of};
 use super::regularizer::Regularizer;
-use super::setters::setters;
+use super::setters::{has, setters};
 use crate::diag::{Code, Problem};
 use crate::ir::{DType, NodeId, Op, ValueRange};
 
@@ -25,6 +27,10 @@ pub struct Embedding {
     embeddings_regularizer: Option<Regularizer>,
     embeddings_constraint: Option<Constraint>,
     mask_zero: bool,
+    #[serde(flatten)]
+    lora: Lora,
+    #[serde(flatten)]
+    quantization: Quantization,
 }
 
 impl Default for Embedding {
@@ -36,6 +42,8 @@ impl Default for Embedding {
             embeddings_regularizer: None,
             embeddings_constraint: None,
             mask_zero: false,
+            lora: Lora::default(),
+            quantization: Quantization::default(),
         }
     }
 }
@@ -45,6 +53,9 @@ impl Embedding {
         Layer::new(Embedding { input_dim, output_dim, ..Embedding::default() })
     }
 }
+
+has!(Embedding => lora: Lora);
+has!(Embedding => quantization: Quantization);
 
 impl Layer<Embedding> {
     setters! {
@@ -68,13 +79,12 @@ impl LayerDef for Embedding {
             let message = format!("Embedding takes integers, its input is {}", cx.input());
             return Err(Problem::new(Code::DType, message).help("declare the input as I32"));
         }
-        cx.param(
-            "embeddings",
-            [self.input_dim, self.output_dim],
-            self.embeddings_initializer,
-            self.embeddings_regularizer,
-            &self.embeddings_constraint,
-        )
+        let table = Weight::new("embeddings", [self.input_dim, self.output_dim], self.embeddings_initializer)
+            .regularizer(self.embeddings_regularizer)
+            .constraint(self.embeddings_constraint.clone());
+        cx.weight(self.quantization.kernel(self.lora.kernel(table.clone())))?;
+        self.lora.declare(cx, &table)?;
+        self.quantization.declare(cx, "embeddings", vec![self.input_dim], &self.lora)
     }
 
     fn call(&self, cx: &mut CallCx<'_>, x: &[NodeId]) -> Vec<NodeId> {
@@ -85,8 +95,15 @@ impl LayerDef for Embedding {
             let mask = cx.ne(index, zero);
             cx.set_mask(0, Some(mask));
         }
-        let table = cx.weight("embeddings");
-        let rows = cx.push(Op::Gather { axis: 0, batch: 0 }, &[table, index]);
+        let table = self.lora.weight(cx, "embeddings");
+        let mut rows = cx.push(Op::Gather { axis: 0, batch: 0 }, &[table, index]);
+        if self.quantization.is_int8() {
+            let scales = cx.weight(&scale_of("embeddings"));
+            let scales = cx.push(Op::Gather { axis: 0, batch: 0 }, &[scales, index]);
+            let shape = cx.ty(rows).shape.clone();
+            let scales = cx.unreduce(scales, &[shape.rank() - 1], &shape);
+            rows = cx.div(rows, scales);
+        }
         // Negative indices are large numbers here.
         let unsigned = cx.cast(index, DType::U32);
         let end = cx.lit_like(unsigned, self.input_dim as f64);

@@ -21,7 +21,7 @@ use super::graph::MaskedType;
 use super::initializer::Initializer;
 use super::narrow::Narrow;
 use super::regularizer::Regularizer;
-use super::saved::{Held, Part};
+use super::saved::{Filed, Held, Part};
 use super::tensor::Tensor;
 use crate::diag::{Code, Problem, count};
 use crate::ir::{DType, NodeId, Shape, StorageKind, TensorType};
@@ -181,6 +181,10 @@ pub struct Weight {
     pub constraint: Option<Constraint>,
     /// Elements along the last axis that begin as one, whatever the initializer gives.
     pub ones: Range<usize>,
+    /// Whether a training of the layer changes it, where it is a `Param`.
+    pub trainable: bool,
+    /// How Keras's files have it.
+    pub filed: Filed,
 }
 
 impl Weight {
@@ -195,6 +199,8 @@ impl Weight {
             regularizer: None,
             constraint: None,
             ones: 0..0,
+            trainable: true,
+            filed: Filed::Plain,
         }
     }
 
@@ -215,6 +221,17 @@ impl Weight {
 
     pub fn ones(mut self, ones: Range<usize>) -> Weight {
         self.ones = ones;
+        self
+    }
+
+    /// No training changes it.
+    pub fn fixed(mut self) -> Weight {
+        self.trainable = false;
+        self
+    }
+
+    pub fn filed(mut self, filed: Filed) -> Weight {
+        self.filed = filed;
         self
     }
 

@@ -33,6 +33,7 @@ pub(crate) mod graph;
 mod initializer;
 mod lambda;
 pub(crate) mod layer;
+mod lora;
 mod loss;
 mod lower;
 mod margins;
@@ -51,6 +52,7 @@ pub(crate) mod output;
 mod pool;
 pub mod prelude;
 mod preprocessing;
+pub(crate) mod quantization;
 mod random;
 mod recurrent;
 pub mod registry;
@@ -88,6 +90,7 @@ pub use lambda::Lambda;
 #[cfg(feature = "keras")]
 pub(crate) use layer::snake_case;
 pub use layer::{AnyLayer, Apply, BuildCx, CallForm, IntoLayer, Layer, LayerDef, Weight};
+pub use lora::Lora;
 pub(crate) use loss::binary_values;
 pub use loss::{
     BinaryCrossentropy, BinaryFocalCrossentropy, CTC, CategoricalCrossentropy, CategoricalFocalCrossentropy,
@@ -129,6 +132,7 @@ pub use preprocessing::{
     Normalization, OovMethod, OutputMode, RandomBrightness, RandomContrast, RandomCrop, RandomFlip, RandomRotation,
     RandomTranslation, RandomZoom, Sampling, Split, Standardize, StringLookup, TextVectorization,
 };
+pub use quantization::{Activations, DTypePolicy, Quantization};
 pub use random::Key;
 pub use recurrent::{
     AnyCell, Bidirectional, CellDef, ConvLSTM1D, ConvLSTM2D, ConvLSTM3D, GRU, GRUCell, IntoCell, LSTM, LSTMCell,
@@ -139,7 +143,7 @@ pub(crate) use recurrent::{BidirectionalArguments, RNNArguments};
 pub use regularizer::{Regularizer, Vectors};
 pub use reshape::{ActivityRegularization, Flatten, Identity, Permute, RepeatVector, Rescaling, Reshape};
 pub use resize::{Interpolation, Resizing, UpSampling1D, UpSampling2D, UpSampling3D};
-pub use saved::Part;
+pub use saved::{Filed, Part};
 pub use schedule::{
     CosineDecay, CosineDecayRestarts, ExponentialDecay, InverseTimeDecay, LearningRate, PiecewiseConstantDecay,
     PolynomialDecay, Schedule,

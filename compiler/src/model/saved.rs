@@ -69,6 +69,19 @@ impl Part {
     }
 }
 
+/// How Keras's files have a weight.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Filed {
+    /// As floats.
+    Plain,
+    /// As whole numbers of 8 bits.
+    Int8,
+    /// Together with what adapts it: the sum of the weight and of `factor * a . b`. `a` and `b` are weights beside it.
+    Adapted { a: String, b: String, factor: f64 },
+    /// As part of another one: it is zero once that has been read.
+    Within,
+}
+
 /// How the names of states begin that stateful recurrent layers keep between batches. Keras does not save them.
 const KEPT_STATE: &str = "rnn_state";
 
@@ -80,6 +93,10 @@ pub(crate) struct Variable {
     pub kind: StorageKind,
     /// Whether training changes it.
     pub trainable: bool,
+    /// Whether Keras lists it among the weights that training changes, wherever it stands among them in a file.
+    pub listed_first: bool,
+    /// How it is in files, with the names of cells.
+    pub filed: Filed,
 }
 
 /// The extents of a variable, none of which is the batch.
@@ -101,6 +118,14 @@ pub(crate) struct SavedObject {
     pub variables: Vec<Variable>,
 }
 
+#[cfg(feature = "keras")]
+impl SavedObject {
+    /// The variables that have numbers.
+    pub fn numbered(&self) -> impl Iterator<Item = &Variable> {
+        self.variables.iter().filter(|variable| variable.filed != Filed::Within)
+    }
+}
+
 /// Everything that Keras saves of a model.
 #[cfg_attr(not(feature = "keras"), expect(dead_code, reason = "only files have them"))]
 #[derive(Clone, Debug)]
@@ -116,7 +141,9 @@ impl Model {
     /// `set_weights`: layer by layer, and in each what is trained first. What stateful recurrent layers keep between
     /// batches, and seeds, are not among them.
     pub fn weights_as_in_keras(&self) -> Result<Vec<String>, Diagnostics> {
-        Ok(distinct(&self.saved()?.objects).map(|(_, variable)| variable.cell.clone()).collect())
+        let mut objects = self.saved()?.objects;
+        objects.iter_mut().for_each(|object| object.variables.sort_by_key(|variable| !variable.listed_first));
+        Ok(distinct(&objects).map(|(_, variable)| variable.cell.clone()).collect())
     }
 
     /// What Keras saves of the model, or why it cannot be compiled.
@@ -199,13 +226,30 @@ impl Walk<'_> {
         let kept = |name: &str| name.rsplit('/').next().is_some_and(|name| name.starts_with(KEPT_STATE));
         let own = declared.iter().filter(|w| own(&w.name) && !kept(&w.name));
         let own = own.filter_map(|w| self.store.find(layer.core.id, &w.name));
+        let beside = |weight: &str, name: &str| {
+            let scope = weight.rsplit_once('/').map_or(String::new(), |(scope, _)| format!("{scope}/"));
+            let id = self.store.find(layer.core.id, &format!("{scope}{name}"));
+            id.map_or(String::new(), |id| self.store.cell(id).name.clone())
+        };
         let shared = parts.iter().filter_map(|part| match &part.held {
             Held::Weight(inner, name) => self.store.find(inner.core.id, name),
             _ => None,
         });
         let variables = shared.chain(own).map(|id| {
             let cell = self.store.cell(id);
-            Variable { cell: cell.name.clone(), ty: cell.ty.clone(), kind: cell.kind, trainable: cell.trainable }
+            let weight = self.store.declaration(id);
+            let filed = match weight.map(|weight| (&weight.name, &weight.filed)) {
+                Some((name, Filed::Adapted { a, b, factor })) => {
+                    Filed::Adapted { a: beside(name, a), b: beside(name, b), factor: *factor }
+                }
+                Some((_, filed)) => filed.clone(),
+                None => Filed::Plain,
+            };
+            // Keras takes a kernel that is adapted from those that it trains, and leaves it in its place.
+            let adapted = matches!(filed, Filed::Adapted { .. });
+            let listed_first = cell.kind == StorageKind::Param && weight.is_none_or(|w| w.trainable || adapted);
+            let (name, ty) = (cell.name.clone(), cell.ty.clone());
+            Variable { cell: name, ty, kind: cell.kind, trainable: cell.trainable, listed_first, filed }
         });
         // Keras numbers what it trains first.
         let mut variables: Vec<Variable> = variables.collect();

@@ -82,7 +82,7 @@ impl Store {
             name: self.cell_name(path, &weight.name),
             ty: weight.ty(),
             kind: weight.kind,
-            trainable: trainable && weight.kind == StorageKind::Param,
+            trainable: trainable && weight.trainable && weight.kind == StorageKind::Param,
             first: None,
             site: Site { path: path.to_string(), source: source.clone(), derived: Vec::new() },
         };

@@ -223,10 +223,17 @@ fn at_fault<'c, D: DeserializeOwned>(defaults: &Config, config: &'c Config) -> O
     })
 }
 
+/// Arguments that older versions of Keras do not have, and that are written only where they are set.
+const NEWER: [&str; 4] = ["dtype", "lora_alpha", "lora_rank", "quantization_config"];
+
 /// The arguments of a definition.
 pub(crate) fn write<D: Serialize>(def: &D) -> Value {
     match serde_json::to_value(def) {
         Ok(Value::Null) | Err(_) => Value::Object(Config::new()),
+        Ok(Value::Object(mut arguments)) => {
+            arguments.retain(|key, value| !(value.is_null() && NEWER.contains(&key.as_str())));
+            Value::Object(arguments)
+        }
         Ok(value) => value,
     }
 }

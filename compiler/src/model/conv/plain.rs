@@ -9,6 +9,7 @@ use crate::model::activation::Activation;
 use crate::model::affine::KernelAndBias;
 use crate::model::call::CallCx;
 use crate::model::layer::{BuildCx, Layer, LayerDef, floats};
+use crate::model::lora::Lora;
 use crate::model::setters::{has, setters};
 use crate::model::window::{Extents, ranked};
 
@@ -25,6 +26,8 @@ pub struct Conv<const N: usize> {
     use_bias: bool,
     #[serde(flatten)]
     weights: KernelAndBias,
+    #[serde(flatten)]
+    lora: Lora,
 }
 
 /// A convolution over one axis, such as time; the only one with causal padding.
@@ -43,6 +46,7 @@ impl<const N: usize> Default for Conv<N> {
             activation: Activation::Linear,
             use_bias: true,
             weights: KernelAndBias::default(),
+            lora: Lora::default(),
         }
     }
 }
@@ -55,6 +59,7 @@ impl<const N: usize> Conv<N> {
 
 convolution!(Conv => conv);
 has!(const N: usize; Conv<N> => weights: KernelAndBias);
+has!(const N: usize; Conv<N> => lora: Lora);
 
 impl<const N: usize> Layer<Conv<N>> {
     setters! {
@@ -90,15 +95,16 @@ impl<const N: usize> LayerDef for Conv<N> {
             }
         }
         let shape = self.conv.kernel([channels / self.groups, self.filters]);
-        cx.weight(self.weights.kernel("kernel", shape))?;
+        let kernel = self.weights.kernel("kernel", shape);
+        cx.weight(self.lora.kernel(kernel.clone()))?;
         if self.use_bias {
             cx.weight(self.weights.bias("bias", [self.filters]))?;
         }
-        Ok(())
+        self.lora.declare(cx, &kernel)
     }
 
     fn call(&self, cx: &mut CallCx<'_>, x: &[NodeId]) -> Vec<NodeId> {
-        let kernel = cx.weight("kernel");
+        let kernel = self.lora.weight(cx, "kernel");
         let x = self.conv.data_format.to_last(cx, x[0]);
         let y = super::convolve(cx, self.conv.windows(), x, kernel, self.groups);
         vec![super::finish(cx, self.conv.data_format, y, &self.activation)]
