@@ -40,7 +40,7 @@ impl Optimizer for RmsProp {
 
 /// A workload with fresh weights and a batch of data.
 pub struct Candle {
-    net: Box<dyn Fn(&Tensor) -> Result<Tensor>>,
+    net: Net,
     optimizer: RmsProp,
     target: Target,
     x: Tensor,
@@ -95,23 +95,23 @@ impl Candle {
     }
 }
 
-type Net = Result<Box<dyn Fn(&Tensor) -> Result<Tensor>>>;
+type Net = Box<dyn Fn(&Tensor) -> Result<Tensor>>;
 
 fn linear(inputs: usize, outputs: usize, vb: &VarBuilder, name: &str) -> Result<Linear> {
     candle_nn::linear(inputs, outputs, vb.pp(name))
 }
 
-fn tiny(vb: VarBuilder) -> Net {
+fn tiny(vb: VarBuilder) -> Result<Net> {
     let (a, b, c) = (linear(4, 32, &vb, "a")?, linear(32, 32, &vb, "b")?, linear(32, 4, &vb, "c")?);
     Ok(Box::new(move |x| c.forward(&b.forward(&a.forward(x)?.tanh()?)?.tanh()?)))
 }
 
-fn mlp(vb: VarBuilder) -> Net {
+fn mlp(vb: VarBuilder) -> Result<Net> {
     let (a, b) = (linear(784, 512, &vb, "a")?, linear(512, 10, &vb, "b")?);
     Ok(Box::new(move |x| b.forward(&a.forward(x)?.relu()?)))
 }
 
-fn conv(vb: VarBuilder) -> Net {
+fn conv(vb: VarBuilder) -> Result<Net> {
     let conv = |from, to, name: &str| -> Result<Conv2d> {
         candle_nn::conv2d(from, to, 3, Conv2dConfig::default(), vb.pp(name))
     };
