@@ -45,6 +45,10 @@ pub const ROWS: &[Row] = &[
     Row("dense", &[&[5]], &[3], |x| Dense::new(3).apply(&x[0])),
     Row("dense on sequences", &[&[3, 5]], &[3, 2], |x| Dense::new(2).activation(Tanh).apply(&x[0])),
     Row("dense without bias", &[&[5]], &[3], |x| Dense::new(3).use_bias(false).apply(&x[0])),
+    Row("dense lora", &[&[5]], &[3], |x| Dense::new(3).lora_rank(2).lora_alpha(3.0).apply(&x[0])),
+    Row("einsum dense lora", &[&[3, 5]], &[3, 4], |x| EinsumDense::new("...x,xy->...y", 4).lora_rank(2).apply(&x[0])),
+    Row("conv1d lora", &[&[6, 3]], &[5, 4], |x| Conv1D::new(4, 2).lora_rank(1).apply(&x[0])),
+    Row("embedding lora", &[&[3]], &[3, 2], |x| Embedding::new(5, 2).lora_rank(2).apply(&(&x[0] * 1.5 + 2.5).cast(I32))),
     Row("einsum dense", &[&[3, 5]], &[3, 2, 4], |x| {
         EinsumDense::new("abc,cde->abde", [None, Some(2), Some(4)]).bias_axes("e").activation(Tanh).apply(&x[0])
     }),
