@@ -236,10 +236,16 @@ fn untrained(net: &Net, store: &Store, list: &mut Vec<Diagnostic>) {
         let reached = net.compiled.is_some() || updates().any(|u| selected(store, &u.layers).contains(&ids[0]));
         let path = &site.path;
         let problem = Problem::new(Code::Unused, format!("no training step changes {}", names.join(", ")));
-        let problem = problem.help(match reached {
-            true => format!("the loss does not depend on it; if that is meant, freeze it: `m.freeze(\"{path}\")`"),
-            false => format!("no `minimize` names `{path}`; if that is meant, freeze it: `m.freeze(\"{path}\")`"),
-        });
+        let why = match reached {
+            true => "the loss does not depend on it".to_string(),
+            false => format!("no `minimize` names `{path}`"),
+        };
+        let described = site.source.as_ref().is_some_and(|source| source.line > 0);
+        let freeze = match described {
+            true => format!("`m.freeze(\"{path}\")`"),
+            false => "`trainable = False` where the file is made".to_string(),
+        };
+        let problem = problem.help(format!("{why}; if that is meant, freeze it: {freeze}"));
         list.push(Diagnostic::warning(problem, path, site.source.clone()));
     }
 }

@@ -15,6 +15,7 @@ const THREADS: &str = include_str!("c/threads.c");
 const TEMPO: &str = include_str!("c/tempo.c");
 const MODEL: &str = include_str!("c/model.c");
 const WEIGHTS: &str = include_str!("c/weights.c");
+const LOADING: &str = include_str!("c/loading.c");
 const STRIPS: &str = include_str!("c/strips.c");
 
 /// The functions whose names the header changes, under their plain names.
@@ -101,7 +102,7 @@ pub fn source(interface: &Interface, header: &str, kernels: Kernels) -> String {
     text += &strings("level_names", Level::ALL.iter().map(|level| level.name()));
     text += &strings("cell_names", interface.cells.iter().map(|cell| cell.name.as_str()));
     text += &kernel_table(kernels);
-    for part in [THREADS, TEMPO, MODEL, WEIGHTS] {
+    for part in [THREADS, TEMPO, MODEL, WEIGHTS, LOADING] {
         text += &named(part, interface);
         text += "\n";
     }

@@ -6,6 +6,7 @@ use super::elementwise::Built;
 use super::{Call, Class};
 use crate::ir::scalar::BinaryFn;
 use crate::ir::{DType, Dim, NodeId, Op, Shape, SliceAxis};
+use crate::limit::Limit;
 use crate::model::functions::{Edge, PadMode};
 
 pub(super) const CLASSES: &[Class] = &[
@@ -43,6 +44,9 @@ pub(super) const CLASSES: &[Class] = &[
         let extent = |(i, extent): (usize, &Option<i64>)| match extent {
             // -1 and null leave an extent as it is.
             None | Some(-1) => i.checked_sub(lead).map(|i| own[i]).ok_or("an extent is open".to_string()),
+            Some(_) if i.checked_sub(lead).is_some_and(|i| own[i].as_fixed().is_none()) => {
+                Err(Limit::Operations.says("it gives the batch an extent"))
+            }
             Some(n) => usize::try_from(*n).map(Dim::fixed).map_err(|_| format!("an extent is {n}")),
         };
         let shape = shape.iter().enumerate().map(extent).collect::<Result<Vec<Dim>, String>>()?;
@@ -145,17 +149,20 @@ pub(super) const CLASSES: &[Class] = &[
         let places = shape.iter().zip(starts.iter().zip(&counts)).map(|(&extent, (&start, count))| {
             let (Some(n), Some(count)) = (extent.as_fixed(), count) else {
                 let whole = start == 0 && count.is_none_or(|n| n == -1);
-                return whole.then_some(SliceAxis { start: 0, step: 1, count: extent }).ok_or("a part of the batch");
+                return whole
+                    .then_some(SliceAxis { start: 0, step: 1, count: extent })
+                    .ok_or_else(|| Limit::Operations.says("it takes a part of the batch"));
             };
             // As JAX does, a part that would reach beyond the end begins earlier.
             let start = if start < 0 { start.saturating_add(n as i64) } else { start };
             let rest = (n as i64).saturating_sub(start);
             let count = if *count == -1 { rest } else { *count };
-            let count = usize::try_from(count).ok().filter(|count| (1..=n).contains(count)).ok_or("no such part")?;
+            let count = usize::try_from(count).ok().filter(|count| (1..=n).contains(count)).ok_or("no such part");
+            let count = count.map_err(String::from)?;
             let start = start.clamp(0, (n - count) as i64) as usize;
             Ok(SliceAxis { start, step: 1, count: Dim::fixed(count) })
         });
-        let places = places.collect::<Result<Vec<SliceAxis>, &str>>()?;
+        let places = places.collect::<Result<Vec<SliceAxis>, String>>()?;
         Ok(vec![c.graph.push(Op::Slice(places), &[x])])
     }),
     ("SliceUpdate", |c| {
@@ -169,7 +176,7 @@ pub(super) const CLASSES: &[Class] = &[
         for ((&extent, &count), &start) in shape.iter().zip(inner.iter()).zip(&starts) {
             let (Some(n), Some(count)) = (extent.as_fixed(), count.as_fixed()) else {
                 if extent != count || start != 0 {
-                    return Err("a part of the batch".into());
+                    return Err(Limit::Operations.says("it takes a part of the batch"));
                 }
                 edges.push((0, 0));
                 continue;

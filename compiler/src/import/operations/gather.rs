@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::elementwise::Built;
 use super::{Call, Class};
 use crate::ir::{DType, Dim, NodeId, Op, ReduceFn, Shape};
+use crate::limit::Limit;
 use crate::model::functions::Fill;
 
 pub(super) const CLASSES: &[Class] = &[
@@ -67,7 +68,10 @@ pub(super) const CLASSES: &[Class] = &[
         }
         let (x, indices) = (c.tensor(0, "inputs")?, c.tensor(1, "indices")?);
         let updates = c.tensor(2, "updates")?;
-        let (dtype, shape) = (c.ty(x).dtype, c.shape(x).as_fixed().ok_or("the batch cannot be updated at indices")?);
+        let (dtype, shape) = (
+            c.ty(x).dtype,
+            c.shape(x).as_fixed().ok_or_else(|| Limit::Operations.says("the batch cannot be updated at indices"))?,
+        );
         let updates = c.graph.cast(updates, dtype);
         let added = c.scattered(indices, updates, &shape)?;
         Ok(vec![c.graph.add(x, added)])

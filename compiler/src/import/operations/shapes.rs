@@ -6,6 +6,7 @@ use super::elementwise::filled;
 use super::{Call, Class};
 use crate::import::dtype_called;
 use crate::ir::{DType, Dim, NodeId, Op, ReduceFn, Shape, SliceAxis};
+use crate::limit::Limit;
 use crate::model::config::{Config, excerpt};
 
 type Built = Result<Vec<NodeId>, String>;
@@ -224,7 +225,7 @@ impl Call<'_> {
         let x = self.x()?;
         let shape = self.shape(x);
         let axis = self.axis(self.value::<i64>(2, "axis")?.unwrap_or(0), shape.rank())?;
-        let extent = shape[axis].as_fixed().ok_or("the batch cannot be split")?;
+        let extent = shape[axis].as_fixed().ok_or_else(|| Limit::Operations.says("the batch cannot be split"))?;
         let mut ends: Vec<usize> = match self.plain(1, "indices_or_sections")? {
             Some(Value::Array(_)) => self.value(1, "indices_or_sections")?.unwrap_or_default(),
             _ => match self.value::<usize>(1, "indices_or_sections")? {
@@ -266,7 +267,10 @@ impl Call<'_> {
                     dims.push(shape[axis]);
                 });
             } else if let Some(index) = part.as_i64() {
-                let extent = shape.get(axis).and_then(|d| d.as_fixed()).ok_or("the batch has no element of its own")?;
+                let extent = shape
+                    .get(axis)
+                    .and_then(|d| d.as_fixed())
+                    .ok_or_else(|| Limit::Operations.says("the batch has no element of its own"))?;
                 let index = self.axis(index, extent).map_err(|_| format!("there is no element {index} of {extent}"))?;
                 places.push(SliceAxis { start: index, step: 1, count: Dim::ONE });
             } else if is(part, "__slice__") {
@@ -297,7 +301,7 @@ fn slice(part: &Value, extent: Dim) -> Result<SliceAxis, String> {
         let start = if step == 1 { 0 } else { extent.scale.saturating_sub(1) };
         return Ok(SliceAxis { start, step: step as isize, count: extent });
     }
-    let n = extent.as_fixed().ok_or("the batch cannot be sliced")? as i64;
+    let n = extent.as_fixed().ok_or_else(|| Limit::Operations.says("the batch cannot be sliced"))? as i64;
     // Python's rule: ends count from the back where they are negative, and are moved into range.
     let (lowest, highest) = if step > 0 { (0, n) } else { (-1, n - 1) };
     let place = |end: Option<i64>, default: i64| {

@@ -3,6 +3,7 @@
 use super::Built;
 use crate::ir::scalar::BinaryFn;
 use crate::ir::{DType, Dim, Graph, NodeId, Number, Op, PadAxis, ReduceFn, Shape, TensorType};
+use crate::limit::Limit;
 
 /// The most elements of an axis whose places are listed.
 pub(super) const MOST_PLACES: usize = 1 << 24;
@@ -173,7 +174,7 @@ impl Graph {
             wide.push(dim);
             merged.push(dim.times(Dim::fixed(n)).ok_or("it would have too many elements")?);
             if dim.batch && n != 1 {
-                return Err("the batch cannot be repeated as a whole".into());
+                return Err(Limit::Operations.says("the batch cannot be repeated as a whole"));
             }
         }
         let x = self.reshape(x, Shape(dims));

@@ -30,6 +30,7 @@ pub(crate) use spatial::Spatial;
 pub(crate) use spectrum::{Frames, window_called};
 
 use crate::ir::{Dim, Graph, NodeId, Op, Shape, SliceAxis};
+use crate::limit::Limit;
 
 /// What a function gives, or why it cannot.
 pub(crate) type Built<T = NodeId> = Result<T, String>;
@@ -49,7 +50,8 @@ impl Graph {
     pub(crate) fn extent_of(&self, x: NodeId, axis: usize) -> Built<usize> {
         let shape = &self.ty(x).shape;
         shape[axis].as_fixed().ok_or_else(|| {
-            format!("axis {axis} of {shape} is the batch, whose extent is not known when the model is built")
+            let why = format!("axis {axis} of {shape} is the batch, whose extent is not known when the model is built");
+            Limit::Operations.says(why)
         })
     }
 
