@@ -223,8 +223,7 @@ impl Joint {
     /// Whether a forward node is stored rather than computed again.
     fn is_costly(&self, id: NodeId) -> bool {
         let op = self.op(id);
-        let cheap = op.is_elementwise()
-            || matches!(op, Op::Reshape(_) | Op::Permute(_) | Op::Broadcast { .. } | Op::Slice(_) | Op::Window(_));
+        let cheap = op.is_elementwise() || op.is_index_view();
         !(cheap || self.steady[id.index()] || self.is_free(id))
     }
 }

@@ -20,7 +20,9 @@ pub mod verify;
 pub use dtype::DType;
 pub use graph::{Graph, Module, Node, NodeId, Storage, StorageKind};
 pub use infer::reshape_groups;
-pub use op::{ContractAxes, Literal, Number, Op, PadAxis, ReduceFn, SliceAxis, StorageId, TypeError, WindowAxis};
+pub use op::{
+    ContractAxes, Literal, Number, Op, OpClass, PadAxis, ReduceFn, SliceAxis, StorageId, TypeError, WindowAxis,
+};
 pub use range::ValueRange;
 pub use scalar::{BinaryFn, Emit, UnaryFn, Val};
 pub use scan::{Looped, Over, Scan, Step, Stepped};

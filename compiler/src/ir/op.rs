@@ -275,6 +275,24 @@ impl TypeError {
     }
 }
 
+/// What an operation does with the elements of its operands: the one list of operations by kind. Passes and the scheduler
+/// ask [`Op::class`] or the questions that are made of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OpClass {
+    /// Reads no operand.
+    Leaf,
+    /// Computes each element from those at the same index.
+    Elementwise,
+    /// Shows elements of one operand at indices that follow from the result's.
+    IndexView,
+    /// Shows elements of one operand at indices that another one holds.
+    Indirect,
+    /// Puts elements of operands and constants side by side.
+    Assembly,
+    /// Makes an element of many.
+    Kernel,
+}
+
 impl Op {
     /// The word of the text form (for scalar functions and reductions the function's own).
     pub const fn name(&self) -> &'static str {
@@ -323,28 +341,43 @@ impl Op {
         }
     }
 
+    /// What it does with the elements of its operands.
+    pub const fn class(&self) -> OpClass {
+        match self {
+            Op::Input { .. } | Op::Storage { .. } | Op::Const { .. } | Op::Iota { .. } => OpClass::Leaf,
+            Op::Unary(_) | Op::Binary(_) | Op::Select | Op::Cast(_) => OpClass::Elementwise,
+            Op::Reshape(_) | Op::Permute(_) | Op::Broadcast { .. } | Op::Slice(_) | Op::Window(_) => OpClass::IndexView,
+            Op::Gather { .. } => OpClass::Indirect,
+            Op::Pad { .. } | Op::Concat { .. } => OpClass::Assembly,
+            Op::Reduce { .. } | Op::Contract(_) | Op::Fold { .. } | Op::ScatterAdd { .. } | Op::Scan { .. } => {
+                OpClass::Kernel
+            }
+        }
+    }
+
     /// Reads no operand.
     pub const fn is_leaf(&self) -> bool {
-        matches!(self.arity(), Some(0))
+        matches!(self.class(), OpClass::Leaf)
     }
 
     /// Computes each result element from the operand elements at the same index.
     pub const fn is_elementwise(&self) -> bool {
-        matches!(self, Op::Unary(_) | Op::Binary(_) | Op::Select | Op::Cast(_))
+        matches!(self.class(), OpClass::Elementwise)
+    }
+
+    /// Shows elements of its one operand at other indices, which the result's indices alone decide.
+    pub const fn is_index_view(&self) -> bool {
+        matches!(self.class(), OpClass::IndexView)
     }
 
     /// Only rearranges, repeats or pads elements of its operands.
     pub const fn is_view(&self) -> bool {
-        matches!(
-            self,
-            Op::Reshape(_)
-                | Op::Permute(_)
-                | Op::Broadcast { .. }
-                | Op::Slice(_)
-                | Op::Pad { .. }
-                | Op::Concat { .. }
-                | Op::Window(_)
-        )
+        matches!(self.class(), OpClass::IndexView | OpClass::Assembly)
+    }
+
+    /// Whether no other kernel can take it in as an expression: its result is always stored.
+    pub const fn needs_kernel(&self) -> bool {
+        matches!(self.class(), OpClass::Assembly | OpClass::Kernel)
     }
 
     /// The type of the result, or why there is none. This is the one shape rule of each operation: construction,

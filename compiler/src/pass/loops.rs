@@ -252,7 +252,7 @@ impl<'a> Tidy<'a> {
                     stops.extend(self.sequence(id).map(|sequence| (id, Stop::Slice(sequence))));
                 }
                 Op::Input { .. } | Op::Storage { .. } => _ = stops.insert(id, self.invariant(id)),
-                op if steady && !op.is_leaf() && !is_index_view(op) && self.worth(id) => {
+                op if steady && !op.is_leaf() && !op.is_index_view() && self.worth(id) => {
                     stops.insert(id, self.invariant(id));
                 }
                 _ => stack.extend(&node.args),
@@ -274,7 +274,7 @@ impl<'a> Tidy<'a> {
             let node = body.node(at);
             operations += node.op.is_elementwise() as usize;
             match &node.op {
-                op if op.is_elementwise() || is_index_view(op) => stack.extend(&node.args),
+                op if op.is_elementwise() || op.is_index_view() => stack.extend(&node.args),
                 Op::Const { value: Literal::Splat(_) | Literal::Size(_), .. } | Op::Iota { .. } => {}
                 _ => reads += size(at),
             }
@@ -286,7 +286,7 @@ impl<'a> Tidy<'a> {
     fn invariant(&mut self, id: NodeId) -> Stop {
         let mut at = self.hoisted(id);
         let mut views = Vec::new();
-        while is_index_view(&self.next.node(at).op) {
+        while self.next.node(at).op.is_index_view() {
             let node = self.next.node(at);
             if matches!(node.op, Op::Slice(_)) && !self.in_memory(at) {
                 break;
@@ -304,7 +304,7 @@ impl<'a> Tidy<'a> {
 
     /// Whether the tensor under a chain of views lies in memory anyway.
     fn in_memory(&self, mut id: NodeId) -> bool {
-        while is_index_view(&self.next.node(id).op) {
+        while self.next.node(id).op.is_index_view() {
             id = self.next.node(id).args[0];
         }
         self.next.node(id).op.is_leaf()
@@ -398,9 +398,4 @@ impl<'a> Tidy<'a> {
         let ty = self.next.ty(sequence);
         TensorType::new(ty.dtype, Shape(ty.shape[1..].to_vec()))
     }
-}
-
-/// Views that only rewrite the index.
-fn is_index_view(op: &Op) -> bool {
-    matches!(op, Op::Reshape(_) | Op::Permute(_) | Op::Broadcast { .. } | Op::Slice(_) | Op::Window(_))
 }

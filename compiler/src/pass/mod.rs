@@ -396,12 +396,10 @@ fn reads(graph: &Graph, id: NodeId, max_batch: usize) -> usize {
     let (mut stack, mut seen, mut elements) = (vec![id], HashSet::new(), 0);
     while let Some(id) = stack.pop() {
         let node = graph.node(id);
-        let moves =
-            matches!(node.op, Op::Permute(_) | Op::Broadcast { .. } | Op::Window(_) | Op::Slice(_) | Op::Reshape(_));
         if !seen.insert(id) {
             continue;
         }
-        if moves || node.op.is_elementwise() {
+        if node.op.is_index_view() || node.op.is_elementwise() {
             stack.extend(&node.args);
         } else {
             elements += node.ty.shape.count(max_batch);

@@ -28,7 +28,7 @@ pub(super) fn select(graph: &Graph, forced: &[NodeId], fuse: bool) -> Selection 
     let mut stored = vec![false; graph.nodes().len()];
     for id in graph.ids().filter(|id| live[id.index()]) {
         let node = graph.node(id);
-        if computed_by_own_kernel(&node.op) || lives_in_memory(graph, id) {
+        if node.op.needs_kernel() || lives_in_memory(graph, id) {
             stored[id.index()] = true;
         }
         match node.op {
@@ -64,20 +64,6 @@ pub(super) fn select(graph: &Graph, forced: &[NodeId], fuse: bool) -> Selection 
     Selection { stored, reads, cost }
 }
 
-/// Operations that no other kernel can take in as an expression.
-fn computed_by_own_kernel(op: &Op) -> bool {
-    matches!(
-        op,
-        Op::Contract(_)
-            | Op::Reduce { .. }
-            | Op::Fold { .. }
-            | Op::ScatterAdd { .. }
-            | Op::Pad { .. }
-            | Op::Concat { .. }
-            | Op::Scan { .. }
-    )
-}
-
 /// Leaves that are read from memory.
 pub(super) fn lives_in_memory(graph: &Graph, id: NodeId) -> bool {
     let op = &graph.node(id).op;
@@ -86,8 +72,7 @@ pub(super) fn lives_in_memory(graph: &Graph, id: NodeId) -> bool {
 
 /// The tensor under a chain of views that only rewrite the index.
 pub(super) fn base(graph: &Graph, mut id: NodeId) -> NodeId {
-    while let Op::Reshape(_) | Op::Permute(_) | Op::Broadcast { .. } | Op::Slice(_) | Op::Window(_) = graph.node(id).op
-    {
+    while graph.node(id).op.is_index_view() {
         id = graph.node(id).args[0];
     }
     id
