@@ -64,6 +64,7 @@ mod setters;
 mod signal;
 mod store;
 pub(crate) mod tensor;
+mod wide;
 mod window;
 
 pub use activation::{Activation, ELU, LeakyReLU, PReLU, ReLU, Swish};
@@ -125,9 +126,9 @@ pub use pool::{
     GlobalMaxPooling3D, MaxPooling1D, MaxPooling2D, MaxPooling3D,
 };
 pub use preprocessing::{
-    CategoryEncoding, CenterCrop, Discretization, Factor, FillMode, FlipMode, Hashing, IntegerLookup, Ngrams,
-    Normalization, OovMethod, OutputMode, RandomBrightness, RandomContrast, RandomCrop, RandomFlip, RandomRotation,
-    RandomTranslation, RandomZoom, Sampling, Split, Standardize, StringLookup, TextVectorization,
+    CategoryEncoding, CenterCrop, Discretization, Factor, FillMode, FlipMode, HashedCrossing, Hashing, IntegerLookup,
+    Ngrams, Normalization, OovMethod, OutputMode, RandomBrightness, RandomContrast, RandomCrop, RandomFlip,
+    RandomRotation, RandomTranslation, RandomZoom, Sampling, Split, Standardize, StringLookup, TextVectorization,
 };
 pub use random::Key;
 pub use recurrent::{
