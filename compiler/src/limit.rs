@@ -76,7 +76,6 @@ const LEFT_OUT: &[(&str, Limit)] = &[
     ("CutMix", Limit::Augmentation),
     ("Equalization", Limit::Augmentation),
     ("FlaxLayer", Limit::ForeignLayers),
-    ("HashedCrossing", Limit::HashedCrossing),
     ("JaxLayer", Limit::ForeignLayers),
     ("Lambda", Limit::PythonCode),
     ("MaxNumBoundingBoxes", Limit::BoundingBoxes),
@@ -172,6 +171,11 @@ pub fn names_operation(class: &str) -> bool {
 /// The entry about a class of Keras, where it is left out.
 pub fn of_class(class: &str) -> Option<Limit> {
     LEFT_OUT.iter().find(|(name, _)| *name == class).map(|(_, limit)| *limit)
+}
+
+/// The entry about texts as inputs of a class that is read for other inputs.
+pub fn of_text(class: &str) -> Option<Limit> {
+    (class == "HashedCrossing").then_some(Limit::HashedCrossing)
 }
 
 #[cfg(test)]

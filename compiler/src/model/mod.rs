@@ -66,6 +66,7 @@ mod setters;
 mod signal;
 mod store;
 pub(crate) mod tensor;
+mod wide;
 mod window;
 
 pub use activation::{Activation, ELU, LeakyReLU, PReLU, ReLU, Swish};
@@ -128,9 +129,9 @@ pub use pool::{
     GlobalMaxPooling3D, MaxPooling1D, MaxPooling2D, MaxPooling3D,
 };
 pub use preprocessing::{
-    CategoryEncoding, CenterCrop, Discretization, Factor, FillMode, FlipMode, Hashing, IntegerLookup, Ngrams,
-    Normalization, OovMethod, OutputMode, RandomBrightness, RandomContrast, RandomCrop, RandomFlip, RandomRotation,
-    RandomTranslation, RandomZoom, Sampling, Split, Standardize, StringLookup, TextVectorization,
+    CategoryEncoding, CenterCrop, Discretization, Factor, FillMode, FlipMode, HashedCrossing, Hashing, IntegerLookup,
+    Ngrams, Normalization, OovMethod, OutputMode, RandomBrightness, RandomContrast, RandomCrop, RandomFlip,
+    RandomRotation, RandomTranslation, RandomZoom, Sampling, Split, Standardize, StringLookup, TextVectorization,
 };
 pub use quantization::{Activations, DTypePolicy, Quantization};
 pub use random::Key;

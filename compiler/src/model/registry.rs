@@ -117,6 +117,7 @@ classes! {
         GlobalMaxPooling3D,
         GroupNormalization,
         GroupQueryAttention,
+        HashedCrossing,
         Hashing,
         Identity,
         IntegerLookup,

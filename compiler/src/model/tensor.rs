@@ -10,6 +10,7 @@ use super::layer::AnyLayer;
 use super::preprocessing::TextDef;
 use crate::diag::{Code, Diagnostic, InputNote, Problem};
 use crate::ir::{SourceLine, TensorType};
+use crate::limit;
 
 /// A tensor of a model that is being described. Cheap to clone. The result of a layer that did not fit is poisoned:
 /// it has no type, and layers applied to it yield poisoned tensors without a word.
@@ -207,9 +208,13 @@ fn admit(net: &Rc<RefCell<Net>>, layer: &AnyLayer, source: &SourceLine, args: &[
 pub(crate) fn adopt(net: &Rc<RefCell<Net>>, x: &Tensor, user: &str, source: &SourceLine) -> bool {
     if Rc::ptr_eq(net, &x.net) {
         if x.is_text() {
-            let problem =
-                Problem::new(Code::DType, format!("{user} takes numbers, `{}` is text", x.name().unwrap_or_default()))
-                    .help("look it up first: `TextVectorization::new().output_sequence_length(80).apply(&x)`");
+            let limit = limit::of_text(user);
+            let help = match limit {
+                Some(_) => "look it up first, with `StringLookup`: its indices are numbers, whose hashes are others",
+                None => "look it up first: `TextVectorization::new().output_sequence_length(80).apply(&x)`",
+            };
+            let message = format!("{user} takes numbers, `{}` is text", x.name().unwrap_or_default());
+            let problem = Problem::new(Code::DType, message).help(help).limit(limit);
             net.borrow_mut().lose(Diagnostic::new(problem, "", Some(source.clone())));
             return false;
         }

@@ -245,6 +245,10 @@ pub const ROWS: &[Row] = &[
     Row("discretization", &[&[3]], &[4], |x| {
         Discretization::new([-0.5, 0.2, 1.0]).output_mode(OutputMode::MultiHot).apply(&x[0])
     }),
+    Row("hashed crossing", &[&[1], &[1], &[4]], &[4], |x| {
+        let [a, b] = [&x[0], &x[1]].map(|x| (x * 2.5).cast(I32));
+        HashedCrossing::new(4).output_mode(OutputMode::OneHot).apply_many(&[&a, &b]) * &x[2]
+    }),
     Row("random flip", &[&[3, 5, 2]], &[3, 5, 2], |x| RandomFlip::new(FlipMode::HorizontalAndVertical).apply(&x[0])),
     Row("random brightness", &[&[3, 5, 2]], &[3, 5, 2], |x| {
         RandomBrightness::new(0.3).value_range([-1.2, 1.2]).apply(&x[0])

@@ -22,6 +22,17 @@ pub fn model() -> Model {
     SpectralNormalization::new(Dense::new(2)).power_iterations(0).apply(&v);
     MaxPooling1D::new(2).activity_regularizer(L2(-1.0)).apply(&v);
     Dense::new(2).activity_regularizer(Regularizer::orthogonal(0.1)).apply(&v);
+    let [a, b] = ["a", "b"].map(|name| m.input(name, (), I32));
+    let [pair, whole] = [("pair", 2), ("whole", 1)].map(|(name, n)| m.input(name, n, I32));
+    let cross = |bins: usize, columns: &[&Tensor]| HashedCrossing::new(bins).apply_many(columns);
+    cross(3, &[&a]);
+    cross(0, &[&a, &b]);
+    cross(1 << 31, &[&a, &b]);
+    cross(3, &[&a, &b.cast(F32)]);
+    cross(3, &[&a.cast(Bool), &b]);
+    cross(3, &[&pair, &pair]);
+    cross(3, &[&a, &whole]);
+    HashedCrossing::new(3).output_mode(OutputMode::Count).apply_many(&[&a, &b]);
     m.output(&x);
     m.output_as("v", &v);
     m

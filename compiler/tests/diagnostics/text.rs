@@ -4,6 +4,7 @@ pub fn model() -> Model {
     let m = Model::new("net");
     let text = m.input_text("text", ());
     Dense::new(3).name("of_text").apply(&text);
+    HashedCrossing::new(3).name("of_texts").apply_many(&[&text, &text]);
     m.output_as("raw", &text);
     TextVectorization::new().name("no_length").apply(&text);
     TextVectorization::new().output_mode(OutputMode::Count).name("no_vocabulary").apply(&text);

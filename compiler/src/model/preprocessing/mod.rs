@@ -6,6 +6,7 @@ mod category;
 mod color;
 mod crop;
 mod encode;
+mod hashed_crossing;
 mod lookup;
 mod normalization;
 mod quantiles;
@@ -20,6 +21,7 @@ pub use bakelite::text::{
 pub use category::{CategoryEncoding, Discretization};
 pub use color::{RandomBrightness, RandomContrast};
 pub use crop::{CenterCrop, RandomCrop};
+pub use hashed_crossing::HashedCrossing;
 pub use normalization::Normalization;
 pub use resample::{FillMode, Sampling};
 pub use rotation::RandomRotation;
