@@ -98,8 +98,7 @@ pub(super) fn compile_config(model: &Model, compiled: &Compiled, from: &bakelite
 
 fn optimizer(optimizer: &dyn Optimizer, from: &bakelite::Model, problems: &mut Problems<'_>) -> Value {
     let source = problems.model.net.borrow().source.clone();
-    let inner = innermost(optimizer);
-    let Some((class, mut arguments)) = registry::write(OPTIMIZERS, inner) else {
+    let Some((class, mut arguments)) = registry::write(OPTIMIZERS, optimizer) else {
         let message = format!("the optimizer {} has no counterpart in Keras", optimizer.kind());
         problems.add("optimizer", &source, Problem::new(Code::Unknown, message));
         return Value::Null;
@@ -117,14 +116,6 @@ fn optimizer(optimizer: &dyn Optimizer, from: &bakelite::Model, problems: &mut P
         problems.add("optimizer", &source, Problem::new(Code::Unknown, message));
     }
     config::object("keras.optimizers", class, arguments)
-}
-
-/// An optimizer without pointers around it.
-fn innermost(mut optimizer: &dyn Optimizer) -> &dyn Optimizer {
-    while let Some(inner) = optimizer.pointed() {
-        optimizer = inner;
-    }
-    optimizer
 }
 
 /// A loss in Keras's form, with its reduction.

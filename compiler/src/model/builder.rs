@@ -13,8 +13,8 @@ use super::entry::{Entry, EntrySpec};
 use super::graph::{Call, LayerGraph, MaskedType, Port, Role};
 use super::layer::{AnyLayer, BuildCx, Core, IntoLayer, LayerDef, snake_case};
 use super::lower::{self, Lowered};
-use super::metric::Metric;
-use super::optimizer::Optimizer;
+use super::metric::IntoMetric;
+use super::optimizer::{IntoOptimizer, Optimizer};
 use super::output::{self, Output, Place};
 use super::saved::Held;
 use super::sequential::{self, Chain};
@@ -404,11 +404,11 @@ impl Model {
     #[track_caller]
     pub fn compile(
         &self,
-        optimizer: impl Optimizer + 'static,
+        optimizer: impl IntoOptimizer,
         losses: impl Into<Losses>,
         metrics: impl Into<Metrics>,
     ) -> &Model {
-        self.compile_at(Rc::new(optimizer), losses.into(), metrics.into(), SourceLine::caller());
+        self.compile_at(optimizer.into_optimizer(), losses.into(), metrics.into(), SourceLine::caller());
         self
     }
 
@@ -471,10 +471,10 @@ impl Model {
     /// Reports a metric of any tensor with the others: `m.track(&kl, Mean::new("kl"))`. The tensor is the metric's
     /// output and its target.
     #[track_caller]
-    pub fn track(&self, x: &Tensor, metric: impl Metric + 'static) -> &Model {
+    pub fn track(&self, x: &Tensor, metric: impl IntoMetric) -> &Model {
         let source = SourceLine::caller();
         if let Some(port) = self.takes("a metric", x, &source) {
-            self.net.borrow_mut().tracked.push(Tracked { port, metric: Rc::new(metric), source });
+            self.net.borrow_mut().tracked.push(Tracked { port, metric: metric.into_metric(), source });
         }
         self
     }

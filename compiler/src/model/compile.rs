@@ -3,8 +3,8 @@
 use std::rc::Rc;
 
 use super::graph::Port;
-use super::loss::Loss;
-use super::metric::Metric;
+use super::loss::{IntoLoss, Loss};
+use super::metric::{IntoMetric, Metric};
 use super::optimizer::Optimizer;
 use crate::ir::{SourceLine, TensorType};
 
@@ -79,13 +79,13 @@ impl Losses {
     }
 
     /// Adds the loss of one output. Outputs without a loss are not trained for.
-    pub fn output(self, name: impl Into<String>, loss: impl Loss + 'static) -> Losses {
+    pub fn output(self, name: impl Into<String>, loss: impl IntoLoss) -> Losses {
         self.weighted_output(name, loss, 1.0)
     }
 
     /// Adds the loss of one output, with its weight in the total.
-    pub fn weighted_output(self, name: impl Into<String>, loss: impl Loss + 'static, weight: f64) -> Losses {
-        self.push(For::Name(name.into()), Rc::new(loss), weight)
+    pub fn weighted_output(self, name: impl Into<String>, loss: impl IntoLoss, weight: f64) -> Losses {
+        self.push(For::Name(name.into()), loss.into_loss(), weight)
     }
 
     /// The weights of the outputs' losses in the total, in the order of the outputs:
@@ -101,9 +101,9 @@ impl Losses {
     }
 }
 
-impl<L: Loss + 'static> From<L> for Losses {
+impl<L: IntoLoss> From<L> for Losses {
     fn from(loss: L) -> Losses {
-        Losses::new().push(For::Every, Rc::new(loss), 1.0)
+        Losses::new().push(For::Every, loss.into_loss(), 1.0)
     }
 }
 
@@ -133,8 +133,8 @@ impl Metrics {
     }
 
     /// Adds a metric of one output.
-    pub fn output(self, name: impl Into<String>, metric: impl Metric + 'static) -> Metrics {
-        self.push(For::Name(name.into()), Rc::new(metric))
+    pub fn output(self, name: impl Into<String>, metric: impl IntoMetric) -> Metrics {
+        self.push(For::Name(name.into()), metric.into_metric())
     }
 
     pub(crate) fn push(mut self, output: For, metric: Rc<dyn Metric>) -> Metrics {
@@ -149,29 +149,29 @@ impl From<()> for Metrics {
     }
 }
 
-impl<M: Metric + 'static, const N: usize> From<[M; N]> for Metrics {
+impl<M: IntoMetric, const N: usize> From<[M; N]> for Metrics {
     fn from(metrics: [M; N]) -> Metrics {
-        metrics.into_iter().fold(Metrics::new(), |all, m| all.push(For::Every, Rc::new(m)))
+        metrics.into_iter().fold(Metrics::new(), |all, m| all.push(For::Every, m.into_metric()))
     }
 }
 
-impl<M: Metric + 'static> From<Vec<M>> for Metrics {
+impl<M: IntoMetric> From<Vec<M>> for Metrics {
     fn from(metrics: Vec<M>) -> Metrics {
-        metrics.into_iter().fold(Metrics::new(), |all, m| all.push(For::Every, Rc::new(m)))
+        metrics.into_iter().fold(Metrics::new(), |all, m| all.push(For::Every, m.into_metric()))
     }
 }
 
 macro_rules! tuples {
     ($(($($letter:ident $index:tt)+))+) => { $(
-        impl<$($letter: Loss + 'static),+> From<($($letter,)+)> for Losses {
+        impl<$($letter: IntoLoss),+> From<($($letter,)+)> for Losses {
             fn from(losses: ($($letter,)+)) -> Losses {
-                Losses::new()$(.push(For::Index($index), Rc::new(losses.$index), 1.0))+
+                Losses::new()$(.push(For::Index($index), losses.$index.into_loss(), 1.0))+
             }
         }
 
-        impl<$($letter: Metric + 'static),+> From<($($letter,)+)> for Metrics {
+        impl<$($letter: IntoMetric),+> From<($($letter,)+)> for Metrics {
             fn from(metrics: ($($letter,)+)) -> Metrics {
-                Metrics::new()$(.push(For::Every, Rc::new(metrics.$index)))+
+                Metrics::new()$(.push(For::Every, metrics.$index.into_metric()))+
             }
         }
     )+ };

@@ -8,7 +8,7 @@ use super::CallCx;
 use super::builder::{Model, Net, check_name};
 use super::graph::Port;
 use super::layer::{BuildCx, IntoLayer, Layer, LayerDef};
-use super::optimizer::Optimizer;
+use super::optimizer::{IntoOptimizer, Optimizer};
 use super::tensor::{self, Tensor};
 use crate::diag::{Code, Diagnostic, Problem};
 use crate::ir::{DType, NodeId, SourceLine};
@@ -87,7 +87,7 @@ impl Entry {
     /// plus the penalties of those layers' regularizers. Frozen layers stay as they are. The optimizer's state
     /// belongs to the entry point.
     #[track_caller]
-    pub fn minimize(self, loss: &Tensor, layers: &[&str], optimizer: impl Optimizer + 'static) -> Entry {
+    pub fn minimize(self, loss: &Tensor, layers: &[&str], optimizer: impl IntoOptimizer) -> Entry {
         let source = SourceLine::caller();
         let Some((index, port)) = self.takes(loss, &source) else { return self };
         let mut net = self.net.borrow_mut();
@@ -100,7 +100,12 @@ impl Entry {
             net.lose(diagnostic);
         } else {
             let layers = layers.iter().map(|l| l.to_string()).collect();
-            net.entries[index].updates.push(UpdateSpec { loss: port, layers, optimizer: Rc::new(optimizer), source });
+            net.entries[index].updates.push(UpdateSpec {
+                loss: port,
+                layers,
+                optimizer: optimizer.into_optimizer(),
+                source,
+            });
         }
         drop(net);
         self

@@ -95,9 +95,9 @@ pub use lora::Lora;
 pub(crate) use loss::binary_values;
 pub use loss::{
     BinaryCrossentropy, BinaryFocalCrossentropy, CTC, CategoricalCrossentropy, CategoricalFocalCrossentropy,
-    CategoricalGeneralizedCrossEntropy, CategoricalHinge, CosineSimilarity, Dice, Hinge, Huber, KLDivergence, LogCosh,
-    Loss, LossFn, MeanAbsoluteError, MeanAbsolutePercentageError, MeanSquaredError, MeanSquaredLogarithmicError,
-    Poisson, Reduced, Reduction, SparseCategoricalCrossentropy, SquaredHinge, Tversky,
+    CategoricalGeneralizedCrossEntropy, CategoricalHinge, CosineSimilarity, Dice, Hinge, Huber, IntoLoss, KLDivergence,
+    LogCosh, Loss, LossFn, MeanAbsoluteError, MeanAbsolutePercentageError, MeanSquaredError,
+    MeanSquaredLogarithmicError, Poisson, Reduced, Reduction, SparseCategoricalCrossentropy, SquaredHinge, Tversky,
 };
 pub(crate) use lower::Lowered;
 pub use margins::{Cropping1D, Cropping2D, Cropping3D, Margins, ZeroPadding1D, ZeroPadding2D, ZeroPadding3D};
@@ -105,7 +105,7 @@ pub use mask::Masking;
 pub use merge::{Add, Average, Concatenate, Maximum, Minimum, Multiply, Subtract};
 pub use metric::{
     AUC, Accuracy, Averaging, Batch, BinaryAccuracy, BinaryIoU, CategoricalAccuracy, ClassAggregation,
-    ConcordanceCorrelation, Curve, ExactAccuracy, F1Score, FBetaScore, FalseNegatives, FalsePositives, IoU,
+    ConcordanceCorrelation, Curve, ExactAccuracy, F1Score, FBetaScore, FalseNegatives, FalsePositives, IntoMetric, IoU,
     LogCoshError, Mean, MeanAveragePrecision, MeanIoU, MeanMetric, Metric, Named, OneHotIoU, OneHotMeanIoU,
     PearsonCorrelation, Precision, PrecisionAtRecall, R2Score, Recall, RecallAtPrecision, RootMeanSquaredError,
     SensitivityAtSpecificity, SparseCategoricalAccuracy, SparseTopKCategoricalAccuracy, SpecificityAtSensitivity, Sum,
@@ -119,8 +119,8 @@ pub use norm::{
     SpectralNormalization, UnitNormalization,
 };
 pub use optimizer::{
-    Adadelta, Adafactor, Adagrad, Adam, AdamW, Adamax, Ftrl, Lamb, Lion, LossScale, LossScaleOptimizer, Muon, Nadam,
-    Optimizer, Options, Parameter, RMSprop, SGD, ScheduleFreeAdamW, Slot, StepCx, Update,
+    Adadelta, Adafactor, Adagrad, Adam, AdamW, Adamax, Ftrl, IntoOptimizer, Lamb, Lion, LossScale, LossScaleOptimizer,
+    Muon, Nadam, Optimizer, Options, Parameter, RMSprop, SGD, ScheduleFreeAdamW, Slot, StepCx, Update,
 };
 pub use pool::{
     AdaptiveAveragePooling1D, AdaptiveAveragePooling2D, AdaptiveAveragePooling3D, AdaptiveMaxPooling1D,

@@ -86,18 +86,10 @@ pub trait Loss: fmt::Debug + Any {
         Reduction::SumOverBatchSize
     }
 
-    /// The loss that this one gives another reduction or a place in memory.
+    /// The loss that this one gives another reduction.
     #[doc(hidden)]
     fn wrapped(&self) -> Option<&dyn Loss> {
         None
-    }
-
-    /// The same loss with another reduction.
-    fn reduced(self, reduction: Reduction) -> Reduced<Self>
-    where
-        Self: Sized,
-    {
-        Reduced { loss: self, reduction }
     }
 
     /// The loss between two tensors, as a scalar tensor of the model: for entry points of one's own.
@@ -110,53 +102,33 @@ pub trait Loss: fmt::Debug + Any {
     }
 }
 
-macro_rules! pointers {
-    ($($pointer:ty),+) => { $(
-        impl Loss for $pointer {
-            fn kind(&self) -> &'static str {
-                (**self).kind()
-            }
+/// Whatever can be given as a loss: a [`Loss`], or one behind a pointer, whose class is known at run time only.
+pub trait IntoLoss: Sized {
+    fn into_loss(self) -> Rc<dyn Loss>;
 
-            fn wrapped(&self) -> Option<&dyn Loss> {
-                Some(&**self)
-            }
-
-            fn name(&self) -> String {
-                (**self).name()
-            }
-
-            fn target(&self, output: &TensorType) -> TensorType {
-                (**self).target(output)
-            }
-
-            fn check(&self, target: &TensorType, output: &TensorType) -> Result<(), Problem> {
-                (**self).check(target, output)
-            }
-
-            fn labels(&self, output: &TensorType) -> Option<ValueRange> {
-                (**self).labels(output)
-            }
-
-            fn values(&self, g: &mut Graph, target: NodeId, output: NodeId) -> NodeId {
-                (**self).values(g, target, output)
-            }
-
-            fn metric_values(&self, g: &mut Graph, target: NodeId, output: NodeId) -> NodeId {
-                (**self).metric_values(g, target, output)
-            }
-
-            fn mask(&self, g: &mut Graph, target: NodeId, output: NodeId) -> Option<NodeId> {
-                (**self).mask(g, target, output)
-            }
-
-            fn reduction(&self) -> Reduction {
-                (**self).reduction()
-            }
-        }
-    )+ };
+    /// The same loss with another reduction.
+    fn reduced(self, reduction: Reduction) -> Reduced {
+        Reduced { loss: self.into_loss(), reduction }
+    }
 }
 
-pointers! { Box<dyn Loss>, Rc<dyn Loss> }
+impl<L: Loss> IntoLoss for L {
+    fn into_loss(self) -> Rc<dyn Loss> {
+        Rc::new(self)
+    }
+}
+
+impl IntoLoss for Rc<dyn Loss> {
+    fn into_loss(self) -> Rc<dyn Loss> {
+        self
+    }
+}
+
+impl IntoLoss for Box<dyn Loss> {
+    fn into_loss(self) -> Rc<dyn Loss> {
+        self.into()
+    }
+}
 
 /// A loss as a layer over (target, output).
 #[derive(Clone, Debug)]

@@ -1,5 +1,7 @@
 //! From values to one number: sample weights, masks, and Keras's reductions.
 
+use std::rc::Rc;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Loss, item_axis};
@@ -22,19 +24,19 @@ pub enum Reduction {
 }
 
 /// A loss with a reduction of its own.
-#[derive(Clone, PartialEq, Debug, Default)]
-pub struct Reduced<L> {
-    pub loss: L,
+#[derive(Clone, Debug)]
+pub struct Reduced {
+    pub loss: Rc<dyn Loss>,
     pub reduction: Reduction,
 }
 
-impl<L: Loss> Loss for Reduced<L> {
+impl Loss for Reduced {
     fn kind(&self) -> &'static str {
         self.loss.kind()
     }
 
     fn wrapped(&self) -> Option<&dyn Loss> {
-        Some(&self.loss)
+        Some(&*self.loss)
     }
 
     fn name(&self) -> String {

@@ -64,67 +64,70 @@ pub trait Metric: fmt::Debug + Any {
     /// The metric from its sums, in the order of [`Metric::tally`]: a scalar, or several numbers along one axis.
     fn result(&self, g: &mut Graph, sums: &[NodeId]) -> NodeId;
 
-    /// The metric that this one gives another name or a place in memory.
+    /// The metric that this one gives another name.
     #[doc(hidden)]
     fn wrapped(&self) -> Option<&dyn Metric> {
         None
     }
-
-    /// The same metric with another name.
-    fn named(self, name: impl Into<String>) -> Named<Self>
-    where
-        Self: Sized,
-    {
-        Named { metric: self, name: name.into() }
-    }
 }
 
 /// A metric with a name of its own.
-#[derive(Clone, PartialEq, Debug)]
-pub struct Named<M> {
-    pub metric: M,
+#[derive(Clone, Debug)]
+pub struct Named {
+    pub metric: Rc<dyn Metric>,
     pub name: String,
 }
 
-/// Metrics that hand everything but a name to another one.
-macro_rules! delegate {
-    ($([$($generic:tt)*] $ty:ty, |$this:ident| $inner:expr, $name:expr;)+) => { $(
-        impl<$($generic)*> Metric for $ty {
-            fn name(&self) -> String {
-                let $this = self;
-                $name
-            }
+impl Metric for Named {
+    fn name(&self) -> String {
+        self.name.clone()
+    }
 
-            fn wrapped(&self) -> Option<&dyn Metric> {
-                let $this = self;
-                Some(&$inner)
-            }
+    fn wrapped(&self) -> Option<&dyn Metric> {
+        Some(&*self.metric)
+    }
 
-            fn target(&self, output: &TensorType) -> TensorType {
-                let $this = self;
-                $inner.target(output)
-            }
+    fn target(&self, output: &TensorType) -> TensorType {
+        self.metric.target(output)
+    }
 
-            fn check(&self, target: &TensorType, output: &TensorType) -> Result<(), Problem> {
-                let $this = self;
-                $inner.check(target, output)
-            }
+    fn check(&self, target: &TensorType, output: &TensorType) -> Result<(), Problem> {
+        self.metric.check(target, output)
+    }
 
-            fn tally(&self, g: &mut Graph, batch: &Batch) -> Vec<(&'static str, NodeId)> {
-                let $this = self;
-                $inner.tally(g, batch)
-            }
+    fn tally(&self, g: &mut Graph, batch: &Batch) -> Vec<(&'static str, NodeId)> {
+        self.metric.tally(g, batch)
+    }
 
-            fn result(&self, g: &mut Graph, sums: &[NodeId]) -> NodeId {
-                let $this = self;
-                $inner.result(g, sums)
-            }
-        }
-    )+ };
+    fn result(&self, g: &mut Graph, sums: &[NodeId]) -> NodeId {
+        self.metric.result(g, sums)
+    }
 }
 
-delegate! {
-    [M: Metric + 'static] Named<M>, |this| this.metric, this.name.clone();
-    [] Box<dyn Metric>, |this| (**this), (**this).name();
-    [] Rc<dyn Metric>, |this| (**this), (**this).name();
+/// Whatever can be given as a metric: a [`Metric`], or one behind a pointer, whose class is known at run time only.
+pub trait IntoMetric: Sized {
+    fn into_metric(self) -> Rc<dyn Metric>;
+
+    /// The same metric with another name.
+    fn named(self, name: impl Into<String>) -> Named {
+        Named { metric: self.into_metric(), name: name.into() }
+    }
+}
+
+impl<M: Metric> IntoMetric for M {
+    fn into_metric(self) -> Rc<dyn Metric> {
+        Rc::new(self)
+    }
+}
+
+impl IntoMetric for Rc<dyn Metric> {
+    fn into_metric(self) -> Rc<dyn Metric> {
+        self
+    }
+}
+
+impl IntoMetric for Box<dyn Metric> {
+    fn into_metric(self) -> Rc<dyn Metric> {
+        self.into()
+    }
 }

@@ -5,7 +5,7 @@ use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
-use super::{Adam, Optimizer, Options, Parameter, Slot, StepCx, Update};
+use super::{Adam, IntoOptimizer, Optimizer, Options, Parameter, Slot, StepCx, Update};
 use crate::diag::Problem;
 use crate::ir::NodeId;
 use crate::model::config::{self, Object};
@@ -33,8 +33,8 @@ impl Default for LossScaleOptimizer {
 }
 
 impl LossScaleOptimizer {
-    pub fn new(inner_optimizer: impl Optimizer + 'static) -> LossScaleOptimizer {
-        LossScaleOptimizer { inner_optimizer: Inner(Rc::new(inner_optimizer)), ..LossScaleOptimizer::default() }
+    pub fn new(inner_optimizer: impl IntoOptimizer) -> LossScaleOptimizer {
+        LossScaleOptimizer { inner_optimizer: Inner(inner_optimizer.into_optimizer()), ..LossScaleOptimizer::default() }
     }
 
     setters! {
@@ -59,12 +59,8 @@ struct Inner(Rc<dyn Optimizer>);
 
 impl Serialize for Inner {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut inner: &dyn Optimizer = &*self.0;
-        while let Some(pointed) = inner.pointed() {
-            inner = pointed;
-        }
-        let Some((class, arguments)) = registry::write(OPTIMIZERS, inner) else {
-            return Err(S::Error::custom(format!("the optimizer {} has no counterpart in Keras", inner.kind())));
+        let Some((class, arguments)) = registry::write(OPTIMIZERS, &*self.0) else {
+            return Err(S::Error::custom(format!("the optimizer {} has no counterpart in Keras", self.0.kind())));
         };
         config::object("keras.optimizers", class, arguments).serialize(serializer)
     }

@@ -78,12 +78,6 @@ pub trait Optimizer: fmt::Debug + Any {
         None
     }
 
-    /// The optimizer that this one points to.
-    #[doc(hidden)]
-    fn pointed(&self) -> Option<&dyn Optimizer> {
-        None
-    }
-
     /// How many variables without meaning Keras keeps before the slots of a parameter.
     fn placeholders(&self, _weight: &Parameter<'_>) -> usize {
         0
@@ -103,62 +97,28 @@ pub trait Optimizer: fmt::Debug + Any {
     fn update(&self, cx: &mut StepCx<'_>, weight: NodeId, gradient: NodeId, slots: &[NodeId]) -> Update;
 }
 
-/// An optimizer behind a pointer.
-macro_rules! pointers {
-    ($($pointer:ident),+) => { $(
-            impl Optimizer for $pointer<dyn Optimizer> {
-                fn kind(&self) -> &'static str {
-                    (**self).kind()
-                }
-
-                fn learning_rate(&self) -> &LearningRate {
-                    (**self).learning_rate()
-                }
-
-                fn options(&self) -> &Options {
-                    (**self).options()
-                }
-
-                fn check(&self) -> Result<(), Problem> {
-                    (**self).check()
-                }
-
-                fn slots(&self, weight: &Parameter<'_>) -> Vec<Slot> {
-                    (**self).slots(weight)
-                }
-
-                fn scalars(&self) -> Vec<(&'static str, f64)> {
-                    (**self).scalars()
-                }
-
-                fn loss_scale(&self) -> Option<LossScale> {
-                    (**self).loss_scale()
-                }
-
-                fn pointed(&self) -> Option<&dyn Optimizer> {
-                    Some(&**self)
-                }
-
-                fn placeholders(&self, weight: &Parameter<'_>) -> usize {
-                    (**self).placeholders(weight)
-                }
-
-                fn decay(&self, weight: &Parameter<'_>) -> Option<f64> {
-                    (**self).decay(weight)
-                }
-
-                fn begin(&self, cx: &mut StepCx<'_>, scalars: &[NodeId]) -> Vec<NodeId> {
-                    (**self).begin(cx, scalars)
-                }
-
-                fn update(&self, cx: &mut StepCx<'_>, weight: NodeId, gradient: NodeId, slots: &[NodeId]) -> Update {
-                    (**self).update(cx, weight, gradient, slots)
-                }
-            }
-    )+ };
+/// Whatever can be given as an optimizer: an [`Optimizer`], or one behind a pointer, whose class is known at run time only.
+pub trait IntoOptimizer {
+    fn into_optimizer(self) -> Rc<dyn Optimizer>;
 }
 
-pointers!(Box, Rc);
+impl<O: Optimizer> IntoOptimizer for O {
+    fn into_optimizer(self) -> Rc<dyn Optimizer> {
+        Rc::new(self)
+    }
+}
+
+impl IntoOptimizer for Rc<dyn Optimizer> {
+    fn into_optimizer(self) -> Rc<dyn Optimizer> {
+        self
+    }
+}
+
+impl IntoOptimizer for Box<dyn Optimizer> {
+    fn into_optimizer(self) -> Rc<dyn Optimizer> {
+        self.into()
+    }
+}
 
 /// A parameter that an optimizer changes.
 #[derive(Clone, Copy, Debug)]
