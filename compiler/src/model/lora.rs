@@ -19,6 +19,8 @@ use crate::ir::NodeId;
 ///
 /// Keras's files hold the sum and not the product: whoever reads one, Keras too, begins with `a` and `b` of zeros, which
 /// training does not change unless the optimizer still moves. Other files (safetensors, `.h5`) hold all three.
+/// To adapt a kernel that is trained already, `init` the model, which draws `a`, and then set the kernel alone with
+/// [`bakelite::Model::set_param`].
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Lora {

@@ -20,6 +20,8 @@ use crate::limit::Limit;
 
 /// The path of the cells of the optimizer of `compile`.
 pub(crate) const OPTIMIZER: &str = "optimizer";
+/// The entry point that gives the outputs.
+const PREDICT: &str = "predict";
 /// The path of the cells of metrics.
 const METRICS: &str = "metrics/";
 
@@ -31,30 +33,44 @@ pub(crate) struct Lowered {
     pub warnings: Vec<Diagnostic>,
 }
 
-/// The objectives of a model and the cells of its weights, or everything that is wrong with it.
-pub(crate) fn checked(net: &Net) -> Result<(Vec<Objective>, Store), Diagnostics> {
+/// A model that has been checked.
+pub(crate) struct Checked {
+    objectives: Vec<Objective>,
+    /// The cells of the weights.
+    store: Store,
+    /// The entry point `predict`, where declaring the weights has built it.
+    predict: Option<Graph>,
+}
+
+/// The parts of a model that entry points are made of, or everything that is wrong with it.
+pub(crate) fn checked(net: &Net) -> Result<Checked, Diagnostics> {
     let mut problems = net.problems.clone();
     let objectives = check::check(net, &mut problems);
-    let mut store = Store::default();
+    let (mut store, mut predict) = (Store::default(), None);
     // Whatever else is wrong, the layers that are there can be judged, unless tensors between them are missing.
     if net.is_whole() && net.chain.waiting.is_empty() {
         match declare(net, &mut store) {
-            Ok(()) => check::trainable(net, &store, &mut Report(&mut problems)),
+            Ok(graph) => {
+                predict = graph;
+                check::trainable(net, &store, &mut Report(&mut problems));
+            }
             Err(large) => problems.extend(large.list),
         }
     }
     match problems.is_empty() {
-        true => Ok((objectives, store)),
+        true => Ok(Checked { objectives, store, predict }),
         false => Err(Diagnostics { model: net.graph.name.clone(), list: problems }),
     }
 }
 
 /// Lowers a model, or returns everything that is wrong with it.
 pub(crate) fn lower(net: &Net) -> Result<Lowered, Diagnostics> {
-    let (objectives, mut store) = checked(net)?;
+    let Checked { objectives, mut store, predict: before } = checked(net)?;
     let mut entries = Vec::new();
-    if !net.graph.outputs.is_empty() {
-        entries.push(built(net, "predict", |g| predict(net, &mut store, g))?);
+    match before {
+        Some(graph) => entries.push(graph),
+        None if net.graph.outputs.is_empty() => {}
+        None => entries.push(built(net, PREDICT, |g| predict(net, &mut store, g))?),
     }
     let trained = |(graph, gradient): (Graph, Result<(), grad::GradError>), source: &SourceLine| match gradient {
         Ok(()) => Ok(graph),
@@ -110,14 +126,18 @@ pub(crate) fn declared(net: &Net) -> Result<Store, Diagnostics> {
     Ok(store)
 }
 
-/// Gives every weight that some entry point needs its cell, in the order of the layers.
-fn declare(net: &Net, store: &mut Store) -> Result<(), Diagnostics> {
+/// Gives every weight that some entry point needs its cell, in the order of the layers. Where all that entry points need is
+/// in the outputs, the graph that finds the weights is that of `predict`.
+fn declare(net: &Net, store: &mut Store) -> Result<Option<Graph>, Diagnostics> {
     let wanted = check::wanted(net);
+    if !wanted.is_empty() && net.graph.outputs.iter().map(|o| o.port).eq(wanted.iter().copied()) {
+        return built(net, PREDICT, |g| predict(net, store, g)).map(Some);
+    }
     let run = |scratch: &mut Graph| {
         let inputs = declare_inputs(net, scratch, &wanted);
         CallCx::new(scratch, store, false).run(&net.graph, &inputs, &wanted);
     };
-    built(net, &net.graph.name, run).map(drop)
+    built(net, &net.graph.name, run).map(|_| None)
 }
 
 /// Declares the model inputs that some tensors need, in the order of their declaration.
