@@ -133,7 +133,7 @@ pub use preprocessing::{
     Ngrams, Normalization, OovMethod, OutputMode, RandomBrightness, RandomContrast, RandomCrop, RandomFlip,
     RandomRotation, RandomTranslation, RandomZoom, Sampling, Split, Standardize, StringLookup, TextVectorization,
 };
-pub use quantization::{Activations, DTypePolicy, Quantization};
+pub use quantization::{ActivationQuantizer, DTypePolicy, Quantization};
 pub use random::Key;
 pub use recurrent::{
     AnyCell, Bidirectional, CellDef, ConvLSTM1D, ConvLSTM2D, ConvLSTM3D, GRU, GRUCell, IntoCell, LSTM, LSTMCell,

@@ -62,7 +62,7 @@ pub(crate) fn policy(dtype: &Value) -> String {
 
 /// What a kernel of whole numbers is multiplied with.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Activations {
+pub enum ActivationQuantizer {
     /// Whole numbers of 8 bits: the inputs divided by the largest of each sum, and rounded.
     #[default]
     AbsMax,
@@ -70,42 +70,43 @@ pub enum Activations {
     Float,
 }
 
-impl Activations {
+impl ActivationQuantizer {
     /// What Keras's `quantization_config` says, if it is one of these.
-    fn of(config: &Value) -> Option<Activations> {
+    fn of(config: &Value) -> Option<ActivationQuantizer> {
         if config.is_null() {
-            return Some(Activations::AbsMax);
+            return Some(ActivationQuantizer::AbsMax);
         }
         let quantizer = config.pointer("/config/activation_quantizer")?;
         if config.get("class_name")? != "Int8QuantizationConfig" || quantizer.is_null() {
-            return quantizer.is_null().then_some(Activations::Float);
+            return quantizer.is_null().then_some(ActivationQuantizer::Float);
         }
         let default = |key: &str, value: Value| quantizer.pointer(key).is_none_or(|found| *found == value);
         let known = quantizer.get("class_name")? == "AbsMaxQuantizer"
             && default("/config/value_range", json!([-LARGEST as i64, LARGEST as i64]))
             && default("/config/epsilon", json!(EPSILON))
             && default("/config/output_dtype", json!("int8"));
-        known.then_some(Activations::AbsMax)
+        known.then_some(ActivationQuantizer::AbsMax)
     }
 }
 
-impl Serialize for Activations {
+impl Serialize for ActivationQuantizer {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let float = json!({
             "module": "keras.quantizers", "class_name": "Int8QuantizationConfig", "registered_name": null,
             "config": {"weight_quantizer": null, "activation_quantizer": null},
         });
         match self {
-            Activations::AbsMax => serializer.serialize_none(),
-            Activations::Float => float.serialize(serializer),
+            ActivationQuantizer::AbsMax => serializer.serialize_none(),
+            ActivationQuantizer::Float => float.serialize(serializer),
         }
     }
 }
 
-impl<'de> Deserialize<'de> for Activations {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Activations, D::Error> {
+impl<'de> Deserialize<'de> for ActivationQuantizer {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<ActivationQuantizer, D::Error> {
         let value = Value::deserialize(deserializer)?;
-        Activations::of(&value).ok_or_else(|| D::Error::custom("expected Int8QuantizationConfig with its defaults"))
+        ActivationQuantizer::of(&value)
+            .ok_or_else(|| D::Error::custom("expected Int8QuantizationConfig with its defaults"))
     }
 }
 
@@ -114,7 +115,7 @@ impl<'de> Deserialize<'de> for Activations {
 #[serde(default)]
 pub struct Quantization {
     dtype: DTypePolicy,
-    quantization_config: Activations,
+    quantization_config: ActivationQuantizer,
 }
 
 /// The classes of layers that have a [`Quantization`].
@@ -123,7 +124,7 @@ const CLASSES: [&str; 3] = ["Dense", "EinsumDense", "Embedding"];
 impl Quantization {
     /// Whether a layer with a policy of whole numbers, or another one, can be read.
     pub(crate) fn reads(class: &str, config: &Config) -> bool {
-        let known = config.get("quantization_config").is_none_or(|config| Activations::of(config).is_some());
+        let known = config.get("quantization_config").is_none_or(|config| ActivationQuantizer::of(config).is_some());
         let policy = config.get("dtype").map(policy).unwrap_or_default();
         CLASSES.contains(&class) && policy == "int8_from_float32" && known
     }
@@ -163,7 +164,7 @@ impl Quantization {
     ///
     /// As in Keras the gradient goes through as if nothing had been rounded.
     pub(crate) fn inputs(&self, cx: &mut CallCx<'_>, x: NodeId, axes: &[usize]) -> (NodeId, Option<NodeId>) {
-        if !self.is_int8() || self.quantization_config == Activations::Float {
+        if !self.is_int8() || self.quantization_config == ActivationQuantizer::Float {
             return (x, None);
         }
         let size = cx.abs(x);
@@ -223,6 +224,6 @@ impl<D: LayerDef + Clone + Has<Quantization>> Layer<D> {
         /// How the kernel is kept and multiplied.
         dtype: DTypePolicy;
         /// What a kernel of whole numbers is multiplied with.
-        quantization_config: Activations;
+        quantization_config: ActivationQuantizer;
     }
 }
