@@ -81,15 +81,8 @@ struct Reverse<'g> {
 impl<'g> Reverse<'g> {
     /// Of the first nodes of a graph, as many as `active` tells about.
     fn new(graph: &'g mut Graph, active: Vec<bool>) -> Reverse<'g> {
-        let mut loops: HashMap<NodeId, Vec<NodeId>> = HashMap::new();
-        let mut first = HashMap::new();
-        for id in graph.ids().take(active.len()) {
-            let node = graph.node(id);
-            if let Op::Scan { scan, .. } = &node.op {
-                let first = *first.entry((scan, &node.args)).or_insert(id);
-                loops.entry(first).or_default().push(id);
-            }
-        }
+        let loops = graph.loops(graph.ids().take(active.len()));
+        let loops = loops.list.into_iter().map(|found| (found.results[0], found.results)).collect();
         Reverse { adjoints: vec![None; active.len()], active, loops, graph }
     }
 

@@ -5,14 +5,12 @@
 //! Scalar functions come from the rows of [`super::scalar`] and from nowhere else: rows' `int` on integers, `eval`
 //! on floats and booleans.
 
-use std::collections::HashMap;
 use std::rc::Rc;
 
 use super::dtype::DType;
 use super::graph::{Graph, NodeId};
 use super::op::{ContractAxes, Literal, Op, PadAxis, StorageId, WindowAxis};
 use super::scalar::{BinaryFn, UnaryFn};
-use super::scan::Scan;
 
 mod scan;
 
@@ -187,7 +185,8 @@ fn execute(
     let mut uses = graph.use_counts();
     let live = graph.live();
     let mut values: Vec<Option<Rc<Tensor>>> = vec![None; uses.len()];
-    let mut loops: HashMap<(&Scan, &[NodeId]), Vec<Rc<Tensor>>> = HashMap::new();
+    let loops = graph.loops(graph.ids().filter(|id| live[id.index()]));
+    let mut results: Vec<Vec<Rc<Tensor>>> = vec![Vec::new(); loops.list.len()];
     for id in graph.ids().filter(|id| live[id.index()]) {
         let node = graph.node(id);
         let args: Vec<Rc<Tensor>> = node.args.iter().map(|a| values[a.index()].clone().expect("live")).collect();
@@ -199,15 +198,13 @@ fn execute(
                 check(|| format!("storage cell {}", id.0), ty.dtype, &shape, cell)?;
                 cell.clone()
             }
-            Op::Scan { scan, result } => match loops.get(&(scan.as_ref(), node.args.as_slice())) {
-                Some(results) => results[*result].clone(),
-                None => {
-                    let results = scan::run(scan, batch, &args, rounding)?;
-                    let value = results[*result].clone();
-                    loops.insert((scan, &node.args), results);
-                    value
+            Op::Scan { scan, result } => {
+                let results = &mut results[loops.of(id).expect("of a loop")];
+                if results.is_empty() {
+                    *results = scan::run(scan, batch, &args, rounding)?;
                 }
-            },
+                results[*result].clone()
+            }
             op => {
                 let args: Vec<&Tensor> = args.iter().map(Rc::as_ref).collect();
                 let values = apply(op, node.ty.dtype, &shape, &args, batch);

@@ -25,6 +25,6 @@ pub use op::{
 };
 pub use range::ValueRange;
 pub use scalar::{BinaryFn, Emit, UnaryFn, Val};
-pub use scan::{Looped, Over, Scan, Step, Stepped};
+pub use scan::{Loop, Looped, Loops, Over, Scan, Step, Stepped};
 pub use shape::{Dim, Shape, TensorType};
 pub use site::{Site, SiteId, SourceLine};

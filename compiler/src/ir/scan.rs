@@ -1,5 +1,6 @@
 //! Rolled loops: what [`Op::Scan`] repeats, and how one is built.
 
+use std::collections::HashMap;
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -215,5 +216,53 @@ impl Graph {
         }
         let stacked = results.split_off(split);
         Looped { carries: results, stacked }
+    }
+}
+
+/// A loop of a graph.
+#[derive(Debug)]
+pub struct Loop<'g> {
+    pub scan: &'g Arc<Scan>,
+    pub args: &'g [NodeId],
+    /// The nodes that are results of it, in order; the first one stands for the loop.
+    pub results: Vec<NodeId>,
+}
+
+/// The loops of a graph. Nodes with equal loops over the same operands are results of one loop.
+#[derive(Debug)]
+pub struct Loops<'g> {
+    /// In the order of their first results.
+    pub list: Vec<Loop<'g>>,
+    of: HashMap<NodeId, usize>,
+}
+
+impl Loops<'_> {
+    /// The place in the list of the loop that a node is a result of.
+    pub fn of(&self, node: NodeId) -> Option<usize> {
+        self.of.get(&node).copied()
+    }
+
+    /// Whether a node is a result of a loop that an earlier one stands for.
+    pub fn is_further(&self, node: NodeId) -> bool {
+        self.of(node).is_some_and(|at| self.list[at].results[0] != node)
+    }
+}
+
+impl Graph {
+    /// The loops that some nodes are results of.
+    pub fn loops(&self, nodes: impl IntoIterator<Item = NodeId>) -> Loops<'_> {
+        let mut found = Loops { list: Vec::new(), of: HashMap::new() };
+        let mut places: HashMap<(&Scan, &[NodeId]), usize> = HashMap::new();
+        for id in nodes {
+            let node = self.node(id);
+            let Op::Scan { scan, .. } = &node.op else { continue };
+            let at = *places.entry((scan.as_ref(), &node.args)).or_insert(found.list.len());
+            match found.list.get_mut(at) {
+                Some(known) => known.results.push(id),
+                None => found.list.push(Loop { scan, args: &node.args, results: vec![id] }),
+            }
+            found.of.insert(id, at);
+        }
+        found
     }
 }

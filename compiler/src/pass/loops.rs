@@ -40,25 +40,28 @@ pub fn run(graph: &Graph, ctx: &mut Ctx) -> Graph {
 /// All loops of one graph; `None` where nothing is to do.
 fn level(graph: &Graph, ctx: &mut Ctx) -> Option<Graph> {
     let live = graph.live();
-    let mut used: HashMap<(&Scan, &[NodeId]), Vec<bool>> = HashMap::new();
-    for id in graph.ids().filter(|id| live[id.index()]) {
-        let node = graph.node(id);
-        if let Op::Scan { scan, result } = &node.op {
-            used.entry((scan, &node.args)).or_insert_with(|| vec![false; scan.results()])[*result] = true;
-        }
-    }
-    if used.is_empty() {
+    let loops = graph.loops(graph.ids().filter(|id| live[id.index()]));
+    if loops.list.is_empty() {
         return None;
     }
+    let used = |at: usize, scan: &Scan| {
+        let mut used = vec![false; scan.results()];
+        for id in &loops.list[at].results {
+            if let Op::Scan { result, .. } = graph.node(*id).op {
+                used[result] = true;
+            }
+        }
+        used
+    };
     let mut changed = false;
-    let mut done: HashMap<(&Scan, &[NodeId]), Vec<Option<NodeId>>> = HashMap::new();
+    let mut done: HashMap<usize, Vec<Option<NodeId>>> = HashMap::new();
     let next = walk(graph, |next, id, op, args| {
-        let node = graph.node(id);
-        let Op::Scan { scan, result } = &node.op else { return next.push(op, &args) };
-        let key = (scan.as_ref(), node.args.as_slice());
-        let values = done.entry(key).or_insert_with(|| {
+        let (Op::Scan { scan, result }, Some(at)) = (&graph.node(id).op, loops.of(id)) else {
+            return next.push(op, &args);
+        };
+        let values = done.entry(at).or_insert_with(|| {
             let site = graph.site_of(id);
-            let tidied = Tidy::new(next, scan, &args, ctx.max_batch).run(&used[&key]);
+            let tidied = Tidy::new(next, scan, &args, ctx.max_batch).run(&used(at, scan));
             match tidied.filter(|_| ctx.fire("tidy_loop", graph.site_at(site))) {
                 Some(values) => {
                     changed = true;

@@ -9,7 +9,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::ir::{Graph, NodeId, Op, Scan};
+use crate::ir::{Graph, Loop, NodeId, Op, Scan};
 
 use super::{Ctx, over_bodies, walk};
 
@@ -25,7 +25,7 @@ struct Family<'g> {
     args: &'g [NodeId],
     body: Graph,
     like: &'g Scan,
-    members: Vec<Member<'g>>,
+    members: Vec<Member>,
 }
 
 /// Where a loop's results are now.
@@ -34,8 +34,9 @@ struct Moved<'f> {
     outputs: &'f [usize],
 }
 
-struct Member<'g> {
-    scan: &'g Scan,
+struct Member {
+    /// Its place among the loops of the graph.
+    at: usize,
     /// Where the family has the outputs of this loop.
     outputs: Vec<usize>,
 }
@@ -43,37 +44,33 @@ struct Member<'g> {
 fn level(graph: &Graph, ctx: &mut Ctx) -> Option<Graph> {
     let live = graph.live();
     let mut families: Vec<Family> = Vec::new();
-    for id in graph.ids().filter(|id| live[id.index()]) {
-        let Op::Scan { scan, .. } = &graph.node(id).op else { continue };
-        let args = graph.node(id).args.as_slice();
-        let known = families.iter().any(|f| f.args == args && f.members.iter().any(|m| m.scan == scan.as_ref()));
-        if known {
-            continue;
-        }
+    let loops = graph.loops(graph.ids().filter(|id| live[id.index()]));
+    for (at, Loop { scan, args, results }) in loops.list.iter().enumerate() {
+        let (id, args) = (results[0], *args);
         let joined = families.iter_mut().filter(|f| f.args == args).any(|family| {
             let Some(body) = join(family, scan) else { return false };
-            ctx.fire("same_loop", graph.site(id)) && family.take(scan, body)
+            ctx.fire("same_loop", graph.site(id)) && family.take((at, scan), body)
         });
         if !joined {
             let outputs = (0..scan.body.outputs.len()).collect();
-            let members = vec![Member { scan, outputs }];
+            let members = vec![Member { at, outputs }];
             families.push(Family { args, body: scan.body.clone(), like: scan, members });
         }
     }
     if families.iter().all(|f| f.members.len() == 1) {
         return None;
     }
-    let mut moved: HashMap<(&Scan, &[NodeId]), Moved> = HashMap::new();
+    let mut moved: HashMap<usize, Moved> = HashMap::new();
     for family in families.iter().filter(|f| f.members.len() > 1) {
         let like = family.like;
         let scan = Scan::new(family.body.clone(), like.length, like.reverse, like.carries.clone(), like.sequences);
         let scan = Arc::new(scan);
         for member in &family.members {
-            moved.insert((member.scan, family.args), Moved { whole: scan.clone(), outputs: &member.outputs });
+            moved.insert(member.at, Moved { whole: scan.clone(), outputs: &member.outputs });
         }
     }
     Some(walk(graph, |next, id, op, args| match &op {
-        Op::Scan { scan, result } => match moved.get(&(scan.as_ref(), graph.node(id).args.as_slice())) {
+        Op::Scan { result, .. } => match loops.of(id).and_then(|at| moved.get(&at)) {
             Some(Moved { whole, outputs }) => {
                 let carries = whole.carries.len();
                 let result = if *result < carries { *result } else { carries + outputs[*result - carries] };
@@ -100,8 +97,8 @@ fn join(family: &Family, scan: &Scan) -> Option<(Graph, Vec<Option<NodeId>>)> {
     same.then_some((body, map))
 }
 
-impl<'g> Family<'g> {
-    fn take(&mut self, scan: &'g Scan, (body, map): (Graph, Vec<Option<NodeId>>)) -> bool {
+impl Family<'_> {
+    fn take(&mut self, (at, scan): (usize, &Scan), (body, map): (Graph, Vec<Option<NodeId>>)) -> bool {
         self.body = body;
         let mut outputs = Vec::new();
         for output in &scan.body.outputs {
@@ -112,7 +109,7 @@ impl<'g> Family<'g> {
                 self.body.outputs.len() - 1
             }));
         }
-        self.members.push(Member { scan, outputs });
+        self.members.push(Member { at, outputs });
         true
     }
 }

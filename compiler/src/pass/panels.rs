@@ -12,9 +12,9 @@
 //! Precondition: a verified module. Postcondition: the same values under the logical shapes that `Module::panels`
 //! records; access by name packs and unpacks.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 
-use crate::ir::{Dim, Graph, Module, NodeId, Op, Scan, Shape, StorageId, TensorType};
+use crate::ir::{Dim, Graph, Module, NodeId, Op, Shape, StorageId, TensorType};
 
 /// Columns of a panel, at every instruction set level.
 pub const WIDTH: usize = 32;
@@ -73,8 +73,9 @@ fn columns_of_contractions(graph: &Graph) -> Vec<StorageId> {
 
 /// [`columns_of_contractions`] of a graph in which `cell` says what is the value of a cell.
 fn search(graph: &Graph, cell: &dyn Fn(&Op) -> Option<StorageId>, found: &mut Vec<StorageId>) {
-    let mut loops: HashSet<(&Scan, &[NodeId])> = HashSet::new();
-    for node in graph.nodes() {
+    let loops = graph.loops(graph.ids());
+    for id in graph.ids().filter(|id| !loops.is_further(*id)) {
+        let node = graph.node(id);
         match &node.op {
             Op::Contract(axes) => {
                 for (side, &arg) in node.args.iter().enumerate() {
@@ -86,7 +87,7 @@ fn search(graph: &Graph, cell: &dyn Fn(&Op) -> Option<StorageId>, found: &mut Ve
                     }
                 }
             }
-            Op::Scan { scan, .. } if loops.insert((scan, &node.args)) => {
+            Op::Scan { scan, .. } => {
                 let invariants = node.args[scan.carries.len()..].iter().enumerate().skip(scan.sequences);
                 let passed: HashMap<usize, StorageId> =
                     invariants.filter_map(|(i, arg)| Some((i, cell(&graph.node(*arg).op)?))).collect();

@@ -8,7 +8,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::ir::{NodeId, Op, Scan, StorageId};
+use crate::ir::{NodeId, Op, StorageId};
 
 use super::lower::{Context, Failure, Makeup, lower};
 use super::program::Kernel;
@@ -52,12 +52,12 @@ impl<'a> Groups<'a> {
         // All results of one scan come from one loop.
         let mut members: Vec<Vec<NodeId>> = Vec::new();
         let mut group_of = vec![None; graph.nodes().len()];
-        let mut loops: HashMap<(&Scan, &[NodeId]), GroupId> = HashMap::new();
+        let loops = graph.loops(nodes.iter().copied());
+        let mut of_loop: Vec<Option<GroupId>> = vec![None; loops.list.len()];
         for &id in &nodes {
-            let node = graph.node(id);
-            let group = match &node.op {
-                Op::Scan { scan, .. } => *loops.entry((&**scan, &node.args)).or_insert(members.len()),
-                _ => members.len(),
+            let group = match loops.of(id) {
+                Some(at) => *of_loop[at].get_or_insert(members.len()),
+                None => members.len(),
             };
             match members.get_mut(group) {
                 Some(all) => all.push(id),

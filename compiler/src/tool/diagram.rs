@@ -1,7 +1,6 @@
 //! Layers and the tensors between them, whether the model has layers or is a saved graph.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
 
 use crate::ir::{DType, Graph, Module, NodeId, Op, TensorType};
 use crate::model::Model;
@@ -192,19 +191,8 @@ pub fn flops(graph: &Graph, batch: usize) -> BTreeMap<String, f64> {
 /// The live nodes of a graph, and of the results of a loop one that stands for its work.
 fn counted(graph: &Graph) -> impl Iterator<Item = NodeId> {
     let live = graph.live();
-    let mut loops = Vec::new();
-    graph.ids().filter(move |id| {
-        let node = graph.node(*id);
-        live[id.index()]
-            && match &node.op {
-                Op::Scan { scan, .. } => {
-                    let new = !loops.contains(&(Arc::as_ptr(scan), &node.args));
-                    loops.push((Arc::as_ptr(scan), &node.args));
-                    new
-                }
-                _ => true,
-            }
-    })
+    let loops = graph.loops(graph.ids().filter(|id| live[id.index()]));
+    graph.ids().filter(move |id| live[id.index()] && !loops.is_further(*id))
 }
 
 fn node_flops(graph: &Graph, id: NodeId, batch: usize) -> f64 {
