@@ -31,7 +31,8 @@ pub enum DTypePolicy {
     Float32,
     /// The kernel as whole numbers of 8 bits with an `f32` factor for each result. It is not trained: it comes from a file
     /// of a model that Keras's `quantize("int8")` was called for, and begins as zeros. In memory it takes the room of an
-    /// `f32` kernel, for it is multiplied as one, which is exact.
+    /// `f32` kernel, for it is multiplied as one: sums of up to 1,040 products of whole numbers are exact, longer ones are
+    /// rounded as sums of floats are.
     Int8FromFloat32,
 }
 
@@ -76,9 +77,12 @@ impl ActivationQuantizer {
         if config.is_null() {
             return Some(ActivationQuantizer::AbsMax);
         }
+        if config.get("class_name")? != "Int8QuantizationConfig" {
+            return None;
+        }
         let quantizer = config.pointer("/config/activation_quantizer")?;
-        if config.get("class_name")? != "Int8QuantizationConfig" || quantizer.is_null() {
-            return quantizer.is_null().then_some(ActivationQuantizer::Float);
+        if quantizer.is_null() {
+            return Some(ActivationQuantizer::Float);
         }
         let default = |key: &str, value: Value| quantizer.pointer(key).is_none_or(|found| *found == value);
         let known = quantizer.get("class_name")? == "AbsMaxQuantizer"
